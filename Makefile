@@ -1,0 +1,46 @@
+# Everything a newcomer needs; `make help` lists it. The virtual environment makes itself.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+OUT ?= demo-output
+SEEDS ?= 0,1,2,3,4
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo demo-seeds test check format bench-overhead clean
+
+help:  ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+
+install: $(READY)  ## Make the virtual environment with exact versions
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 13) else f"protege needs Python 3.11 or 3.12, and this is {v[0]}.{v[1]}: make PYTHON=python3.12 ...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo,bench,test]'
+	touch $(READY)
+
+demo: $(READY)  ## Run the whole method on digits, in a few minutes
+	$(BIN)/protege demo --out $(OUT)
+
+demo-seeds: $(READY)  ## Run the demo over five seeds, each also with a random choice
+	$(BIN)/protege demo --out $(OUT) --seeds $(SEEDS)
+
+test: $(READY)  ## Run every test that needs nothing but Python packages
+	$(BIN)/python -m pytest
+
+check: $(READY)  ## Lint, formatting and strict types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)  ## Format the code and mend what can be mended
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench-overhead: $(READY)  ## Measure what a campaign costs beside its work
+	$(BIN)/python -m tests.bench.overhead
+
+clean:  ## Remove the virtual environment and the demo's output
+	rm -rf $(VENV) $(OUT) build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,1 @@
+"""WHERE: storage, Dask clusters, the training launcher, campaigns and settings."""

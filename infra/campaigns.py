@@ -1,0 +1,90 @@
+"""Campaigns: one run of a recipe over fixed data, as a small JSON file.
+
+In: a recipe's options and the snapshots of its sources. Out: `campaigns/<id>.json`, which holds
+both and the outputs so far. A run looks for an unfinished campaign of the same options first and
+goes on with the snapshots that were pinned then, however the sources have grown since.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from infra.storage import Store
+
+FOLDER = "campaigns"
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """A run of a recipe. `outputs` are the references of its stages by role, in order of run.
+
+    Once `pinned`, its snapshots stay; until then (a class without images, say) they follow the
+    sources, so that mending a source mends the campaign.
+    """
+
+    id: str
+    recipe: str
+    options: Mapping[str, Any]
+    snapshots: Mapping[str, Mapping[str, Any]]
+    outputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    pinned: bool = False
+    finished: bool = False
+
+
+def begin(
+    root: Store, recipe: str, options: Mapping[str, Any], snapshots: Mapping[str, Mapping[str, Any]]
+) -> Campaign:
+    """The unfinished campaign of these options, or the finished one of these very snapshots.
+
+    Without either, a new one.
+    """
+    earlier = [one for one in campaigns(root, recipe) if one.options == options]
+    for campaign in reversed(earlier):
+        if campaign.snapshots == snapshots or (campaign.pinned and not campaign.finished):
+            return campaign
+        if not campaign.pinned:
+            campaign = replace(campaign, snapshots=snapshots)
+            save(root, campaign)
+            return campaign
+    number = len(earlier)
+    while True:
+        name = f"{recipe}-{_short(options)}-{number:03d}"
+        campaign = Campaign(name, recipe, options, snapshots)
+        if root.create(_path(name), _encode(campaign)):
+            return campaign
+        number += 1
+
+
+def save(root: Store, campaign: Campaign) -> None:
+    """Write the campaign as it now is."""
+    root.replace(_path(campaign.id), _encode(campaign))
+
+
+def campaigns(root: Store, recipe: str = "") -> list[Campaign]:
+    """All campaigns under this root, oldest first within the same options."""
+    found = [
+        _decode(root.read(name))
+        for name in root.sizes(FOLDER)
+        if name.startswith(f"{FOLDER}/{recipe}") and name.endswith(".json")
+    ]
+    return [one for one in found if not recipe or one.recipe == recipe]
+
+
+def _path(name: str) -> str:
+    return f"{FOLDER}/{name}.json"
+
+
+def _short(options: Mapping[str, Any]) -> str:
+    text = json.dumps(options, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _encode(campaign: Campaign) -> bytes:
+    return json.dumps(asdict(campaign), indent=1, ensure_ascii=False).encode()
+
+
+def _decode(data: bytes) -> Campaign:
+    return Campaign(**json.loads(data))

@@ -1,0 +1,203 @@
+"""Executors: the few ways in which stages ask for many things to be done.
+
+In: a function and a list of items. Out: the results, in the order in which they come. `Inline`
+does the work in this process (tests, notebooks), `Cluster` spreads it over Dask. Failures are
+gathered and raised when everything else is done, as one `Failures`.
+
+    with Cluster(Settings()) as executor:
+        for receipt in executor.run(score_one, shards): ...
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from types import TracebackType
+from typing import Any, Protocol, TypeVar
+
+from infra.devices import core_count, gpu_count
+from infra.settings import Settings
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+WINDOW = 256  # futures in flight; a scheduler stays small with few, workers stay busy with many
+MAX_FAILURES = 50
+MAX_FAILED_SHARE = 0.05
+FAN_IN = 8
+
+
+class Failures(Exception):
+    """Items that failed although everything around them was done."""
+
+    def __init__(self, errors: Sequence[BaseException], tried: int, given_up: bool) -> None:
+        self.errors = list(errors)
+        first = self.errors[0]
+        stopped = "; too many, the rest was not tried" if given_up else ""
+        super().__init__(
+            f"{len(self.errors)} of {tried} batches failed{stopped}. "
+            f"The first: {type(first).__name__}: {first}"
+        )
+
+
+class Executor(Protocol):
+    """What a stage may ask of the machines."""
+
+    @property
+    def workers(self) -> int:
+        """How many items are worked on at a time."""
+        ...
+
+    def run(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """Results in any order; `Failures` at the end if there were any."""
+        ...
+
+    def reduce(
+        self,
+        chunk: Callable[[Item], Result],
+        combine: Callable[[list[Result]], Result],
+        items: Sequence[Item],
+    ) -> Result:
+        """Tree reduction: `chunk` each item, `combine` a few at a time. Items may not be empty."""
+        ...
+
+
+class Inline:
+    """Everything in this process, one after the other."""
+
+    workers = 1
+
+    def run(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        ledger = _Ledger()
+        for item in items:
+            try:
+                result = function(item)
+            except Exception as error:
+                if ledger.failed(error):
+                    break
+            else:
+                ledger.tried += 1
+                yield result
+        ledger.close()
+
+    def reduce(
+        self,
+        chunk: Callable[[Item], Result],
+        combine: Callable[[list[Result]], Result],
+        items: Sequence[Item],
+    ) -> Result:
+        level = [chunk(item) for item in items]
+        while len(level) > 1:
+            level = [combine(level[at : at + FAN_IN]) for at in range(0, len(level), FAN_IN)]
+        return level[0]
+
+
+class Cluster:
+    """A Dask cluster, local or at an address; it starts when the first work comes."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._client: Any = None
+        self._local: Any = None
+
+    def __enter__(self) -> "Cluster":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._client is not None:
+            self._client.close()
+        if self._local is not None:
+            self._local.close()
+
+    @property
+    def workers(self) -> int:
+        threads: int = sum(self.client.nthreads().values())
+        return max(1, threads)
+
+    @property
+    def client(self) -> Any:
+        """The Dask client; the cluster starts here."""
+        if self._client is None:
+            # Imported here: a campaign that is all done never needs a cluster.
+            from distributed import Client
+
+            address = self._settings.scheduler or self._start_local()
+            self._client = Client(address)
+        return self._client
+
+    def run(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        from distributed import as_completed
+
+        ledger = _Ledger()
+        source = iter(items)
+        first = [self._submit(function, item) for item in islice(source, WINDOW)]
+        flowing = as_completed(first)
+        for future in flowing:
+            error = future.exception()
+            if error is not None:
+                if ledger.failed(error):
+                    source = iter(())
+            else:
+                ledger.tried += 1
+                yield future.result()
+            for item in islice(source, 1):
+                flowing.add(self._submit(function, item))
+        ledger.close()
+
+    def reduce(
+        self,
+        chunk: Callable[[Item], Result],
+        combine: Callable[[list[Result]], Result],
+        items: Sequence[Item],
+    ) -> Result:
+        level = [self._submit(chunk, item) for item in items]
+        while len(level) > 1:
+            groups = [level[at : at + FAN_IN] for at in range(0, len(level), FAN_IN)]
+            level = [self._submit(combine, group) for group in groups]
+        result: Result = level[0].result()
+        return result
+
+    def _submit(self, function: Callable[[Any], Any], item: Any) -> Any:
+        # pure=False: Dask must not answer from an earlier run whose outputs may be gone.
+        return self.client.submit(function, item, pure=False)
+
+    def _start_local(self) -> Any:
+        from distributed import LocalCluster
+
+        self._local = LocalCluster(
+            n_workers=self._settings.workers or _default_workers(),
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+        )
+        return self._local
+
+
+class _Ledger:
+    """Counts what was tried and decides when to stop trying."""
+
+    def __init__(self) -> None:
+        self.tried = 0
+        self._errors: list[BaseException] = []
+        self._given_up = False
+
+    def failed(self, error: BaseException) -> bool:
+        """Note a failure; True when nothing more should be submitted."""
+        self.tried += 1
+        self._errors.append(error)
+        many = len(self._errors) >= MAX_FAILURES
+        share = self.tried >= MAX_FAILURES and len(self._errors) > MAX_FAILED_SHARE * self.tried
+        self._given_up = many or share
+        return self._given_up
+
+    def close(self) -> None:
+        if self._errors:
+            raise Failures(self._errors, self.tried, self._given_up)
+
+
+def _default_workers() -> int:
+    return gpu_count() or core_count()

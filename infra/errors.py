@@ -1,0 +1,10 @@
+"""The one error that people are meant to read.
+
+`ProtegeError` carries a sentence that says what is wrong, with the value, and what to do about it.
+The command line and the flows print it as it is; every other exception is a defect and keeps its
+traceback.
+"""
+
+
+class ProtegeError(Exception):
+    """Something the user can mend: the message names the value and the remedy."""

@@ -1,0 +1,134 @@
+"""Launch: runs a Python module in processes of its own, under torchrun.
+
+In: a module, its job file, and a file into which the processes write progress as JSON lines. Out:
+each of these lines, as they come. The processes end when the caller ends, however that happens:
+an exception here stops them, and a watchdog in each of them (`watch_launcher`) notices a kill -9.
+
+    for line in launch("tasks.train", job_path, progress_path, processes=1): ...
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from infra.errors import ProtegeError
+
+LAUNCHER_VARIABLE = "PROTEGE_LAUNCHER_PID"
+POLL_SECONDS = 0.1
+GRACE_SECONDS = 10
+TAIL_LINES = 15
+
+
+class Crashed(Exception):
+    """The launched processes ended with an error that they did not explain themselves."""
+
+
+def launch(
+    module: str, job: Path, progress: Path, processes: int, threads: int
+) -> Iterator[dict[str, Any]]:
+    """Run `python -m module job` in processes of so many threads, and yield their progress lines.
+
+    Raises ProtegeError for a line {"error": ...}, Crashed, with the end of the log, for any other
+    failure.
+    """
+    log = progress.with_suffix(".log")
+    progress.touch()
+    with log.open("wb") as sink, progress.open() as lines:
+        process = subprocess.Popen(
+            _command(module, job, processes),
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env=_environment(threads),
+            start_new_session=True,
+        )
+        try:
+            while process.poll() is None:
+                yield from _new_lines(lines)
+                time.sleep(POLL_SECONDS)
+            yield from _new_lines(lines)
+        finally:
+            _stop(process)
+    if process.returncode != 0:
+        tail = "\n".join(deque(log.read_text(errors="replace").splitlines(), TAIL_LINES))
+        raise Crashed(f"{module} ended with status {process.returncode}. Its last words:\n{tail}")
+
+
+def watch_launcher() -> None:
+    """In a launched process: end it when the launcher is gone."""
+    launcher = int(os.environ.get(LAUNCHER_VARIABLE, "0"))
+
+    def watch() -> None:
+        while _alive(launcher):
+            time.sleep(1)
+        os._exit(1)
+
+    if launcher:
+        threading.Thread(target=watch, name="launcher-watchdog", daemon=True).start()
+
+
+def _command(module: str, job: Path, processes: int) -> list[str]:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    return [
+        *torchrun,
+        "--local-addr=127.0.0.1",
+        f"--nproc-per-node={processes}",
+        "--max-restarts=0",
+        "-m",
+        module,
+        str(job),
+    ]
+
+
+def _environment(threads: int) -> dict[str, str]:
+    return {
+        # Threads that spin while they wait make a step 40 times as slow when cores are shared.
+        "OMP_WAIT_POLICY": "PASSIVE",
+        **os.environ,
+        "OMP_NUM_THREADS": str(threads),
+        LAUNCHER_VARIABLE: str(os.getpid()),
+    }
+
+
+def _new_lines(lines: Any) -> Iterator[dict[str, Any]]:
+    while True:
+        position = lines.tell()
+        line = lines.readline()
+        if not line.endswith("\n"):
+            # Half a line is being written; take it next time.
+            lines.seek(position)
+            return
+        message = json.loads(line)
+        if "error" in message:
+            raise ProtegeError(message["error"])
+        yield message
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    if process.poll() is not None:
+        return
+    # The agent passes SIGTERM on to its workers; the group catches those it could not reach.
+    process.terminate()
+    try:
+        process.wait(GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
