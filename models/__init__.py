@@ -1,0 +1,1 @@
+"""The networks, losses, augmentations and schedules: arithmetic, no files, no cluster."""

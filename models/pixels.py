@@ -1,0 +1,24 @@
+"""Pixels: what happens to images between the decoder and the network.
+
+In: images_BHWC, uint8. Out: images_BCHW, float32, standardised.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def to_unit(images_BHWC: Tensor) -> Tensor:
+    """uint8 (B, H, W, 3) to float32 (B, 3, H, W) in [0, 1]."""
+    return images_BHWC.permute(0, 3, 1, 2).contiguous().float().div_(255)
+
+
+def standardise(images_BCHW: Tensor, mean_C: Sequence[float], std_C: Sequence[float]) -> Tensor:
+    """Minus the mean and over the deviation of each colour."""
+    device = images_BCHW.device
+    mean_1C11 = torch.tensor(list(mean_C), device=device).view(1, -1, 1, 1)
+    std_1C11 = torch.tensor(list(std_C), device=device).view(1, -1, 1, 1)
+    images_BCHW = (images_BCHW - mean_1C11) / std_1C11
+    # The layout in which convolutions run fastest, on GPUs and CPUs alike.
+    return images_BCHW.contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,117 @@
+"""ResNets: the torchvision-compatible ones, and a small family for inputs of 28 to 64 pixels.
+
+In: images_BCHW, float32. Out: logits_BC. State-dict keys and shapes of `ResNet` are torchvision's
+(`conv1.weight`, `layer1.0.bn1.running_mean`, `fc.bias`, ...), so that published weights load as
+they are. "Deep residual learning for image recognition" (He et al. 2015), section 3.3 and 4.2.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut."""
+
+    expansion = 1
+
+    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.relu = nn.ReLU(inplace=True)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.downsample = _shortcut(in_channels, channels, stride)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        y_BCHW = self.relu(self.bn1(self.conv1(x_BCHW)))
+        y_BCHW = self.bn2(self.conv2(y_BCHW))
+        shortcut_BCHW = x_BCHW if self.downsample is None else self.downsample(x_BCHW)
+        return torch.relu(y_BCHW + shortcut_BCHW)
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3 and 1x1 convolutions; the stride is on the 3x3, as in torchvision ("v1.5")."""
+
+    expansion = 4
+
+    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+        super().__init__()
+        out_channels = channels * self.expansion
+        self.conv1 = nn.Conv2d(in_channels, channels, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.conv3 = nn.Conv2d(channels, out_channels, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(out_channels)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = _shortcut(in_channels, out_channels, stride)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        y_BCHW = self.relu(self.bn1(self.conv1(x_BCHW)))
+        y_BCHW = self.relu(self.bn2(self.conv2(y_BCHW)))
+        y_BCHW = self.bn3(self.conv3(y_BCHW))
+        shortcut_BCHW = x_BCHW if self.downsample is None else self.downsample(x_BCHW)
+        return torch.relu(y_BCHW + shortcut_BCHW)
+
+
+class ResNet(nn.Module):
+    """A residual network: a stem, stages of blocks, the mean over pixels, a linear layer.
+
+    `small_stem` is a single 3x3 convolution of stride 2, for small inputs; otherwise a 7x7 of
+    stride 2 and a pooling of stride 2, as in torchvision.
+    """
+
+    def __init__(
+        self,
+        block: type[BasicBlock] | type[Bottleneck],
+        depths: Sequence[int],
+        widths: Sequence[int],
+        num_classes: int,
+        *,
+        small_stem: bool,
+    ) -> None:
+        super().__init__()
+        kernel = 3 if small_stem else 7
+        self.conv1 = nn.Conv2d(3, widths[0], kernel, 2, padding=kernel // 2, bias=False)
+        self.bn1 = nn.BatchNorm2d(widths[0])
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.Identity() if small_stem else nn.MaxPool2d(3, stride=2, padding=1)
+        self.stages = []
+        channels = widths[0]
+        for number, (depth, width) in enumerate(zip(depths, widths, strict=True), start=1):
+            blocks = []
+            for index in range(depth):
+                blocks.append(block(channels, width, 2 if number > 1 and index == 0 else 1))
+                channels = width * block.expansion
+            # Named one by one, because the state dict must have torchvision's keys.
+            self.add_module(f"layer{number}", nn.Sequential(*blocks))
+            self.stages.append(f"layer{number}")
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(channels, num_classes)
+        self._initialise()
+
+    def forward(self, images_BCHW: Tensor) -> Tensor:
+        x_BCHW = self.maxpool(self.relu(self.bn1(self.conv1(images_BCHW))))
+        for stage in self.stages:
+            x_BCHW = self.get_submodule(stage)(x_BCHW)
+        features_BD = torch.flatten(self.avgpool(x_BCHW), 1)
+        # The last layer is computed in float32 also under autocast: ranks hang on its last bits.
+        with torch.autocast(features_BD.device.type, enabled=False):
+            logits_BC: Tensor = self.fc(features_BD.float())
+        return logits_BC
+
+    def _initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+def _shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Sequential | None:
+    if stride == 1 and in_channels == out_channels:
+        return None
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels)
+    )

@@ -1,0 +1,83 @@
+"""Networks: torchvision's keys and sizes, names with a remedy, the average, the augmentation."""
+
+import pytest
+import torch
+
+from models.augment import Strengths, augment, mix
+from models.ema import Ema
+from models.zoo import NAMES, build, check_name
+
+OFF = Strengths(False, 0, 0, 0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_name_builds_and_gives_logits_of_each_class(name: str) -> None:
+    network = build(name, num_classes=7).eval()
+    with torch.inference_mode():
+        assert network(torch.rand(2, 3, 32, 32)).shape == (2, 7)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "tensors"), [("resnet18", 11_689_512, 122), ("resnet50", 25_557_032, 320)]
+)
+def test_resnet_has_the_parameters_and_keys_of_torchvision(
+    name: str, parameters: int, tensors: int
+) -> None:
+    network = build(name, 1000)
+    state = network.state_dict()
+    assert sum(one.numel() for one in network.parameters()) == parameters
+    assert len(state) == tensors
+    expected = {
+        "conv1.weight",
+        "bn1.running_mean",
+        "layer1.0.conv1.weight",
+        "layer2.0.downsample.0.weight",
+        "layer2.0.downsample.1.running_var",
+        "layer4.1.bn2.num_batches_tracked",
+        "fc.weight",
+        "fc.bias",
+    }
+    assert expected <= set(state)
+    assert state["conv1.weight"].shape == (64, 3, 7, 7)
+
+
+def test_unknown_name_is_answered_with_the_nearest() -> None:
+    with pytest.raises(ValueError, match="did you mean 'resnet50'"):
+        check_name("resnet5O")
+
+
+def test_average_forgets_the_start_and_follows_the_weights() -> None:
+    network = build("linear", 2)
+    ema = Ema(network, decay=0.9)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.fill_(3.0)
+    for updates in range(100):
+        ema.update(network, updates)
+    assert torch.allclose(ema.network.fc.weight, network.fc.weight, atol=1e-3)
+
+
+def test_augment_switched_off_changes_nothing() -> None:
+    images = torch.rand(4, 3, 12, 12)
+    assert torch.equal(augment(images, OFF), images)
+
+
+def test_augment_is_decided_by_the_seed_and_keeps_shape_and_range() -> None:
+    strong = Strengths(True, 30, 0.2, 0.3, 0.3, 0.1, 0.4)
+    images = torch.rand(16, 3, 20, 24)
+    torch.manual_seed(5)
+    first = augment(images, strong)
+    torch.manual_seed(5)
+    second = augment(images, strong)
+    assert torch.equal(first, second)
+    assert first.shape == images.shape
+    assert first.min() >= 0
+    assert first.max() <= 1
+    assert not torch.equal(first, images)
+
+
+def test_mix_keeps_the_sum_of_every_target() -> None:
+    targets = torch.eye(4)[torch.arange(8) % 4]
+    images, mixed = mix(torch.rand(8, 3, 4, 4), targets, alpha=0.4)
+    assert images.shape == (8, 3, 4, 4)
+    assert torch.allclose(mixed.sum(dim=1), torch.ones(8))
