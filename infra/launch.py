@@ -22,7 +22,7 @@ from typing import Any
 from infra.errors import ProtegeError
 
 LAUNCHER_VARIABLE = "PROTEGE_LAUNCHER_PID"
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.05
 GRACE_SECONDS = 10
 TAIL_LINES = 15
 

@@ -27,14 +27,11 @@ class Settings(BaseSettings):
     train_processes: int = Field(
         0, ge=0, description="Training processes on this machine; 0 is one per GPU, else one."
     )
-    train_threads: int = Field(
-        0, ge=0, description="Threads of each training process; 0 shares out the cores."
-    )
 
     def training(self) -> "Processes":
         """How many processes and threads a training gets."""
         count = self.train_processes or gpu_count() or 1
-        return Processes(count, self.train_threads or max(1, core_count() // count))
+        return Processes(count, max(1, core_count() // count))
 
 
 @dataclass(frozen=True)

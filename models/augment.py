@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-CONTROL_POINTS = 6  # of the elastic bend, along each side
+CONTROL_POINTS = 4  # of the elastic bend, along each side
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,9 @@ def _random_bend(batch: int, height: int, width: int, strength: float) -> Tensor
     """Smooth random shifts (B, H, W, 2) in grid coordinates, each image with its own strength."""
     control_B2KK = torch.randn(batch, 2, CONTROL_POINTS, CONTROL_POINTS)
     control_B2KK = control_B2KK * torch.rand(batch, 1, 1, 1) * 2 * strength
-    bend_B2HW = functional.interpolate(control_B2KK, (height, width), mode="bicubic", align_corners=True)
+    bend_B2HW = functional.interpolate(
+        control_B2KK, (height, width), mode="bicubic", align_corners=True
+    )
     return bend_B2HW.permute(0, 2, 3, 1)
 
 

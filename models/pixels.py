@@ -6,7 +6,7 @@ In: images_BHWC, uint8. Out: images_BCHW, float32, standardised.
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def to_unit(images_BHWC: Tensor) -> Tensor:
@@ -20,5 +20,10 @@ def standardise(images_BCHW: Tensor, mean_C: Sequence[float], std_C: Sequence[fl
     mean_1C11 = torch.tensor(list(mean_C), device=device).view(1, -1, 1, 1)
     std_1C11 = torch.tensor(list(std_C), device=device).view(1, -1, 1, 1)
     images_BCHW = (images_BCHW - mean_1C11) / std_1C11
-    # The layout in which convolutions run fastest, on GPUs and CPUs alike.
     return images_BCHW.contiguous(memory_format=torch.channels_last)
+
+
+def channels_last(network: nn.Module) -> nn.Module:
+    """The network in the memory layout of its inputs, in which convolutions run fastest."""
+    # torch's own stubs leave out the argument that its documentation recommends.
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]

@@ -1,0 +1,134 @@
+"""Tables: every Arrow schema that protege writes, with a note on each column.
+
+Writers are given one of these schemas and readers check it; nothing infers a type. The notes
+travel in the files, and `protege show` prints them.
+"""
+
+import pyarrow as pa
+
+
+def _field(name: str, kind: pa.DataType, note: str, *, nullable: bool = False) -> pa.Field:
+    return pa.field(name, kind, nullable=nullable, metadata={"note": note})
+
+
+def _schema(name: str, *fields: pa.Field) -> pa.Schema:
+    return pa.schema(fields, metadata={"table": name})
+
+
+IMAGE_ID = _field("image_id", pa.int64(), "shard number in the high 32 bits, row in the low 32")
+
+PINS = _schema(
+    "pins",
+    _field("key", pa.string(), "name of the image or container, relative to its source"),
+    _field("shard", pa.int32(), "number of the shard that it was assigned to"),
+    _field("row", pa.int32(), "row in that shard"),
+    _field("uri", pa.string(), "address of the file"),
+    _field("size", pa.int64(), "size of the file in bytes"),
+    _field("version", pa.string(), "mark of the file's content when it was pinned"),
+    _field("label", pa.string(), "true class, where the source tells it", nullable=True),
+    _field("tags", pa.list_(pa.string()), "tags, where the source has them", nullable=True),
+)
+
+IMAGES = _schema(
+    "images",
+    IMAGE_ID,
+    _field("image", pa.binary(), "encoded image as it was found", nullable=True),
+    _field("uri", pa.string(), "file that holds the image, when it was left there", nullable=True),
+    _field("offset", pa.int64(), "first byte of the image in that file", nullable=True),
+    _field("size", pa.int64(), "number of bytes of the encoded image"),
+    _field("key", pa.string(), "name of the image, relative to its source"),
+    _field("label", pa.string(), "true class, where the source tells it", nullable=True),
+    _field("tags", pa.list_(pa.string()), "tags, where the source has them", nullable=True),
+)
+
+REJECTS = _schema(
+    "rejects",
+    IMAGE_ID,
+    _field("key", pa.string(), "name of the image, relative to its source"),
+    _field("reason", pa.string(), "why it was left out, from a closed list"),
+    _field("detail", pa.string(), "what the decoder or the store said"),
+)
+
+
+def scores(top_p: int) -> pa.Schema:
+    """The `scores` schema for the P best classes of each image."""
+    return _schema(
+        "scores",
+        IMAGE_ID,
+        _field("labels", pa.list_(pa.uint16(), top_p), "the P best classes, best first"),
+        _field(
+            "log_odds",
+            pa.list_(pa.float32(), top_p),
+            "log p/(1-p) of these classes; the probability is its sigmoid",
+        ),
+    )
+
+
+CHOSEN = _schema(
+    "chosen",
+    _field("label", pa.int32(), "class, as an index into the teacher's list of classes"),
+    _field("rank", pa.int32(), "place within the class, 0 is the best"),
+    IMAGE_ID,
+    _field("log_odds", pa.float32(), "log p/(1-p) that the teacher gave to this class"),
+)
+
+CLASSES = _schema(
+    "classes",
+    _field("label", pa.int32(), "class, as an index into the teacher's list of classes"),
+    _field("name", pa.string(), "name of the class"),
+    _field("candidates", pa.int64(), "images with this class among their P best"),
+    _field("kept", pa.int32(), "images that were chosen, at most K"),
+    _field("kth_log_odds", pa.float32(), "log-odds of the last image chosen", nullable=True),
+    _field("ties_at_edge", pa.int64(), "chosen images with exactly the log-odds of the last"),
+    _field("certified", pa.bool_(), "no image cut off by P could have ranked (design: exactness)"),
+    _field("histogram", pa.list_(pa.int64()), "candidates per bin of log-odds, lowest bin first"),
+)
+
+LESSONS = _schema(
+    "lessons",
+    IMAGE_ID,
+    _field("image", pa.binary(), "encoded image"),
+    _field("labels", pa.list_(pa.int32()), "classes to learn from this image"),
+    _field("weights", pa.list_(pa.float32()), "weight of each of these classes; they sum to 1"),
+)
+
+HISTORY = _schema(
+    "history",
+    _field("step", pa.int64(), "steps done"),
+    _field("images", pa.int64(), "images seen, with repeats"),
+    _field("loss", pa.float32(), "mean training loss since the row before"),
+    _field("learning_rate", pa.float32(), "learning rate of the last step"),
+)
+
+PREDICTIONS = _schema(
+    "predictions",
+    _field("model", pa.string(), "role of the model in the campaign"),
+    IMAGE_ID,
+    _field("label", pa.int32(), "true class, as an index into the list of classes"),
+    _field("predicted", pa.int32(), "class with the highest logit"),
+    _field("rank", pa.int32(), "place of the true class among the logits, 0 is the best"),
+    _field("confidence", pa.float32(), "probability of the predicted class"),
+    _field("loss", pa.float32(), "negative log probability of the true class, in nats"),
+)
+
+METRICS = _schema(
+    "metrics",
+    _field("model", pa.string(), "role of the model in the campaign, or `chosen`"),
+    _field("measure", pa.string(), "what was measured"),
+    _field("label", pa.int32(), "class, when it is a measure of one", nullable=True),
+    _field("value", pa.float64(), "the figure"),
+    _field("count", pa.int64(), "images that it rests on"),
+)
+
+ROW_BITS = 32
+
+
+def image_id(shard: int, row: int) -> int:
+    """The id of a row: shard number in the high 32 bits, row in the low 32."""
+    return (shard << ROW_BITS) | row
+
+
+def table_name(schema: pa.Schema) -> str:
+    """The name under which a schema was declared, or `?` for a file that is not ours."""
+    name: bytes = (schema.metadata or {}).get(b"table", b"?")
+    return name.decode()

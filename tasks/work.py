@@ -1,0 +1,87 @@
+"""Work: runs one job over many shards, and does nothing twice.
+
+In: a folder, the numbers of its shards, and a job that makes the part of one. Out: the receipts of
+all parts, in order. The folder is listed once; parts that exist only have their footers read. This
+is the only resume there is.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from infra.cluster import Executor, Inline
+from infra.storage import Store, open_store
+from tasks.contract import OnProgress, Receipt, part_name, read_receipt, slowest
+
+MAX_BATCH = 100  # shards in a future: 0.05 ms of overhead a shard instead of 2.4 ms
+BATCHES_PER_WORKER = 4
+
+MakePart = Callable[[int], Receipt]
+
+
+@dataclass(frozen=True)
+class _Batch:
+    uri: str
+    numbers: tuple[int, ...]
+    present: frozenset[int]
+
+
+@dataclass(frozen=True)
+class _RunBatch:
+    """The work of one future: make the missing parts of a batch, read the others' footers."""
+
+    make: MakePart
+    name: Callable[[int], str]
+
+    def __call__(self, batch: _Batch) -> list[Receipt]:
+        store = open_store(batch.uri)
+        return [self._one(store, number, number in batch.present) for number in batch.numbers]
+
+    def _one(self, store: Store, number: int, present: bool) -> Receipt:
+        if present:
+            try:
+                return read_receipt(store, self.name(number))
+            except (pa.ArrowInvalid, OSError):
+                # A part that was torn after it was published (a lost disk block) is made again.
+                store.delete(self.name(number))
+        return self.make(number)
+
+
+def run_shards(
+    store: Store,
+    numbers: Iterable[int],
+    make: MakePart,
+    executor: Executor,
+    on_progress: OnProgress,
+    name: Callable[[int], str] = part_name,
+) -> list[Receipt]:
+    """Make the missing parts and return all receipts, in the order of their names.
+
+    Raises `Failures` when everything else is done and some parts could not be made.
+    """
+    numbers = list(numbers)
+    listing = store.sizes()
+    present = frozenset(number for number in numbers if name(number) in listing)
+    if len(present) == len(numbers):
+        # Footers are read faster than a cluster starts.
+        executor = Inline()
+    batches = _batches(store.uri, numbers, present, executor)
+    receipts: list[Receipt] = []
+    seconds: dict[str, float] = {}
+    on_progress(0, len(numbers), f"{len(present)} were already there" if present else "")
+    for done in executor.run(_RunBatch(make, name), batches):
+        receipts.extend(done)
+        for receipt in done:
+            for kind, value in receipt.seconds.items():
+                seconds[kind] = seconds.get(kind, 0.0) + value
+        on_progress(len(receipts), len(numbers), slowest(seconds))
+    return sorted(receipts, key=lambda receipt: receipt.name)
+
+
+def _batches(
+    uri: str, numbers: Sequence[int], present: frozenset[int], executor: Executor
+) -> list[_Batch]:
+    size = min(MAX_BATCH, -(-len(numbers) // (executor.workers * BATCHES_PER_WORKER)) or 1)
+    groups = (tuple(numbers[at : at + size]) for at in range(0, len(numbers), size))
+    return [_Batch(uri, group, present.intersection(group)) for group in groups]

@@ -1,0 +1,69 @@
+"""Fixtures that several tests share: small image folders, a Dask cluster, an S3 server.
+
+Nothing here is a stand-in: the cluster has processes, the S3 server speaks the protocol on
+loopback, Prefect runs on its own database in a temporary folder.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+# Set before anything imports Prefect: tests must not touch the user's own Prefect.
+os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="protege-prefect-")
+os.environ.pop("PREFECT_API_URL", None)
+
+import numpy as np
+import pytest
+
+from infra.cluster import Cluster
+from infra.settings import Settings
+from infra.storage import Store, open_store
+from tests.pictures import write_folder
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Store:
+    """An empty root for outputs on local disk."""
+    return open_store(str(tmp_path / "root"))
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A Dask cluster of two processes."""
+    with Cluster(Settings(workers=2)) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a bucket on a real S3 API on loopback."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    _, port = server.get_host_and_port()
+    settings = {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in settings.items():
+            patch.setenv(name, value)
+        boto3.client("s3").create_bucket(Bucket="protege")
+        yield "s3://protege"
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders of small pictures in three colours: labelled, pile and test."""
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    write_folder(folder / "labelled", rng, per_class=4, labelled=True)
+    write_folder(folder / "pile", rng, per_class=20, labelled=False)
+    write_folder(folder / "test", rng, per_class=5, labelled=True)
+    return folder

@@ -1,0 +1,141 @@
+"""The stage contract: counts, digests, parts that appear whole, manifests, and resume."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from infra.cluster import Cluster, Executor, Failures, Inline
+from infra.errors import ProtegeError
+from infra.storage import Store, open_store
+from tasks import contract, tables
+from tasks.contract import Counts, Manifest, Receipt, silent
+from tasks.work import run_shards
+
+SCHEMA = tables.REJECTS
+
+
+def some_rows(count: int, start: int = 0) -> pa.Table:
+    rows = [
+        {"image_id": start + at, "key": f"k{at}", "reason": "empty", "detail": ""}
+        for at in range(count)
+    ]
+    return pa.Table.from_pylist(rows, schema=SCHEMA)
+
+
+def test_part_remembers_its_counts_and_the_digest_of_its_content(root: Store) -> None:
+    receipt = contract.write_part(root, "part-00000.parquet", some_rows(3), Counts(5, 3, 2))
+    assert contract.read_receipt(root, "part-00000.parquet") == receipt
+    assert receipt.digest == contract.table_digest(some_rows(3))
+    assert contract.read_part(root, "part-00000.parquet", SCHEMA).equals(some_rows(3))
+
+
+def test_digest_is_of_the_values_not_of_their_chunks() -> None:
+    whole = some_rows(10)
+    pieces = pa.concat_tables([whole.slice(0, 3), whole.slice(3)])
+    assert contract.table_digest(whole) == contract.table_digest(pieces)
+    assert contract.table_digest(whole) != contract.table_digest(some_rows(10, start=1))
+
+
+def test_second_writer_of_a_part_takes_the_receipt_of_the_first(root: Store) -> None:
+    first = contract.write_part(root, "part-00000.parquet", some_rows(3), Counts(3, 3, 0))
+    second = contract.write_part(root, "part-00000.parquet", some_rows(4), Counts(4, 4, 0))
+    assert second == first
+
+
+def test_lost_rows_are_a_defect() -> None:
+    with pytest.raises(AssertionError, match="lost rows"):
+        Counts(rows_in=3, kept=1, rejected=1)
+
+
+def test_part_of_another_schema_is_named(root: Store) -> None:
+    contract.write_part(root, "part-00000.parquet", some_rows(1), Counts(1, 1, 0))
+    with pytest.raises(ProtegeError, match=r"part-00000\.parquet .* another schema"):
+        contract.read_part(root, "part-00000.parquet", tables.CHOSEN)
+
+
+def test_fingerprint_depends_on_content_version_and_inputs() -> None:
+    base = contract.fingerprint_of("topk", 1, {"k": 1}, ["a"])
+    assert base == contract.fingerprint_of("topk", 1, {"k": 1}, ["a"])
+    others = [
+        contract.fingerprint_of("topk", 2, {"k": 1}, ["a"]),
+        contract.fingerprint_of("topk", 1, {"k": 2}, ["a"]),
+        contract.fingerprint_of("topk", 1, {"k": 1}, ["b"]),
+        contract.fingerprint_of("gather", 1, {"k": 1}, ["a"]),
+    ]
+    assert len({base, *others}) == 5
+
+
+def test_output_is_there_only_when_its_manifest_is(root: Store) -> None:
+    receipt = contract.write_part(root, "part-00000.parquet", some_rows(2), Counts(3, 2, 1))
+    assert contract.find_output(root) is None
+    output = contract.publish(root, Manifest("score", "f", {"a": 1}, {}, [receipt], 1.5))
+    found = contract.find_output(root)
+    assert found is not None
+    assert found.reused
+    assert (found.rows_in, found.kept, found.rejected) == (3, 2, 1)
+    assert found.digest == output.digest
+
+
+@dataclass(frozen=True)
+class MakePart:
+    """Writes a part, and a line into a log for each execution."""
+
+    uri: str
+    log: str
+    broken: frozenset[int] = frozenset()
+
+    def __call__(self, number: int) -> Receipt:
+        with Path(self.log).open("a") as log:
+            log.write(f"{number}\n")
+        if number in self.broken:
+            raise OSError(f"disk of {number}")
+        table = some_rows(2, start=10 * number)
+        name = contract.part_name(number)
+        return contract.write_part(open_store(self.uri), name, table, Counts(2, 2, 0))
+
+
+@pytest.fixture(params=["inline", "dask"])
+def executor(request: pytest.FixtureRequest) -> Executor:
+    return Inline() if request.param == "inline" else request.getfixturevalue("cluster")
+
+
+def test_same_work_twice_runs_once_and_gives_the_same_receipts(
+    root: Store, executor: Executor, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    make = MakePart(root.uri, str(log))
+    first = run_shards(root, range(7), make, executor, silent)
+    second = run_shards(root, range(7), make, executor, silent)
+    assert sorted(log.read_text().split()) == [str(number) for number in range(7)]
+    assert [(one.name, one.digest) for one in first] == [(one.name, one.digest) for one in second]
+
+
+def test_failures_come_when_everything_else_is_done_and_resume_does_only_the_rest(
+    root: Store, executor: Executor, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    broken = MakePart(root.uri, str(log), frozenset({3}))
+    with pytest.raises(Failures, match="disk of 3"):
+        run_shards(root, range(6), broken, executor, silent)
+    assert len([name for name in root.sizes() if name.startswith("part-")]) == 5
+    log.unlink()
+    run_shards(root, range(6), MakePart(root.uri, str(log)), executor, silent)
+    assert log.read_text().split() == ["3"]
+
+
+def test_part_that_was_torn_is_made_again(root: Store, executor: Executor, tmp_path: Path) -> None:
+    make = MakePart(root.uri, str(tmp_path / "log"))
+    whole = run_shards(root, range(3), make, executor, silent)
+    root.replace("part-00001.parquet", root.read("part-00001.parquet")[:40])
+    again = run_shards(root, range(3), make, executor, silent)
+    assert [one.digest for one in again] == [one.digest for one in whole]
+
+
+def test_progress_reaches_the_total(root: Store, cluster: Cluster, tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    make = MakePart(root.uri, str(tmp_path / "log"))
+    run_shards(root, range(9), make, cluster, lambda done, total, note: seen.append((done, total)))
+    assert seen[-1] == (9, 9)
+    assert seen == sorted(seen)
