@@ -1,0 +1,19 @@
+"""Job: what a training process is told, as a file; written without loading torch."""
+
+from pydantic import BaseModel, ConfigDict
+
+from tasks.contract import Output
+from tasks.train.options import TrainOptions
+
+
+class Job(BaseModel):
+    """What a training process is told."""
+
+    model_config = ConfigDict(frozen=True)
+
+    uri: str
+    options: TrainOptions
+    data: Output
+    classes: tuple[str, ...]
+    init: Output | None
+    progress: str

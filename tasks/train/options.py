@@ -1,0 +1,173 @@
+"""Options of one training job: what is trained, for how long, on which schedule."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from models.schedule import Schedule, scaled_rate
+from models.zoo import check_name
+from tasks.options import Length, Options
+
+# Mean and deviation of red, green and blue, for pixels in [0, 1].
+PIXEL_SCALES = {
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "centred": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "unit": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+}
+
+
+class Inputs(Options):
+    """What an image becomes before the network sees it; teacher and student may differ in size."""
+
+    size: int = Field(224, ge=8, le=2048)
+    """Pixels of each side of the network's input."""
+    resize: int = Field(256, ge=8, le=4096)
+    """The shorter side is scaled to this many pixels before the central square is cut out."""
+    pixels: Literal["imagenet", "centred", "unit"] = "imagenet"
+    """Scale of the pixels: ImageNet's mean and deviation, -1 to 1, or 0 to 1."""
+
+    @model_validator(mode="after")
+    def _resize_covers_size(self) -> "Inputs":
+        if self.resize < self.size:
+            raise ValueError(f"resize ({self.resize}) must be at least size ({self.size})")
+        return self
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Mean of red, green and blue, taken off pixels in [0, 1]."""
+        return PIXEL_SCALES[self.pixels][0]
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """Deviation of red, green and blue, by which they are divided."""
+        return PIXEL_SCALES[self.pixels][1]
+
+
+class Augment(Options):
+    """Random changes to each training image; 0 switches a change off."""
+
+    crop_min_area: float = Field(0.08, ge=0.01, le=1)
+    """Random-resized crops keep at least this share of the area; 1 is no crop."""
+    flip: bool = True
+    """Mirror half of the images."""
+    rotate_degrees: float = Field(0, ge=0, le=180)
+    """Turn by up to this angle, either way."""
+    translate: float = Field(0, ge=0, le=0.9)
+    """Shift by up to this share of the side."""
+    scale: float = Field(0, ge=0, le=0.9)
+    """Shrink or enlarge by up to this share."""
+    shear: float = Field(0, ge=0, le=1)
+    """Slant by up to this tangent."""
+    elastic: float = Field(0, ge=0, le=1)
+    """Bend: deviation of a smooth random shift of the pixels, as a share of the side."""
+    erase: float = Field(0, ge=0, le=0.9)
+    """Blank a random square of up to this share of the side."""
+    mixup: float = Field(0, ge=0, le=10)
+    """Mix pairs of images and their targets, in proportions from Beta(mixup, mixup)."""
+
+
+class LearningRate(Options):
+    """How the learning rate rises and falls."""
+
+    base: float = Field(0.1, ge=1e-7, le=100)
+    """Peak for a batch of 256; it is scaled in proportion to the batch."""
+    warmup: Length = Length(amount=0, unit="epochs")
+    """Time of the linear rise to the peak."""
+    warmup_start: float = Field(0, ge=0, le=100)
+    """Learning rate at which the rise begins; not scaled."""
+    decay: Literal["cosine", "drops"] = "cosine"
+    """Fall along a cosine to 0, or in equally spaced drops."""
+    drops: int = Field(13, ge=0, le=100)
+    """Number of drops, with decay = drops."""
+    drop_factor: float = Field(0.5, ge=0.001, le=0.999)
+    """What remains of the rate after a drop, with decay = drops."""
+
+
+class TrainSpeed(Options):
+    """What changes how fast a training runs, not what comes out."""
+
+    checkpoint_seconds: float = Field(300, ge=0, le=86_400)
+    """A checkpoint at least this often; an interrupted training goes on from the last one."""
+    threads: int = Field(0, ge=0, le=1024)
+    """Threads of each process's arithmetic; 0 shares out the cores. Small networks like 1."""
+    decode_threads: int = Field(4, ge=1, le=256)
+    """Threads that read and decode images, in each process."""
+    cache_gib: float = Field(1, ge=0, le=4096)
+    """Decoded images are kept in memory up to this size, where each is always cut the same way."""
+
+
+class Training(Options):
+    """How a network is trained, whichever it is; alone, it goes on with one that exists."""
+
+    SPEED: ClassVar[frozenset[str]] = frozenset({"speed"})
+
+    length: Length = Length(amount=90, unit="epochs")
+    """How long to train."""
+    batch_size: int = Field(256, ge=1, le=1_000_000)
+    """Images in a step, over all processes."""
+    learning_rate: LearningRate = LearningRate()
+    """The learning rate from the first step to the last."""
+    momentum: float = Field(0.9, ge=0, le=0.9999)
+    """Momentum of SGD."""
+    nesterov: bool = False
+    """Nesterov's variant of the momentum."""
+    weight_decay: float = Field(1e-4, ge=0, le=1)
+    """Weight decay of convolutions and linear layers; biases and norms are left alone."""
+    label_smoothing: float = Field(0, ge=0, le=0.9)
+    """Share of each target that is spread over all classes."""
+    average_decay: float = Field(0, ge=0, le=0.99999)
+    """Decay of the moving average of the weights that is kept in the end; 0 keeps the last ones."""
+    augment: Augment = Augment()
+    """Random changes to each training image."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Arithmetic of the network; the last layer and the loss are always in float32."""
+    shuffle_shards: int = Field(4, ge=1, le=1000)
+    """Shards that are held in memory and shuffled together."""
+    seed: int = Field(0, ge=0, le=2**31 - 1)
+    """Decides the initial weights, the order of the images and their random changes."""
+    speed: TrainSpeed = TrainSpeed()
+    """What changes how fast it runs, not what comes out."""
+
+
+class TrainOptions(Training):
+    """One training job from the start: a network and how it is trained."""
+
+    FIRST: ClassVar[tuple[str, ...]] = ("model", "checkpoint", "inputs")
+
+    model: str = "resnet50"
+    """Network: small_resnet_8, small_resnet_16, small_resnet_32, resnet18, resnet50, timm/..."""
+    checkpoint: str = ""
+    """Use these weights (.safetensors, .pth) instead of training; the length is then ignored."""
+    inputs: Inputs = Inputs()
+    """What an image becomes before the network sees it."""
+
+    @field_validator("model")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        return check_name(name)
+
+    def continued(self, training: Training) -> "TrainOptions":
+        """The options of a training that goes on with this one's network."""
+        shared = {name: getattr(training, name) for name in Training.model_fields}
+        return self.model_copy(update={**shared, "checkpoint": ""})
+
+    def total_steps(self, images_per_epoch: int) -> int:
+        """The length in steps; none when given weights are used as they are."""
+        if self.checkpoint:
+            return 0
+        return self.length.steps(images_per_epoch=images_per_epoch, batch_size=self.batch_size)
+
+    def schedule(self, images_per_epoch: int) -> Schedule:
+        """The schedule with every length in steps and the rate scaled to the batch."""
+        rate = self.learning_rate
+        return Schedule(
+            total_steps=self.total_steps(images_per_epoch),
+            warmup_steps=rate.warmup.steps(
+                images_per_epoch=images_per_epoch, batch_size=self.batch_size
+            ),
+            warmup_start_rate=rate.warmup_start,
+            peak_rate=scaled_rate(rate.base, self.batch_size),
+            decay=rate.decay,
+            drops=rate.drops,
+            drop_factor=rate.drop_factor,
+        )

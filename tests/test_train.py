@@ -1,0 +1,249 @@
+"""train: exact resume, an order that is a pure function, and processes that end with the caller."""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from infra.cluster import Inline
+from infra.errors import ProtegeError
+from infra.settings import Processes
+from infra.storage import Store, open_store
+from models.zoo import build
+from tasks.contract import Output
+from tasks.options import Length
+from tasks.shard import ShardOptions, class_names, shard
+from tasks.train import TrainOptions, train
+from tasks.train.checkpoint import load_network, read_description
+from tasks.train.data import epoch_order
+from tasks.train.job import Job
+from tasks.train.loop import Trainer, World
+from tasks.train.options import Augment, Inputs, LearningRate, TrainSpeed
+
+SMALL = TrainOptions(
+    model="small_resnet_8",
+    length=Length(amount=24, unit="steps"),
+    batch_size=8,
+    learning_rate=LearningRate(base=0.5),
+    average_decay=0.9,
+    label_smoothing=0.1,
+    augment=Augment(crop_min_area=1, rotate_degrees=10, elastic=0.02, mixup=0.2),
+    inputs=Inputs(size=16, resize=16, pixels="unit"),
+    speed=TrainSpeed(checkpoint_seconds=0),
+)
+ONE = World(0, 1, torch.device("cpu"))
+PROCESSES = Processes(count=1, threads=1)
+
+
+@pytest.fixture
+def labelled(root: Store, pictures: Path) -> Output:
+    source = ShardOptions(source=str(pictures / "labelled"), labelled=True, images_per_shard=5)
+    return shard(root, source, Inline())
+
+
+CLASSES = ("blue", "green", "red")
+
+
+def job(labelled: Output, uri: Path, options: TrainOptions = SMALL) -> Job:
+    uri.mkdir(parents=True, exist_ok=True)
+    return Job(
+        uri=str(uri),
+        options=options,
+        data=labelled,
+        classes=CLASSES,
+        init=None,
+        progress=str(uri / "progress"),
+    )
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "weights.safetensors").read_bytes()
+
+
+@given(
+    st.lists(st.integers(1, 9), min_size=1, max_size=7),
+    st.integers(0, 5),
+    st.integers(0, 5),
+    st.integers(1, 4),
+)
+def test_epoch_order_is_a_permutation_and_a_pure_function(
+    rows: list[int], seed: int, epoch: int, window: int
+) -> None:
+    order = epoch_order(rows, seed, epoch, window)
+    everything = {(part, row) for part, count in enumerate(rows) for row in range(count)}
+    assert len(order) == len(everything)
+    assert {(int(part), int(row)) for part, row in order} == everything
+    assert np.array_equal(order, epoch_order(rows, seed, epoch, window))
+
+
+def test_epochs_and_seeds_have_their_own_orders() -> None:
+    orders = {epoch_order([50], seed, epoch, 1).tobytes() for seed in (0, 1) for epoch in (0, 1)}
+    assert len(orders) == 4
+
+
+@pytest.mark.parametrize("stop_after", [1, 7, 23])
+def test_training_that_was_interrupted_ends_with_the_same_bytes(
+    labelled: Output, tmp_path: Path, stop_after: int
+) -> None:
+    torch.set_num_threads(1)
+    whole = Trainer(job(labelled, tmp_path / "whole"), ONE)
+    whole.run()
+    whole.finish()
+
+    interrupted = Trainer(job(labelled, tmp_path / "cut"), ONE)
+    train_step = interrupted._train_step
+
+    def stop(batch):  # the process dies in the middle of a step
+        if interrupted.step == stop_after:
+            raise KeyboardInterrupt
+        return train_step(batch)
+
+    interrupted._train_step = stop
+    with pytest.raises(KeyboardInterrupt):
+        interrupted.run()
+    resumed = Trainer(job(labelled, tmp_path / "cut"), ONE)
+    assert resumed.step == stop_after
+    resumed.run()
+    resumed.finish()
+    assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
+    history = "history.parquet"
+    assert (tmp_path / "cut" / history).read_bytes() == (tmp_path / "whole" / history).read_bytes()
+    assert not list((tmp_path / "cut").rglob("*.pt"))
+
+
+def test_damaged_checkpoint_falls_back_to_the_one_before(labelled: Output, tmp_path: Path) -> None:
+    trainer = Trainer(job(labelled, tmp_path / "a"), ONE)
+    trainer.run()
+    states = sorted((tmp_path / "a" / "checkpoints").glob("*/state.pt"))
+    assert len(states) == 2
+    states[-1].write_bytes(states[-1].read_bytes()[:50])
+    assert Trainer(job(labelled, tmp_path / "a"), ONE).step == 23
+
+
+def test_train_publishes_a_model_that_says_what_it_is(root: Store, labelled: Output) -> None:
+    output = train(root, SMALL, labelled, CLASSES, processes=PROCESSES)
+    description = read_description(output.store.read("weights.safetensors"))
+    assert description.classes == CLASSES
+    assert description.inputs == SMALL.inputs
+    network, _ = load_network(output)
+    assert network(torch.rand(1, 3, 16, 16)).shape == (1, 3)
+    again = train(root, SMALL, labelled, CLASSES, processes=PROCESSES)
+    assert again.reused
+    assert again.digest == output.digest
+
+
+def test_processes_of_one_training_agree(root: Store, labelled: Output) -> None:
+    options = SMALL.model_copy(update={"length": Length(amount=6, unit="steps")})
+    output = train(root, options, labelled, CLASSES, processes=Processes(count=2, threads=1))
+    assert output.kept == 12
+    assert read_description(output.store.read("weights.safetensors")).model == "small_resnet_8"
+
+
+def test_given_weights_are_used_without_training(
+    root: Store, labelled: Output, tmp_path: Path
+) -> None:
+    network = build("small_resnet_8", 3)
+    torch.save({"state_dict": network.state_dict()}, tmp_path / "given.pth")
+    given = SMALL.model_copy(update={"checkpoint": str(tmp_path / "given.pth"), "average_decay": 0})
+    output = train(root, given, labelled, CLASSES, processes=PROCESSES)
+    loaded, _ = load_network(output)
+    assert torch.equal(loaded.fc.weight, network.fc.weight)
+
+
+def test_given_weights_that_do_not_fit_are_refused_in_a_sentence(
+    root: Store, labelled: Output, tmp_path: Path
+) -> None:
+    torch.save(build("small_resnet_8", 7).state_dict(), tmp_path / "given.pth")
+    given = SMALL.model_copy(update={"checkpoint": str(tmp_path / "given.pth")})
+    with pytest.raises(ProtegeError, match="does not fit the model"):
+        train(root, given, labelled, CLASSES, processes=PROCESSES)
+    missing = SMALL.model_copy(update={"checkpoint": str(tmp_path / "missing.pth")})
+    with pytest.raises(ProtegeError, match="cannot be read"):
+        train(root, missing, labelled, CLASSES, processes=PROCESSES)
+
+
+def test_diverged_training_says_what_to_change(root: Store, labelled: Output) -> None:
+    changes = {"learning_rate": LearningRate(base=100), "weight_decay": 1.0, "batch_size": 64}
+    wild = SMALL.model_copy(update={**changes, "length": Length(amount=60, unit="steps")})
+    with pytest.raises(ProtegeError, match=r"lower learning_rate\.base"):
+        train(root, wild, labelled, CLASSES, processes=PROCESSES)
+
+
+CALLER = """
+import sys
+from dataclasses import replace
+from infra.cluster import Inline
+from infra.settings import Processes
+from infra.storage import open_store
+from tasks.options import Length
+from tasks.shard import ShardOptions, shard
+from tasks.train import train
+from tests.test_train import CLASSES, SMALL
+
+root, pictures = open_store(sys.argv[1]), sys.argv[2]
+source = ShardOptions(source=pictures + "/labelled", labelled=True, images_per_shard=5)
+options = SMALL.model_copy(update={"length": Length(amount=100_000, unit="steps")})
+train(root, options, shard(root, source, Inline()), CLASSES, processes=Processes(1, 1))
+"""
+
+
+def test_killed_caller_takes_its_training_processes_along(tmp_path: Path, pictures: Path) -> None:
+    root = str(tmp_path / "root")
+    caller = subprocess.Popen([sys.executable, "-c", CALLER, root, str(pictures)])
+    try:
+        _wait_for(lambda: any(open_store(root).sizes("train")), seconds=60)
+        running = _training_processes()
+        assert running
+    finally:
+        caller.send_signal(signal.SIGKILL)
+        caller.wait()
+    _wait_for(lambda: not (running & _training_processes()), seconds=20)
+
+
+def _training_processes() -> set[int]:
+    found = set()
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                words = (folder / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if b"tasks.train" in words and os.getpid() != int(folder.name):
+                found.add(int(folder.name))
+    return found
+
+
+def _wait_for(happened, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.2)
+
+
+def test_same_seed_gives_the_same_model_and_another_another(
+    labelled: Output, tmp_path: Path
+) -> None:
+    digests = []
+    for number, seed in enumerate((0, 0, 1)):
+        options = SMALL.model_copy(update={"seed": seed, "length": Length(amount=3, unit="steps")})
+        trainer = Trainer(job(labelled, tmp_path / str(number), options), ONE)
+        trainer.run()
+        trainer.finish()
+        digests.append(hashlib.sha256(weights(tmp_path / str(number))).hexdigest())
+    assert digests[0] == digests[1]
+    assert digests[0] != digests[2]
+
+
+def test_classes_come_from_the_labelled_images(root: Store, pictures: Path) -> None:
+    labelled = shard(root, ShardOptions(source=str(pictures / "labelled"), labelled=True), Inline())
+    test = shard(root, ShardOptions(source=str(pictures / "test"), labelled=True), Inline())
+    assert class_names(labelled, test) == list(CLASSES)
