@@ -1,0 +1,250 @@
+"""gather: collects the chosen images into globally shuffled training shards.
+
+In: `images` shards and `chosen`. Out: `lessons` parts, in an order shuffled once, by a seed, over
+everything. Each lesson's place is decided by a hash of its image and class, so it depends on
+nothing else:
+
+1. `_spill`, one for each group of source shards: reads their chosen images once and writes them
+   as one file with a row group for each lesson part;
+2. `_collect`, one for each lesson part: takes its row groups out of all spills and sorts them.
+
+    lessons = gather(root, GatherOptions(), images, chosen, executor)
+"""
+
+import functools
+import io
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import Field
+
+from infra.cluster import Executor
+from infra.storage import Store, open_store
+from tasks import contract, tables
+from tasks.contract import Counts, Manifest, OnProgress, Output, Receipt, Stopwatch, silent
+from tasks.options import Options
+from tasks.shard import read_images
+from tasks.topk import hash_ids, read_chosen
+from tasks.work import run_shards
+
+STAGE = "gather"
+VERSION = 1
+SHARDS_PER_SPILL = 16
+
+SPILL = pa.schema(
+    [
+        pa.field("order", pa.uint64(), nullable=False),
+        pa.field("image_id", pa.int64(), nullable=False),
+        pa.field("image", pa.binary(), nullable=False),
+        pa.field("labels", pa.list_(pa.int32()), nullable=False),
+        pa.field("weights", pa.list_(pa.float32()), nullable=False),
+    ]
+)
+
+
+class GatherOptions(Options):
+    """Options of the stage `gather`."""
+
+    several: Literal["replicate", "sample_one", "share"] = "replicate"
+    """An image chosen for k classes: a lesson for each, one of them at random, or 1/k of each."""
+    lessons_per_part: int = Field(10_000, ge=1, le=1_000_000)
+    """Training images in a part."""
+    seed: int = Field(0, ge=0, le=2**31 - 1)
+    """Decides the order of the lessons, and which class sample_one takes."""
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """Lessons without their images, sorted by image_id.
+
+    `order` is the hash by which they are shuffled, `labels` the classes that each of them teaches.
+    """
+
+    image_ids: npt.NDArray[np.int64]
+    order: npt.NDArray[np.uint64]
+    labels: pa.ListArray
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+
+def gather(
+    root: Store,
+    options: GatherOptions,
+    images: Output,
+    chosen: Output,
+    executor: Executor,
+    on_progress: OnProgress = silent,
+) -> Output:
+    """Collect the lessons, or take the output that is there. Raises ProtegeError, Failures."""
+    started = time.perf_counter()
+    inputs = [images.digest, chosen.digest]
+    fingerprint = contract.fingerprint_of(STAGE, VERSION, options.content(), inputs)
+    store = open_store(f"{root.uri}/{STAGE}/{fingerprint}")
+    output = contract.find_output(store)
+    if output is not None:
+        return output
+    job = _Job(store.uri, options, images, chosen)
+    lessons = job.lessons()
+    shards = np.unique(lessons.image_ids >> tables.ROW_BITS)
+    spills = -(-len(shards) // SHARDS_PER_SPILL)
+    parts = _part_count(lessons, options)
+    spill = functools.partial(_spill, job)
+    made = run_shards(store, range(spills), spill, executor, silent, _spill_name)
+    collect = functools.partial(_collect, job, spills)
+    receipts = run_shards(store, range(parts), collect, executor, on_progress)
+    output = contract.publish(
+        store,
+        Manifest(
+            stage=STAGE,
+            fingerprint=fingerprint,
+            options=options.model_dump(),
+            inputs={"images": contract.link(images), "chosen": contract.link(chosen)},
+            parts=receipts,
+            seconds=time.perf_counter() - started,
+            extra={
+                "classes": contract.load_manifest(chosen)["extra"]["classes"],
+                "unique_images": len(np.unique(lessons.image_ids)),
+                "seed": options.seed,
+            },
+        ),
+    )
+    for receipt in made:
+        store.delete(receipt.name)
+    return output
+
+
+def plan_lessons(chosen: pa.Table, options: GatherOptions) -> Lessons:
+    """Which image teaches which classes, and where in the shuffled order."""
+    ids, labels = chosen["image_id"].to_numpy(), chosen["label"].to_numpy()
+    order = np.lexsort((labels, ids))
+    ids, labels = ids[order], labels[order]
+    if options.several != "replicate":
+        unique, starts, counts = np.unique(ids, return_index=True, return_counts=True)
+        ids, offsets = unique, np.append(starts, len(labels))
+        if options.several == "sample_one":
+            draws = hash_ids(ids, options.seed + 1) % counts.astype(np.uint64)
+            labels = labels[starts + draws.astype(np.int64)]
+            offsets = np.arange(len(ids) + 1)
+    else:
+        offsets = np.arange(len(ids) + 1)
+    # A class is mixed in, so that the replicas of an image do not follow one another.
+    salted = ids * np.int64(65_537) + labels[offsets[:-1]]
+    groups = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(labels, pa.int32()))
+    return Lessons(ids, hash_ids(salted, options.seed), groups)
+
+
+@dataclass(frozen=True)
+class _Job:
+    uri: str
+    options: GatherOptions
+    images: Output
+    chosen: Output
+
+    def lessons(self) -> Lessons:
+        """The plan, made once in each process."""
+        return _plan(self.chosen, self.options)
+
+
+@functools.lru_cache(maxsize=1)
+def _plan(chosen: Output, options: GatherOptions) -> Lessons:
+    return plan_lessons(read_chosen(chosen), options)
+
+
+def _part_count(lessons: Lessons, options: GatherOptions) -> int:
+    return max(1, -(-len(lessons) // options.lessons_per_part))
+
+
+def _part_of(lessons: Lessons, parts: int) -> npt.NDArray[np.intp]:
+    """The part of each lesson: equal pieces of the order of the hashes."""
+    places = np.empty(len(lessons), np.intp)
+    places[np.lexsort((lessons.image_ids, lessons.order))] = np.arange(len(lessons))
+    return places * parts // len(lessons)
+
+
+def _spill_name(number: int) -> str:
+    return f"spills/spill-{number:05d}.parquet"
+
+
+def _spill(job: _Job, number: int) -> Receipt:
+    watch = Stopwatch()
+    lessons = job.lessons()
+    parts = _part_count(lessons, job.options)
+    part_of = _part_of(lessons, parts)
+    shards = np.unique(lessons.image_ids >> tables.ROW_BITS)
+    mine = shards[number * SHARDS_PER_SPILL : (number + 1) * SHARDS_PER_SPILL]
+    rows = np.flatnonzero(np.isin(lessons.image_ids >> tables.ROW_BITS, mine))
+    images = _read_chosen_images(job.images, mine, np.unique(lessons.image_ids[rows]))
+    watch.lap("read")
+    table = _spill_table(lessons, rows, images)
+    sink = io.BytesIO()
+    with pq.ParquetWriter(sink, _with_counts(len(rows)), compression="none") as writer:
+        for part in range(parts):
+            inside = pa.array(np.flatnonzero(part_of[rows] == part))
+            writer.write_table(table.take(inside).cast(writer.schema), row_group_size=len(rows) + 1)
+    open_store(job.uri).replace(_spill_name(number), sink.getvalue())
+    watch.lap("write")
+    return contract.timed(Receipt(_spill_name(number), len(rows), len(rows), 0, "", {}), watch)
+
+
+def _with_counts(rows: int) -> pa.Schema:
+    footer = {"rows_in": rows, "kept": rows, "rejected": 0, "digest": "", "facts": {}}
+    return SPILL.with_metadata({contract.FOOTER: contract.canonical(footer)})
+
+
+def _read_chosen_images(
+    images: Output, shards: npt.NDArray[np.int64], wanted: npt.NDArray[np.int64]
+) -> dict[int, bytes]:
+    found: dict[int, bytes] = {}
+    for shard in shards.tolist():
+        table = read_images(images, shard, only=wanted)
+        found.update(zip(table["image_id"].to_pylist(), table["image"].to_pylist(), strict=True))
+    return found
+
+
+def _spill_table(
+    lessons: Lessons, rows: npt.NDArray[np.intp], images: dict[int, bytes]
+) -> pa.Table:
+    labels = lessons.labels.take(pa.array(rows))
+    counts = np.diff(labels.offsets.to_numpy())
+    weights = pa.array(np.repeat(1 / counts, counts), pa.float32())
+    columns = [
+        pa.array(lessons.order[rows]),
+        pa.array(lessons.image_ids[rows]),
+        pa.array([images[image_id] for image_id in lessons.image_ids[rows].tolist()], pa.binary()),
+        labels,
+        pa.ListArray.from_arrays(labels.offsets, weights),
+    ]
+    return pa.Table.from_arrays(columns, schema=SPILL)
+
+
+def _collect(job: _Job, spills: int, number: int) -> Receipt:
+    store = open_store(job.uri)
+    watch = Stopwatch()
+    pieces: Sequence[pa.Table] = [_row_group(store, spill, number) for spill in range(spills)]
+    watch.lap("read")
+    table = pa.concat_tables(pieces).sort_by([("order", "ascending"), ("image_id", "ascending")])
+    lessons = table.select(tables.LESSONS.names).cast(tables.LESSONS)
+    watch.lap("compute")
+    rows = len(lessons)
+    receipt = contract.write_part(
+        store,
+        contract.part_name(number),
+        lessons,
+        Counts(rows, rows, 0),
+        compression={"image": "none", "image_id": "zstd"},
+    )
+    watch.lap("write")
+    return contract.timed(receipt, watch)
+
+
+def _row_group(store: Store, spill: int, number: int) -> pa.Table:
+    with store.open(_spill_name(spill)) as file:
+        table = pq.ParquetFile(file).read_row_group(number)
+    return table.replace_schema_metadata(None)

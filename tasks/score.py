@@ -1,0 +1,219 @@
+"""score: the teacher looks at every image of every shard.
+
+In: `images` shards and a teacher. Out: `scores`, a part for each shard: the P best classes of each
+image with their log-odds in float32, best first. Images that cannot be decoded, or whose logits
+are not finite, become rejects.
+
+    scores = score(root, ScoreOptions(top_p=10), images, teacher, executor)
+"""
+
+import functools
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pydantic import Field
+
+from infra.cluster import Executor
+from infra.errors import ProtegeError
+from infra.storage import Store, open_store
+from tasks import contract, tables
+from tasks.contract import Counts, Manifest, OnProgress, Output, Receipt, Stopwatch, silent
+from tasks.images import IMAGES_VERSION, Limits, Pixels, Unusable, decode, square
+from tasks.options import Options
+from tasks.shard import read_images
+from tasks.train import weights_digest
+from tasks.work import run_shards
+
+if TYPE_CHECKING:
+    from tasks.predict import Model
+
+STAGE = "score"
+VERSION = 1
+
+
+class ScoreSpeed(Options):
+    """What changes how fast scoring runs, not what comes out."""
+
+    decode_threads: int = Field(2, ge=1, le=256)
+    """Threads that decode images in each worker."""
+
+
+class ScoreOptions(Options):
+    """Options of the stage `score`."""
+
+    SPEED: ClassVar[frozenset[str]] = frozenset({"speed", "max_reject_percent"})
+
+    top_p: int = Field(10, ge=1, le=1000)
+    """Classes kept of each image (the paper's P); at most the number of classes."""
+    batch_size: int = Field(256, ge=1, le=65_536)
+    """Images in a forward pass; the last one of a shard is padded, so all have the same shape."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Arithmetic of the network; its last layer and the log-odds are always in float32."""
+    max_reject_percent: float = Field(5, ge=0, le=100)
+    """The stage fails when more than this share of the images cannot be scored."""
+    speed: ScoreSpeed = ScoreSpeed()
+    """What changes how fast it runs, not what comes out."""
+
+
+def score(
+    root: Store,
+    options: ScoreOptions,
+    images: Output,
+    teacher: Output,
+    executor: Executor,
+    on_progress: OnProgress = silent,
+) -> Output:
+    """Score the shards that have no part yet. Raises ProtegeError when too many are rejected."""
+    started = time.perf_counter()
+    classes = contract.load_manifest(teacher)["extra"]["classes"]
+    if len(classes) > np.iinfo(np.uint16).max:
+        raise ProtegeError(f"{len(classes)} classes; at most 65,535 can be scored")
+    weights = weights_digest(teacher)
+    content = [options.content(), weights, images.fingerprint, IMAGES_VERSION]
+    fingerprint = contract.fingerprint_of(STAGE, VERSION, {"score": content})
+    store = open_store(f"{root.uri}/{STAGE}/{fingerprint}")
+    # One manifest for each snapshot of the images, side by side over the same parts.
+    name = f"manifest-{images.digest}.json"
+    output = contract.find_output(store, name)
+    if output is None:
+        numbers = [_number(part) for part in contract.part_names(images)]
+        job = functools.partial(_score_one, _Job(store.uri, options, images, teacher))
+        manifest = Manifest(
+            stage=STAGE,
+            fingerprint=fingerprint,
+            options=options.model_dump(),
+            inputs={"images": contract.link(images), "teacher": contract.link(teacher)},
+            parts=run_shards(store, numbers, job, executor, on_progress),
+            seconds=time.perf_counter() - started,
+            extra={"classes": classes, "top_p": min(options.top_p, len(classes))},
+        )
+        output = contract.publish(store, manifest, name)
+    contract.check_reject_share(output, options.max_reject_percent, "the pile")
+    return output
+
+
+@dataclass(frozen=True)
+class _Job:
+    uri: str
+    options: ScoreOptions
+    images: Output
+    teacher: Output
+
+
+def _score_one(job: _Job, number: int) -> Receipt:
+    # Imported here: it loads torch, which a run that finds everything done does not need.
+    from tasks.predict import load_model
+
+    store = open_store(job.uri)
+    watch = Stopwatch()
+    teacher = load_model(job.teacher)
+    watch.lap("load model")
+    table = read_images(job.images, number, ["key"])
+    watch.lap("read")
+    top_p = min(job.options.top_p, len(teacher.description.classes))
+    labels_NP = np.zeros((len(table), top_p), np.uint16)
+    log_odds_NP = np.full((len(table), top_p), np.nan, np.float32)
+    problems: dict[int, Unusable] = {}
+    first = 0
+    for results in _decoded_batches(table["image"].to_pylist(), teacher, job.options):
+        watch.lap("decode")
+        rows = slice(first, first + len(results))
+        labels_NP[rows], log_odds_NP[rows] = _forward(teacher, results, job.options, top_p)
+        problems |= {
+            first + at: result for at, result in enumerate(results) if isinstance(result, Unusable)
+        }
+        first += len(results)
+        watch.lap("compute")
+    for row in np.flatnonzero(~np.isfinite(log_odds_NP).all(axis=1)).tolist():
+        problems.setdefault(row, Unusable("not_finite", "the teacher's log-odds are not finite"))
+    contract.write_rejects(store, number, _reject_rows(table, problems), tables.REJECTS)
+    kept = np.setdiff1d(np.arange(len(table)), np.fromiter(problems, np.int64, len(problems)))
+    receipt = contract.write_part(
+        store,
+        contract.part_name(number),
+        _scores_table(table["image_id"].to_numpy()[kept], labels_NP[kept], log_odds_NP[kept]),
+        Counts(len(table), len(kept), len(problems)),
+        facts={"device": teacher.device.type},
+    )
+    watch.lap("write")
+    return contract.timed(receipt, watch)
+
+
+def _decoded_batches(
+    images: Sequence[bytes], teacher: "Model", options: ScoreOptions
+) -> Iterator[list[Pixels | Unusable]]:
+    """Decoded images in batches; the next batch is decoded while the network has this one."""
+    inputs = teacher.description.inputs
+
+    def look(data: bytes) -> Pixels | Unusable:
+        try:
+            return square(decode(data, Limits()), inputs.size, inputs.resize)
+        except Unusable as unusable:
+            return unusable
+
+    with ThreadPoolExecutor(options.speed.decode_threads) as pool:
+        pending: deque[list[Future[Pixels | Unusable]]] = deque()
+        for first in range(0, len(images), options.batch_size):
+            batch = images[first : first + options.batch_size]
+            pending.append([pool.submit(look, data) for data in batch])
+            if len(pending) > 1:
+                yield [future.result() for future in pending.popleft()]
+        while pending:
+            yield [future.result() for future in pending.popleft()]
+
+
+def _forward(
+    teacher: "Model", results: list[Pixels | Unusable], options: ScoreOptions, top_p: int
+) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.float32]]:
+    """Labels and log-odds, both (B, P), of one batch; NaN where there is no picture."""
+    from models.losses import top_log_odds
+
+    size = teacher.description.inputs.size
+    # One shape for all batches, black where there is no picture: every image is computed alike.
+    batch_BHWC = np.zeros((options.batch_size, size, size, 3), np.uint8)
+    usable = np.zeros(len(results), bool)
+    for row, result in enumerate(results):
+        if not isinstance(result, Unusable):
+            batch_BHWC[row], usable[row] = result, True
+    logits_BC = teacher.logits(batch_BHWC, options.precision)
+    labels_BP, log_odds_BP = top_log_odds(logits_BC[: len(results)], top_p)
+    values = log_odds_BP.cpu().numpy()
+    values[~usable] = np.nan
+    return labels_BP.cpu().numpy().astype(np.uint16), values
+
+
+def _reject_rows(table: pa.Table, problems: dict[int, Unusable]) -> list[dict[str, Any]]:
+    return [
+        {
+            "image_id": table["image_id"][row].as_py(),
+            "key": table["key"][row].as_py(),
+            "reason": problems[row].reason,
+            "detail": problems[row].detail,
+        }
+        for row in sorted(problems)
+    ]
+
+
+def _scores_table(
+    ids: npt.NDArray[np.int64],
+    labels_NP: npt.NDArray[np.uint16],
+    log_odds_NP: npt.NDArray[np.float32],
+) -> pa.Table:
+    top_p = labels_NP.shape[1]
+    columns = [
+        pa.array(ids, pa.int64()),
+        pa.FixedSizeListArray.from_arrays(pa.array(labels_NP.ravel()), top_p),
+        pa.FixedSizeListArray.from_arrays(pa.array(log_odds_NP.ravel()), top_p),
+    ]
+    return pa.Table.from_arrays(columns, schema=tables.scores(top_p))
+
+
+def _number(part: str) -> int:
+    return int(part.removeprefix("part-").removesuffix(".parquet"))

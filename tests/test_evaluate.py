@@ -1,0 +1,98 @@
+"""evaluate: measures against plain definitions, and errors that name what is wrong."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from infra.cluster import Inline
+from infra.errors import ProtegeError
+from infra.storage import Store
+from tasks import tables
+from tasks.evaluate import (
+    Choice,
+    EvaluateOptions,
+    calibration_error,
+    evaluate,
+    figure,
+    measure_models,
+    read_metrics,
+)
+from tasks.shard import ShardOptions, shard
+from tests.test_gather import chosen_of
+from tests.test_score import model
+
+
+def predictions(model: str, right: list[bool]) -> pa.Table:
+    rows = [
+        {
+            "model": model,
+            "image_id": at,
+            "label": at % 3,
+            "predicted": at % 3 if good else (at + 1) % 3,
+            "rank": 0 if good else 1,
+            "confidence": 0.75,
+            "loss": 0.5,
+        }
+        for at, good in enumerate(right)
+    ]
+    return pa.Table.from_pylist(rows, schema=tables.PREDICTIONS)
+
+
+def value(rows: list[dict], model: str, measure: str) -> float:
+    return next(
+        row["value"]
+        for row in rows
+        if (row["model"], row["measure"], row["label"]) == (model, measure, None)
+    )
+
+
+def test_gain_is_measured_image_by_image() -> None:
+    student, baseline = [True] * 9 + [False], [True] * 5 + [False] * 5
+    table = pa.concat_tables([predictions("student", student), predictions("baseline", baseline)])
+    rows = measure_models(table, num_classes=3)
+    assert value(rows, "student", "top1") == pytest.approx(0.9)
+    assert value(rows, "student", "gain") == pytest.approx(0.4)
+    differences = np.array(student, float) - np.array(baseline, float)
+    expected = differences.std(ddof=1) / np.sqrt(10)
+    assert value(rows, "student", "gain_standard_error") == pytest.approx(expected)
+
+
+def test_calibration_error_is_the_gap_of_confidence_and_accuracy() -> None:
+    right = np.array([1.0] * 6 + [0.0] * 4)
+    assert calibration_error(right, np.full(10, 0.6, np.float32)) == pytest.approx(0, abs=1e-6)
+    assert calibration_error(right, np.full(10, 0.99, np.float32)) == pytest.approx(0.39, abs=1e-6)
+    assert calibration_error(right, np.full(10, 1.0, np.float32)) == pytest.approx(0.4, abs=1e-6)
+
+
+def test_models_and_choice_are_measured(root: Store, pictures: Path, tmp_path: Path) -> None:
+    test = shard(root, ShardOptions(source=str(pictures / "test"), labelled=True), Inline())
+    pile = shard(root, ShardOptions(source=str(pictures / "pile")), Inline())
+    teacher = model(root)
+    chosen = chosen_of(root, pile, [(place, place % 3) for place in range(12)])
+    truth = tmp_path / "truth.csv"
+    names = sorted(path.name for path in (pictures / "pile").iterdir())
+    lines = [f"{name},{'red' if at % 3 == 2 else '-'}" for at, name in enumerate(names)]
+    truth.write_text("key,label\n" + "\n".join(lines))
+    options = EvaluateOptions(views=2, view_images=4, audit=str(truth))
+    output = evaluate(
+        root, options, test, {"teacher": teacher}, Inline(), choice=Choice(pile, chosen, teacher)
+    )
+    metrics = read_metrics(output)
+    top1 = figure(metrics, "teacher", "top1")
+    assert top1 is not None
+    assert 0 <= top1 <= 1
+    assert figure(metrics, "chosen", "precision") == pytest.approx(4 / 12)
+    assert figure(metrics, "chosen", "view_agreement") is not None
+    assert figure(metrics, "teacher", "gain") is None
+    per_class = [row for row in metrics.to_pylist() if row["measure"] == "precision"]
+    assert [row["value"] for row in per_class if row["label"] is not None] == [0, 0, 1]
+
+
+def test_audit_list_without_its_columns_is_refused(root: Store, pictures: Path, tmp_path) -> None:
+    test = shard(root, ShardOptions(source=str(pictures / "test"), labelled=True), Inline())
+    (tmp_path / "truth.csv").write_text("name,class\na,b\n")
+    options = EvaluateOptions(audit=str(tmp_path / "truth.csv"))
+    with pytest.raises(ProtegeError, match="columns key and label"):
+        evaluate(root, options, test, {"teacher": model(root)}, Inline())

@@ -1,0 +1,107 @@
+"""gather: lessons in a global order that depends on nothing but the choice and the seed."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from infra.cluster import Cluster, Inline
+from infra.storage import Store, open_store
+from tasks import contract, tables
+from tasks.contract import Counts, Manifest, Output
+from tasks.gather import GatherOptions, gather
+from tasks.shard import ShardOptions, read_images, shard
+from tasks.topk import CHOSEN
+
+# (image row, label): the first image is chosen for three classes.
+PAIRS = [(0, 0), (0, 1), (0, 2), (4, 0), (9, 1), (13, 2), (20, 1), (33, 0), (47, 2), (59, 1)]
+
+
+def chosen_of(root: Store, images: Output, pairs: list[tuple[int, int]]) -> Output:
+    """A finished `chosen` output with these images of the pile, by position in the sorted keys."""
+    ids = []
+    for name in contract.part_names(images):
+        ids += contract.read_part(images.store, name, tables.IMAGES)["image_id"].to_pylist()
+    rows = sorted((label, place) for place, label in pairs)
+    table = pa.Table.from_pylist(
+        [
+            {"label": label, "rank": rank, "image_id": ids[place], "log_odds": 1.0}
+            for rank, (label, place) in enumerate(rows)
+        ],
+        schema=tables.CHOSEN,
+    )
+    store = open_store(f"{root.uri}/topk/{contract.digest_of(pairs)}")
+    receipt = contract.write_part(store, CHOSEN, table, Counts(len(rows), len(rows), 0))
+    extra = {"classes": ["a", "b", "c"]}
+    return contract.publish(store, Manifest("topk", "f", {}, {}, [receipt], 0.0, extra))
+
+
+def lessons(root: Store, pictures: Path, executor=None, size: int = 8, **options) -> pa.Table:
+    source = ShardOptions(source=str(pictures / "pile"), images_per_shard=size)
+    images = shard(root, source, Inline())
+    chosen = chosen_of(root, images, PAIRS)
+    output = gather(root, GatherOptions(**options), images, chosen, executor or Inline())
+    assert not output.store.sizes("spills")
+    return contract.read_rows(output, tables.LESSONS)
+
+
+def test_replicate_gives_a_lesson_for_each_choice(root: Store, pictures: Path) -> None:
+    table = lessons(root, pictures)
+    assert len(table) == len(PAIRS)
+    assert all(len(labels) == 1 for labels in table["labels"].to_pylist())
+    first = table["image_id"].to_pylist().count(0)
+    assert first == 3
+
+
+def test_share_gives_each_image_once_with_weights_that_sum_to_one(
+    root: Store, pictures: Path
+) -> None:
+    table = lessons(root, pictures, several="share")
+    assert len(table) == len({place for place, _ in PAIRS})
+    for labels, weights in zip(table["labels"].to_pylist(), table["weights"].to_pylist()):
+        assert len(labels) == len(weights)
+        assert sum(weights) == pytest.approx(1)
+    shared = dict(zip(table["image_id"].to_pylist(), table["labels"].to_pylist()))
+    assert shared[0] == [0, 1, 2]
+
+
+def test_sample_one_takes_one_of_the_classes_by_seed(root: Store, pictures: Path) -> None:
+    picked = set()
+    for seed in range(8):
+        table = lessons(root, pictures, several="sample_one", seed=seed)
+        labels = dict(zip(table["image_id"].to_pylist(), table["labels"].to_pylist()))
+        assert len(labels[0]) == 1
+        picked.add(labels[0][0])
+    assert picked == {0, 1, 2}
+
+
+def test_lessons_hold_the_images_that_were_chosen(root: Store, pictures: Path) -> None:
+    table = lessons(root, pictures)
+    images = shard(root, ShardOptions(source=str(pictures / "pile"), images_per_shard=8), Inline())
+    for image_id, image in zip(table["image_id"].to_pylist(), table["image"].to_pylist()):
+        rows = read_images(images, image_id >> 32, only=np.array([image_id]))
+        assert rows["image"].to_pylist() == [image]
+
+
+def test_bytes_do_not_depend_on_the_executor(
+    tmp_path: Path, pictures: Path, cluster: Cluster
+) -> None:
+    here = lessons(open_store(str(tmp_path / "a")), pictures, lessons_per_part=3)
+    there = lessons(open_store(str(tmp_path / "b")), pictures, cluster, lessons_per_part=3)
+    assert here.equals(there)
+
+
+def test_order_is_shuffled_and_decided_by_the_seed(root: Store, pictures: Path) -> None:
+    orders = [
+        tuple(lessons(root, pictures, seed=seed)["image_id"].to_pylist()) for seed in (0, 0, 1)
+    ]
+    assert orders[0] == orders[1]
+    assert orders[0] != orders[2]
+    assert orders[0] != tuple(sorted(orders[0]))
+
+
+def test_parts_are_pieces_of_one_order(root: Store, pictures: Path) -> None:
+    whole = lessons(root, pictures)
+    pieces = lessons(root, pictures, lessons_per_part=3)
+    assert whole.equals(pieces.combine_chunks())

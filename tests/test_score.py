@@ -1,0 +1,124 @@
+"""score: every image alike, whatever its shard, its neighbours and the worker."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import safetensors.torch
+import torch
+
+from infra.cluster import Cluster, Inline
+from infra.errors import ProtegeError
+from infra.storage import Store, open_store
+from models.zoo import build
+from tasks import contract, tables
+from tasks.contract import Manifest, Output, Receipt
+from tasks.score import ScoreOptions, score
+from tasks.shard import ShardOptions, shard
+from tasks.train.checkpoint import WEIGHTS, Description, save_weights
+from tasks.train.options import Inputs
+from tests.pictures import COLOURS, write_folder
+
+CLASSES = tuple(COLOURS)
+
+
+def model(root: Store, name: str = "small_resnet_8", seed: int = 0, spoil: bool = False) -> Output:
+    """A model with random weights, as a finished training leaves it."""
+    torch.manual_seed(seed)
+    network = build(name, len(CLASSES)).eval()
+    if spoil:
+        with torch.no_grad():
+            network.fc.bias.fill_(float("nan"))
+    store = open_store(f"{root.uri}/train/{name}-{seed}-{spoil}")
+    data = save_weights(network, Description(name, CLASSES, Inputs(size=16, resize=16)))
+    store.replace(WEIGHTS, data)
+    digest = contract.digest_of(data.hex())
+    extra = {"classes": list(CLASSES), "weights": digest}
+    receipt = Receipt(WEIGHTS, 0, 0, 0, digest)
+    return contract.publish(store, Manifest("train", digest, {}, {}, [receipt], 0.0, extra))
+
+
+def by_key(root: Store, pictures: Path, images_per_shard: int, executor=None) -> dict[str, bytes]:
+    """Log-odds of every image of the pile, by its key, as raw bytes."""
+    options = ShardOptions(source=str(pictures / "pile"), images_per_shard=images_per_shard)
+    images = shard(root, options, executor or Inline())
+    scores = score(root, ScoreOptions(batch_size=8), images, model(root), executor or Inline())
+    found = {}
+    for name in contract.part_names(scores):
+        keys = contract.read_part(images.store, name, tables.IMAGES, ["image_id", "key"])
+        rows = contract.read_part(scores.store, name, tables.scores(3))
+        assert rows["image_id"].to_pylist() == keys["image_id"].to_pylist()
+        for key, row in zip(keys["key"].to_pylist(), rows["log_odds"].to_pylist()):
+            found[key] = np.array(row, np.float32).tobytes()
+    return found
+
+
+def test_scores_are_the_same_bit_by_bit_for_any_shard_size(root: Store, pictures: Path) -> None:
+    sizes = [by_key(root, pictures, images_per_shard=size) for size in (7, 13, 60)]
+    assert len(sizes[0]) == 60
+    assert sizes[0] == sizes[1] == sizes[2]
+
+
+def test_scores_are_the_same_on_a_cluster(tmp_path: Path, pictures: Path, cluster: Cluster) -> None:
+    here = by_key(open_store(str(tmp_path / "a")), pictures, 11)
+    there = by_key(open_store(str(tmp_path / "b")), pictures, 11, cluster)
+    assert here == there
+
+
+def test_image_that_cannot_be_decoded_is_a_reject_and_disturbs_no_other(
+    tmp_path: Path, pictures: Path
+) -> None:
+    rng = np.random.default_rng(3)
+    folder = tmp_path / "pile"
+    paths = sorted(write_folder(folder, rng, per_class=8, labelled=False))
+    whole = paths[5].read_bytes()
+    clean = _scores(open_store(str(tmp_path / "clean")), folder)
+    paths[5].write_bytes(whole[: len(whole) // 2])
+    output, damaged = _scores(open_store(str(tmp_path / "damaged")), folder, max_reject_percent=50)
+    assert (output.rows_in, output.kept, output.rejected) == (24, 23, 1)
+    assert damaged == {key: value for key, value in clean[1].items() if key != 5}
+    rejects = pq.read_table(Path(output.uri) / "rejects-00000.parquet")
+    assert rejects["reason"].to_pylist() == ["damaged"]
+
+
+def _scores(root: Store, folder: Path, **limits: float) -> tuple[Output, dict[int, list[float]]]:
+    images = shard(root, ShardOptions(source=str(folder), verify="header"), Inline())
+    options = ScoreOptions(batch_size=4, **limits)
+    output = score(root, options, images, model(root), Inline())
+    table = contract.read_rows(output, tables.scores(3))
+    return output, dict(zip(table["image_id"].to_pylist(), table["log_odds"].to_pylist()))
+
+
+def test_too_many_rejects_fail_the_stage_with_the_reasons(tmp_path: Path) -> None:
+    folder = tmp_path / "pile"
+    for path in write_folder(folder, np.random.default_rng(0), per_class=4, labelled=False)[:6]:
+        path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(ProtegeError, match=r"6 of 12 images .*6 damaged.*max_reject_percent"):
+        _scores(open_store(str(tmp_path / "root")), folder)
+
+
+def test_scores_that_are_not_finite_are_rejected_and_never_ranked(
+    root: Store, pictures: Path
+) -> None:
+    images = shard(root, ShardOptions(source=str(pictures / "pile")), Inline())
+    options = ScoreOptions(max_reject_percent=100)
+    output = score(root, options, images, model(root, spoil=True), Inline())
+    assert (output.kept, output.rejected) == (0, 60)
+
+
+def test_other_weights_are_other_scores_and_the_same_weights_are_not_scored_again(
+    root: Store, pictures: Path
+) -> None:
+    images = shard(root, ShardOptions(source=str(pictures / "pile")), Inline())
+    first = score(root, ScoreOptions(), images, model(root, seed=0), Inline())
+    other = score(root, ScoreOptions(), images, model(root, seed=1), Inline())
+    again = score(root, ScoreOptions(), images, model(root, seed=0), Inline())
+    assert first.fingerprint != other.fingerprint
+    assert again.reused
+    assert again.digest == first.digest
+
+
+def test_weights_file_names_its_classes(root: Store) -> None:
+    data = model(root).store.read(WEIGHTS)
+    assert set(safetensors.torch.load(data)) >= {"conv1.weight", "fc.bias"}
