@@ -1,0 +1,246 @@
+"""Page: puts figures, pictures and plots into the template.
+
+In: the options and the story. Out: the text of the page. Everything goes through jinja2 with
+autoescape, so a class called `<script>` is shown as that.
+
+    html = render(root, ReportOptions(), story)
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+import numpy as np
+import numpy.typing as npt
+from markupsafe import Markup
+
+from infra.storage import Store
+from tasks.contract import OnProgress
+from tasks.report import facts, pictures, plots, words
+from tasks.report.facts import Campaign
+from tasks.suspects import Suspect, counts_above, median_class, suspects
+
+if TYPE_CHECKING:
+    from tasks.report import ReportOptions, Story
+
+TEMPLATE = "page.html.j2"
+MATRIX_CLASSES = 20  # a larger matrix cannot be read; its largest errors are listed instead
+LISTED_ERRORS = 20
+STEPS = 5  # of progress
+
+
+@dataclass(frozen=True)
+class ClassCard:
+    """What the page tells of one class."""
+
+    label: int
+    name: str
+    kept: int
+    candidates: int
+    kth_log_odds: float
+    certified: bool
+    agreement: float | None
+    precision: float | None
+    top1: float | None
+    suspect: str
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """The student's answers: the matrix where it can be read, and its largest errors."""
+
+    counts_CC: npt.NDArray[np.int64] | None
+    errors: tuple[tuple[str, str, int], ...]
+
+
+def render(root: Store, options: "ReportOptions", story: "Story", on_progress: OnProgress) -> str:
+    """The page."""
+    on_progress(0, STEPS, "reading tables")
+    campaign = facts.load(story.outputs)
+    flagged = suspects(campaign.classes, campaign.metrics, campaign.k)
+    cards = _cards(campaign, flagged)
+    shown = _in_need(cards, campaign.k, options.max_classes)
+    on_progress(1, STEPS, "pictures")
+    names = {card.label: card.name for card in shown}
+    strips = pictures.strips(
+        campaign.outputs["pile"], campaign.chosen, names, options.images_per_strip
+    )
+    on_progress(2, STEPS, "plots")
+    drawn = _plots(campaign, shown, story.spread)
+    on_progress(3, STEPS, "lineage")
+    context = {
+        "title": options.title or story.recipe.replace("_", " ").capitalize(),
+        "story": story,
+        "campaign": campaign,
+        "head": facts.headline(campaign),
+        "models": facts.models(campaign),
+        "cards": cards,
+        "shown": shown,
+        "strips": strips,
+        "plots": drawn,
+        "seeds": _seeds(story.spread),
+        "confusion": _confusion(campaign, [card.name for card in cards]),
+        "times": facts.times(campaign),
+        "machines": facts.machines(campaign),
+        "rejects": facts.rejects(campaign),
+        "lineage": facts.lineage(root, campaign),
+        "versions": facts.versions(campaign),
+        "precision": facts.value(campaign.measures, "chosen", "precision"),
+        "agreement": facts.value(campaign.measures, "chosen", "view_agreement"),
+    }
+    on_progress(4, STEPS, "writing")
+    page = _environment().get_template(TEMPLATE).render(context)
+    on_progress(STEPS, STEPS, "")
+    return page
+
+
+def _environment() -> jinja2.Environment:
+    here = files("tasks.report")
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(lambda name: here.joinpath(name).read_text("utf-8")),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    for use in (words.percent, words.points, words.number, words.probability, words.duration):
+        environment.filters[use.__name__] = use
+    environment.filters["flat"] = facts.flat_options
+    return environment
+
+
+# -------------------------------------------------------------------------------------- classes
+
+
+def _cards(campaign: Campaign, flagged: Sequence[Suspect]) -> list[ClassCard]:
+    """A card for each class, in the order of the labels."""
+    measures = campaign.measures
+    reasons = {suspect.label: suspect.reason for suspect in flagged}
+    found = []
+    for row in campaign.classes.to_pylist():
+        label = row["label"]
+        found.append(
+            ClassCard(
+                label=label,
+                name=row["name"],
+                kept=row["kept"],
+                candidates=row["candidates"],
+                kth_log_odds=row["kth_log_odds"],
+                certified=row["certified"],
+                agreement=facts.value(measures, "chosen", "view_agreement", label),
+                precision=facts.value(measures, "chosen", "precision", label),
+                top1=facts.value(measures, "student", "top1", label),
+                suspect=reasons.get(label, ""),
+                warnings=tuple(_warnings(campaign, row)),
+            )
+        )
+    return found
+
+
+def _warnings(campaign: Campaign, row: Mapping[str, Any]) -> list[str]:
+    topk = campaign.manifests["topk"]["options"]
+    found = []
+    if row["kept"] < campaign.k:
+        found.append(
+            f"short: {row['kept']:,} of {campaign.k:,} places are filled, because only "
+            f"{row['candidates']:,} images have it among their {topk['top_p']} best classes"
+        )
+    if topk["mode"] != "per_class":
+        return found
+    if not row["certified"]:
+        found.append(
+            "not certified: an image whose best classes were cut off before this one might have "
+            "ranked; raise score.top_p and topk.top_p to be sure"
+        )
+    if row["kth_log_odds"] < 0:
+        chance = words.probability(row["kth_log_odds"])
+        found.append(
+            f"its last image has p {chance}: K may be more than the pile holds of this class"
+        )
+    return found
+
+
+def _in_need(cards: Sequence[ClassCard], k: int, most: int) -> list[ClassCard]:
+    """The classes to show with pictures; of too many, those most in need of a look come first."""
+    if len(cards) <= most:
+        return list(cards)
+
+    def need(card: ClassCard) -> tuple[bool, float, bool, float, int]:
+        agreement = 1.0 if card.agreement is None else card.agreement
+        return (not card.suspect, card.kept / k, card.certified, agreement, card.label)
+
+    return sorted(cards, key=need)[:most]
+
+
+# ---------------------------------------------------------------------------------------- plots
+
+
+def _plots(
+    campaign: Campaign, shown: Sequence[ClassCard], spread: Sequence[Mapping[str, float]]
+) -> dict[str, Any]:
+    by_score = campaign.manifests["topk"]["options"]["mode"] == "per_class"
+    k = campaign.k
+    some = plots.curves(campaign.classes, campaign.chosen, k, by_score=by_score)
+    wanted = {card.label for card in shown}
+    some = [curve for curve in some if curve.label in wanted]
+    suspected = {card.label for card in shown if card.suspect}
+    typical_B = median_class(counts_above(campaign.classes))
+    names = {card.label: card.name for card in shown}
+    each = {
+        curve.label: plots.class_curve(
+            typical_B, curve, k, names[curve.label], flagged=curve.label in suspected
+        )
+        for curve in some
+    }
+    training = [
+        (role, plots.training_curve(role, history)) for role, history in facts.histories(campaign)
+    ]
+    return {
+        "scores": plots.score_curves(some, k, suspected),
+        "classes": each,
+        "training": training,
+        "seeds": _seed_dots(spread),
+    }
+
+
+def _seed_dots(spread: Sequence[Mapping[str, float]]) -> Markup | None:
+    if len(spread) < 2:
+        return None
+    rows = [
+        (
+            100 * run["baseline_top1"],
+            100 * run["student_top1"],
+            100 * run["random_top1"] if "random_top1" in run else None,
+        )
+        for run in spread
+    ]
+    return plots.seed_dots(rows, [f"seed {run['seed']:g}" for run in spread])
+
+
+def _seeds(spread: Sequence[Mapping[str, float]]) -> list[tuple[str, float, float, float, float]]:
+    """(what, mean, standard deviation, lowest, highest) over the runs, of each of their figures."""
+    if len(spread) < 2:
+        return []
+    columns = {name: [run[name] for run in spread if name in run] for name in spread[0]}
+    columns["gain"] = [run["student_top1"] - run["baseline_top1"] for run in spread]
+    return [
+        (what, float(np.mean(some)), float(np.std(some, ddof=1)), min(some), max(some))
+        for what in ("baseline_top1", "random_top1", "student_top1", "gain", "chosen_precision")
+        if len(some := columns.get(what, [])) > 1
+    ]
+
+
+def _confusion(campaign: Campaign, names: Sequence[str]) -> Confusion:
+    counts_CC = facts.confusion(campaign, len(names))
+    wrong_CC = counts_CC - np.diag(np.diag(counts_CC))
+    order = np.argsort(-wrong_CC, axis=None, kind="stable")[:LISTED_ERRORS]
+    errors = []
+    for place in order.tolist():
+        true, predicted = divmod(place, len(names))
+        if wrong_CC[true, predicted]:
+            errors.append((names[true], names[predicted], int(wrong_CC[true, predicted])))
+    readable = len(names) <= MATRIX_CLASSES
+    return Confusion(counts_CC if readable else None, tuple(errors))
