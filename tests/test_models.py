@@ -18,7 +18,8 @@ def test_every_name_builds_and_gives_logits_of_each_class(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "parameters", "tensors"), [("resnet18", 11_689_512, 122), ("resnet50", 25_557_032, 320)]
+    ("name", "parameters", "tensors"),
+    [("resnet18", 11_689_512, 122), ("resnet50", 25_557_032, 320)],
 )
 def test_resnet_has_the_parameters_and_keys_of_torchvision(
     name: str, parameters: int, tensors: int

@@ -1,0 +1,100 @@
+"""Options of the recipe: a section for each role, in the order in which they run."""
+
+from pydantic import Field, model_validator
+
+from tasks.evaluate import EvaluateOptions
+from tasks.gather import GatherOptions
+from tasks.options import Length, Options
+from tasks.report import ReportOptions
+from tasks.score import ScoreOptions
+from tasks.shard import ShardOptions
+from tasks.topk import TopkOptions
+from tasks.train import Training, TrainOptions
+from tasks.train.options import Augment, LearningRate
+
+
+class BaselineOptions(Options):
+    """The same network on the true labels alone: as many steps, the same augmentation, fine-tuned
+    in the same way; only its learning rate is its own.
+    """
+
+    learning_rate: LearningRate = LearningRate()
+    """The learning rate from the first step to the last."""
+    weight_decay: float = Field(1e-4, ge=0, le=1)
+    """Weight decay."""
+
+
+# Fine-tuning touches trained weights: mild augmentation and a small rate (Yalniz 2019, section 4).
+_FINE_TUNE = Training(
+    length=Length(amount=30, unit="epochs"),
+    learning_rate=LearningRate(base=0.00025, decay="drops", drops=3, drop_factor=0.1),
+)
+
+
+class BillionScale(Options):
+    """Billion-scale semi-supervised learning: everything that a campaign is told."""
+
+    labelled: ShardOptions = ShardOptions(labelled=True)
+    """Images with true classes: one folder for each class."""
+    pile: ShardOptions = ShardOptions()
+    """The unlabelled images."""
+    test: ShardOptions = ShardOptions(labelled=True)
+    """Images with true classes that nothing is trained or chosen on."""
+    teacher: TrainOptions = TrainOptions(model="resnet50")
+    """The large network that learns from the labels and looks at the pile."""
+    score: ScoreOptions = ScoreOptions()
+    """How the teacher scores the pile."""
+    topk: TopkOptions = TopkOptions()
+    """Which images are chosen to teach the student."""
+    gather: GatherOptions = GatherOptions()
+    """How the chosen images become a training set."""
+    student: TrainOptions = TrainOptions(model="resnet18")
+    """The small network, trained on the chosen images only."""
+    fine_tune: Training = _FINE_TUNE
+    """The student goes on, on the true labels only."""
+    baseline: BaselineOptions = BaselineOptions()
+    """The student's network on the true labels alone, to compare with."""
+    evaluate: EvaluateOptions = EvaluateOptions()
+    """What is measured."""
+    report: ReportOptions = ReportOptions()
+    """How the report looks."""
+
+    @model_validator(mode="after")
+    def _sections_fit(self) -> "BillionScale":
+        for name in ("labelled", "test"):
+            if not getattr(self, name).labelled:
+                raise ValueError(f"{name}.labelled must be true: these images need classes")
+        if self.topk.top_p > self.score.top_p:
+            raise ValueError(
+                f"topk.top_p ({self.topk.top_p}) must be at most score.top_p ({self.score.top_p})"
+            )
+        sources = [self.labelled.source, self.pile.source, self.test.source]
+        given = [source.rstrip("/") for source in sources if source]
+        if len(set(given)) < len(given):
+            raise ValueError(
+                "labelled.source, pile.source and test.source must be different places"
+            )
+        return self
+
+    def seeded(self, seed: int) -> "BillionScale":
+        """The same options with every seed set."""
+        changed = {}
+        for name in type(self).model_fields:
+            section = getattr(self, name)
+            if "seed" in type(section).model_fields:
+                changed[name] = section.model_copy(update={"seed": seed})
+        return self.model_copy(update=changed)
+
+    def baseline_training(self, steps: int) -> TrainOptions:
+        """The baseline's training: the student's, for as many steps, at its own learning rate."""
+        return self.student.model_copy(
+            update={
+                "length": Length(amount=steps, unit="steps"),
+                "learning_rate": self.baseline.learning_rate,
+                "weight_decay": self.baseline.weight_decay,
+                "checkpoint": "",
+            }
+        )
+
+
+__all__ = ["Augment", "BaselineOptions", "BillionScale"]

@@ -1,0 +1,223 @@
+"""The recipe as a whole, under Prefect, with Dask and torchrun: resume, growth, S3, the form."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from flows.billion_scale.options import BillionScale
+from flows.execute import execute, resumed_options
+from infra.campaigns import campaigns
+from infra.errors import ProtegeError
+from infra.storage import open_store
+from tests.campaign import tables_of, tiny
+from tests.pictures import write_folder
+
+SNAPSHOT = Path(__file__).parent / "billion_scale_form.json"
+
+
+def run(root: str, options: BillionScale) -> dict[str, Any]:
+    return execute("billion-scale", options, root)
+
+
+def outputs(root: str) -> dict[str, Mapping[str, Any]]:
+    """The outputs of the newest campaign by role."""
+    return dict(campaigns(open_store(root))[-1].outputs)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> str:
+    """The root of a finished campaign."""
+    root = str(tmp_path_factory.mktemp("finished"))
+    run(root, tiny(pictures))
+    return root
+
+
+@pytest.mark.timeout(240)
+def test_campaign_ends_with_figures_a_report_and_every_stage(finished: str) -> None:
+    campaign = campaigns(open_store(finished))[0]
+    assert campaign.finished
+    expected = ["labelled", "pile", "test", "teacher", "score", "topk", "gather", "pretrained"]
+    expected += ["student", "supervised", "baseline", "evaluate", "report"]
+    assert list(campaign.outputs) == expected
+    for role in ("teacher", "baseline", "pretrained", "student"):
+        assert 0 <= campaign.summary[f"{role}_top1"] <= 1
+    assert set(campaign.summary["seconds"]) >= {*expected, "total"}
+    assert Path(campaign.summary["report"]).read_text().lower().startswith("<!doctype html>")
+
+
+def test_every_row_is_kept_or_rejected_in_every_output(finished: str) -> None:
+    for output in outputs(finished).values():
+        assert output["rows_in"] == output["kept"] + output["rejected"]
+
+
+@pytest.mark.timeout(240)
+def test_same_run_again_does_no_work(finished: str, pictures: Path) -> None:
+    before = {name: entry.version for name, entry in open_store(finished).sizes().items()}
+    again = run(finished, tiny(pictures))
+    assert again == campaigns(open_store(finished))[0].summary
+    after = {name: entry.version for name, entry in open_store(finished).sizes().items()}
+    assert after == before
+
+
+@pytest.mark.timeout(240)
+def test_changed_option_re_does_exactly_the_stages_after_it(finished: str, pictures: Path) -> None:
+    before = outputs(finished)
+    changed = tiny(pictures, topk={"k": 7})
+    run(finished, changed)
+    campaign = next(one for one in campaigns(open_store(finished)) if one.options["topk"]["k"] == 7)
+    again = [role for role, output in campaign.outputs.items() if not output["reused"]]
+    # The baseline learns from the labels for as many steps as before, so it stays.
+    assert again == ["topk", "gather", "pretrained", "student", "evaluate", "report"]
+    for role in ("labelled", "pile", "test", "teacher", "score", "supervised", "baseline"):
+        assert campaign.outputs[role]["digest"] == before[role]["digest"]
+
+
+@pytest.mark.timeout(240)
+def test_campaign_whose_database_and_manifests_were_lost_goes_on(
+    finished: str, pictures: Path, tmp_path: Path
+) -> None:
+    """Resume needs nothing but the store: here all that comes after `topk` is gone."""
+    root = tmp_path / "copy"
+    shutil.copytree(finished, root)
+    campaign = campaigns(open_store(str(root)))[0]
+    for stage in ("gather", "evaluate", "report"):
+        shutil.rmtree(root / stage)
+    kept = tables_of(str(root))
+    text = json.loads((root / "campaigns" / f"{campaign.id}.json").read_text())
+    text["finished"] = False
+    (root / "campaigns" / f"{campaign.id}.json").write_text(json.dumps(text))
+    result = execute("billion-scale", resumed_options(campaign.options, "billion-scale"), str(root))
+    assert result["student_top1"] == campaign.summary["student_top1"]
+    now = tables_of(str(root))
+    assert {name: now[name] for name in kept} == kept
+    assert {name for name in now if name.startswith("gather/")}
+
+
+@pytest.mark.timeout(240)
+def test_source_that_grew_is_sharded_and_scored_only_where_it_is_new(
+    tmp_path: Path, pictures: Path
+) -> None:
+    data, root = tmp_path / "data", str(tmp_path / "root")
+    shutil.copytree(pictures, data)
+    run(root, tiny(data))
+    first = outputs(root)
+    parts = {
+        path: path.stat().st_mtime_ns
+        for role in ("pile", "score")
+        for path in Path(first[role]["uri"]).glob("part-*.parquet")
+    }
+    write_folder(data / "pile", np.random.default_rng(9), per_class=5, labelled=False, prefix="a")
+    run(root, tiny(data))
+    second = next(one for one in campaigns(open_store(root)) if one.id.endswith("001")).outputs
+    for role in ("pile", "score"):
+        assert second[role]["fingerprint"] == first[role]["fingerprint"]
+        assert second[role]["rows_in"] == first[role]["rows_in"] + 15
+        assert len(list(Path(second[role]["uri"]).glob("part-*.parquet"))) > len(parts) // 2
+    assert {path: path.stat().st_mtime_ns for path in parts} == parts
+    assert second["teacher"]["reused"]
+    assert second["topk"]["fingerprint"] != first["topk"]["fingerprint"]
+
+
+@pytest.mark.timeout(240)
+def test_campaign_on_s3_gives_the_same_tables_as_one_on_disk(
+    finished: str, pictures: Path, s3: str
+) -> None:
+    run(f"{s3}/root", tiny(pictures))
+    here, there = tables_of(finished), tables_of(f"{s3}/root")
+    assert set(there) <= set(here)
+    assert {name: here[name] for name in there} == there
+    assert any(name.startswith("gather/") for name in there)
+    assert any(name.endswith("weights.safetensors") for name in there)
+
+
+def test_other_shard_size_chooses_the_same_images_in_the_same_order(
+    finished: str, pictures: Path, tmp_path: Path
+) -> None:
+    root = str(tmp_path / "root")
+    shutil.copytree(finished, root)  # the teacher and the baseline are there already
+    run(root, tiny(pictures, pile={"images_per_shard": 7}))
+    assert _chosen_keys(root, 7) == _chosen_keys(finished, 16)
+
+
+def _chosen_keys(root: str, images_per_shard: int) -> list[tuple[int, int, str]]:
+    found = next(
+        one
+        for one in campaigns(open_store(root))
+        if one.options["topk"]["k"] == 6
+        and one.options["pile"]["images_per_shard"] == images_per_shard
+    )
+    keys = {}
+    for part in sorted(Path(found.outputs["pile"]["uri"]).glob("part-*.parquet")):
+        table = pq.read_table(part, columns=["image_id", "key"])
+        keys.update(zip(table["image_id"].to_pylist(), table["key"].to_pylist()))
+    chosen = pq.read_table(Path(found.outputs["topk"]["uri"]) / "part-00000.parquet").to_pylist()
+    return [(row["label"], row["rank"], keys[row["image_id"]]) for row in chosen]
+
+
+def test_bad_source_fails_in_one_sentence_before_any_work(tmp_path: Path, pictures: Path) -> None:
+    missing = tiny(pictures, pile={"source": str(tmp_path / "nowhere")})
+    with pytest.raises(ProtegeError, match=r"pile\.source: .*nowhere: no images found"):
+        run(str(tmp_path / "root"), missing)
+
+
+@pytest.mark.timeout(240)
+def test_mended_source_mends_the_campaign(tmp_path: Path, pictures: Path) -> None:
+    """A class without a usable image fails the run; once it has one, the same run goes through."""
+    data, root = tmp_path / "data", str(tmp_path / "root")
+    shutil.copytree(pictures, data)
+    reds = sorted((data / "labelled" / "red").iterdir())
+    good = reds[0].read_bytes()
+    for path in reds:
+        path.write_bytes(b"")
+    options = tiny(data, labelled={"max_reject_percent": 100}, topk={"top_p": 3})
+    with pytest.raises(ProtegeError, match="class 'red' has no usable labelled image"):
+        run(root, options)
+    (data / "labelled" / "red" / "new.png").write_bytes(good)
+    assert run(root, options)["student_top1"] >= 0
+
+
+# ------------------------------------------------------------------------------------- the form
+
+
+def form() -> dict[str, Any]:
+    from flows.billion_scale.flow import billion_scale
+
+    schema: dict[str, Any] = json.loads(json.dumps(billion_scale.parameters.model_dump()))
+    return schema
+
+
+def test_form_is_the_approved_one() -> None:
+    """The user's surface; after a change on purpose: `python -m tests.test_billion_scale`."""
+    assert form() == json.loads(SNAPSHOT.read_text())
+
+
+def test_form_has_every_section_in_the_order_in_which_they_run() -> None:
+    properties = form()["properties"]
+    assert list(properties) == [*BillionScale.model_fields, "root"]
+    assert [one["position"] for one in properties.values()] == list(range(len(properties)))
+    assert all(one["description"] for one in properties.values())
+
+
+def test_form_has_no_shape_that_the_ui_draws_badly() -> None:
+    for name, definition in form()["definitions"].items():
+        assert definition["additionalProperties"] is False, name
+        for field, schema in definition["properties"].items():
+            place = f"{name}.{field}"
+            assert "default" in schema, place
+            assert "position" in schema, place
+            assert schema.get("description"), place
+            assert not {"anyOf", "oneOf", "discriminator", "pattern", "prefixItems"} & set(schema)
+            assert not {"exclusiveMinimum", "exclusiveMaximum"} & set(schema), place
+            assert schema.get("type") != "object", place
+            if "$ref" not in schema:
+                assert schema.get("title"), place
+
+
+if __name__ == "__main__":
+    SNAPSHOT.write_text(json.dumps(form(), indent=1) + "\n")
