@@ -1,0 +1,123 @@
+"""kill -9 in every stage, run again, and the tables are those of an undisturbed run."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from flows.execute import execute
+from infra.campaigns import campaigns
+from infra.storage import open_store
+from tests.campaign import tables_of, tiny
+from tests.faults.driver import run_campaign
+
+STAGES = ["shard", "score", "topk", "gather", "evaluate", "report"]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
+    """The root of a campaign that nothing happened to."""
+    root = tmp_path_factory.mktemp("undisturbed")
+    run_campaign(str(root), pictures)
+    return root
+
+
+def without(undisturbed: Path, stage: str, root: Path) -> Path:
+    """A copy in which this stage and all after it have not run, but for the trainings.
+
+    What an interrupted training does is tested in test_train.py; here it would only take time.
+    """
+    shutil.copytree(undisturbed, root)
+    for name in STAGES[STAGES.index(stage) :]:
+        shutil.rmtree(root / name, ignore_errors=True)
+    return root
+
+
+def drive(root: Path, pictures: Path, *where: str) -> int:
+    command = [sys.executable, "-m", "tests.faults.driver", str(root), str(pictures), *where]
+    return subprocess.run(command, check=False, timeout=100).returncode
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize(
+    ("stage", "write"),
+    [
+        ("shard", 1),  # the pins
+        ("shard", 2),  # the first part
+        ("shard", 5),
+        ("score", 1),
+        ("score", 3),
+        ("score", 5),  # the manifest
+        ("topk", 1),
+        ("topk", 2),
+        ("topk", 3),
+        ("gather", 1),  # a spill
+        ("gather", 2),
+        ("gather", 3),
+        ("evaluate", 2),
+        ("evaluate", 5),
+        ("report", 1),
+        ("report", 2),
+    ],
+)
+def test_stage_that_was_killed_goes_on_to_the_same_tables(
+    undisturbed: Path, pictures: Path, tmp_path: Path, stage: str, write: int
+) -> None:
+    root = without(undisturbed, stage, tmp_path / "root")
+    assert drive(root, pictures, stage, str(write)) == -signal.SIGKILL
+    run_campaign(str(root), pictures)
+    assert tables_of(str(root)) == tables_of(str(undisturbed))
+
+
+@pytest.mark.timeout(240)
+def test_whole_run_that_was_killed_in_training_goes_on_to_the_same_tables(
+    tmp_path: Path, pictures: Path, undisturbed: Path
+) -> None:
+    """The real command with Prefect, Dask and torchrun dies; the same command finishes."""
+    options, root = tiny(pictures), str(tmp_path / "root")
+    script = (
+        "import sys; from pathlib import Path; from flows.execute import execute;"
+        "from tests.campaign import tiny;"
+        "execute('billion-scale', tiny(Path(sys.argv[1])), sys.argv[2])"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script, str(pictures), root])
+    try:
+        _wait_for(lambda: bool(open_store(root).sizes("train")), 100)
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    assert not campaigns(open_store(root))[0].finished
+    execute("billion-scale", options, root)
+    here, expected = tables_of(root), tables_of(str(undisturbed))
+    shared = {
+        name for name in expected if name.split("/")[0] in {"shard", "score", "topk", "gather"}
+    }
+    assert {name: here[name] for name in shared} == {name: expected[name] for name in shared}
+    weights = {name for name in expected if name.endswith("weights.safetensors")}
+    assert {name: here[name] for name in weights} == {name: expected[name] for name in weights}
+    _wait_for(lambda: not _children_of(process.pid), 20)
+
+
+def _children_of(pid: int) -> list[str]:
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                environment = (folder / "environ").read_bytes()
+            except OSError:
+                continue
+            if f"PROTEGE_LAUNCHER_PID={pid}\0".encode() in environment:
+                found.append(folder.name)
+    return found
+
+
+def _wait_for(happened, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
