@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from infra.cluster import Cluster, Executor, Failures, Inline
+from infra.settings import Settings
 
 
 def double(number: int) -> int:
@@ -46,6 +47,13 @@ def test_many_failures_stop_the_rest_from_being_tried(executor: Executor) -> Non
     with pytest.raises(Failures, match="too many, the rest was not tried") as failures:
         list(executor.run(fail, range(100_000)))
     assert len(failures.value.errors) < 1000
+
+
+def test_starting_a_cluster_leaves_the_environment_alone() -> None:
+    before = dict(os.environ)
+    with Cluster(Settings(workers=1)) as own:
+        assert list(own.run(double, [1])) == [2]
+        assert dict(os.environ) == before
 
 
 def test_work_of_a_killed_worker_is_done_again(cluster: Cluster, tmp_path: Path) -> None:
