@@ -28,7 +28,7 @@ demo-seeds: $(READY)  ## Run the demo over five seeds, each also with a random c
 	$(BIN)/protege demo --out $(OUT) --seeds $(SEEDS)
 
 test: $(READY)  ## Run every test that needs nothing but Python packages
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: $(READY)  ## Lint, formatting and strict types
 	$(BIN)/ruff check .

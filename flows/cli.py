@@ -15,10 +15,12 @@ from typing import Annotated, Any
 
 import typer
 import yaml
+from pydantic import ValidationError
 from rich.console import Console
 
 from infra.errors import ProtegeError
 from infra.settings import Settings
+from tasks.options import problems
 
 app = typer.Typer(
     help="Few labels and a pile of unlabelled images in, a better small model out.",
@@ -40,7 +42,7 @@ Sets = Annotated[
 Root = Annotated[
     str, typer.Option(help="Folder or s3:// prefix of all outputs; default: PROTEGE_ROOT.")
 ]
-Seed = Annotated[int | None, typer.Option(help="Set every seed of the recipe at once.")]
+Seed = Annotated[int | None, typer.Option(min=0, help="Set every seed of the recipe at once.")]
 
 EXAMPLES = "\b\nExamples:\n  "
 
@@ -132,7 +134,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for data, outputs and figures.")] = Path(
         "demo-output"
     ),
-    seed: Annotated[int, typer.Option(help="Decides the data and the run.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Decides the data and the run.")] = 0,
     seeds: Annotated[
         str, typer.Option(help="Several seeds, each also with a random choice: 0,1,2.")
     ] = "",
@@ -167,9 +169,11 @@ def main(command: Callable[[], None] = app) -> int:
     """The entry point: an error that people can mend is printed as it is, without a traceback."""
     try:
         command()
-    except ProtegeError as error:
+    except (ProtegeError, ValidationError) as error:
+        # Settings are checked wherever they are first read, so their errors end here.
+        told = problems(error, Settings) if isinstance(error, ValidationError) else [str(error)]
         Console(stderr=True, soft_wrap=True, highlight=False).print(
-            f"error: {error}", style="red", markup=False
+            "error: " + "\n".join(told), style="red", markup=False
         )
         return 1
     return 0

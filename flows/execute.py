@@ -15,6 +15,7 @@ from flows.recipes import recipe
 from flows.run import STARTED, find_campaign
 from infra.errors import ProtegeError
 from infra.storage import open_store
+from tasks.contract import Output, find_output
 from tasks.options import Options
 from tasks.shard import ShardOptions
 
@@ -55,8 +56,15 @@ def _finished(name: str, options: Options, root: str) -> dict[str, Any] | None:
     sources = {
         role: section for role, section in sections.items() if isinstance(section, ShardOptions)
     }
-    campaign = find_campaign(open_store(root), name, options, sources)
-    return dict(campaign.summary) if campaign.finished else None
+    try:
+        campaign = find_campaign(open_store(root), name, options, sources)
+    except OSError as error:
+        raise ProtegeError(f"the root {root} cannot be used: {error}") from error
+    if not campaign.finished:
+        return None
+    outputs = [Output(**one) for one in campaign.outputs.values()]
+    whole = all(find_output(one.store, one.manifest) is not None for one in outputs)
+    return dict(campaign.summary) if whole else None
 
 
 def resumed_options(campaign_options: Mapping[str, Any], name: str) -> Options:

@@ -5,6 +5,7 @@ In: a recipe and its options. Out: a `Run`, whose campaign is begun or gone on w
     with open_run("billion-scale", options, {"pile": options.pile}, root) as run: ...
 """
 
+import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from infra.cluster import Cluster
 from infra.errors import ProtegeError
 from infra.settings import Settings
 from infra.storage import Store, open_store
-from tasks.contract import OnProgress, Output
+from tasks.contract import OnProgress, Output, digest_of
 from tasks.options import Options, problems
 from tasks.shard import ShardOptions, Snapshot, pin
 
@@ -91,7 +92,11 @@ class _Watcher:
         finished = done == total and self._artifact is not None
         if finished or now - self._updated >= ARTIFACT_SECONDS:
             self._updated = now
-            self._publish(done, total, note)
+            try:
+                self._publish(done, total, note)
+            except Exception as error:
+                # A server that is away for a moment is no reason to stop the work it watches.
+                logging.getLogger(__name__).warning("progress of %s: %s", self._name, error)
 
     def _publish(self, done: int, total: int, note: str) -> None:
         # Imported here: the command line reads campaigns without waiting for Prefect.
@@ -155,4 +160,5 @@ def find_campaign(
     plain = {
         role: {**one, "increments": list(one["increments"])} for role, one in snapshots.items()
     }
-    return campaigns.begin(store, recipe, options.model_dump(mode="json"), plain)
+    key = digest_of(options.content())[:8]
+    return campaigns.begin(store, recipe, options.model_dump(mode="json"), plain, key)

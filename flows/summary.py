@@ -12,6 +12,7 @@ from rich.table import Table
 
 from flows.run import Run
 from infra.campaigns import campaigns
+from tasks import contract
 from tasks.contract import Output
 from tasks.evaluate import figure, read_metrics
 
@@ -27,7 +28,8 @@ def figures(run: Run, measured: Output, seed: int) -> dict[str, Any]:
     found["chosen_precision"] = figure(metrics, "chosen", "precision")
     found["gain"] = figure(metrics, "student", "gain")
     found["gain_standard_error"] = figure(metrics, "student", "gain_standard_error")
-    return {**found, "seed": seed, "campaign": run.campaign.id}
+    classes = contract.digest_of(contract.load_manifest(measured)["extra"]["classes"])
+    return {**found, "seed": seed, "classes": classes, "campaign": run.campaign.id}
 
 
 def spread(run: Run, mine: Mapping[str, Any]) -> tuple[Mapping[str, float], ...]:
@@ -36,7 +38,10 @@ def spread(run: Run, mine: Mapping[str, Any]) -> tuple[Mapping[str, float], ...]
     others = [
         one.summary
         for one in campaigns(run.store, run.campaign.recipe)
-        if one.finished and one.id != run.campaign.id and _settings(one.options) == alike
+        if one.finished
+        and _settings(one.options) == alike
+        and one.summary["seed"] != mine["seed"]
+        and one.summary["classes"] == mine["classes"]
     ]
     keys = ("seed", "baseline_top1", "student_top1")
     runs = [{key: float(one[key]) for key in keys} for one in (*others, mine)]

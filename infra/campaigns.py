@@ -5,7 +5,6 @@ both and the outputs so far. A run looks for an unfinished campaign of the same 
 goes on with the snapshots that were pinned then, however the sources have grown since.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -35,13 +34,18 @@ class Campaign:
 
 
 def begin(
-    root: Store, recipe: str, options: Mapping[str, Any], snapshots: Mapping[str, Mapping[str, Any]]
+    root: Store,
+    recipe: str,
+    options: Mapping[str, Any],
+    snapshots: Mapping[str, Mapping[str, Any]],
+    key: str,
 ) -> Campaign:
-    """The unfinished campaign of these options, or the finished one of these very snapshots.
+    """The unfinished campaign of this key, or the finished one of these very snapshots.
 
-    Without either, a new one.
+    Without either, a new one. The key is the digest of the options that can change a result, so
+    that another number of threads goes on with the same campaign.
     """
-    earlier = [one for one in campaigns(root, recipe) if one.options == options]
+    earlier = campaigns(root, f"{recipe}-{key}")
     for campaign in reversed(earlier):
         if campaign.snapshots == snapshots or (campaign.pinned and not campaign.finished):
             return campaign
@@ -49,13 +53,12 @@ def begin(
             campaign = replace(campaign, snapshots=snapshots)
             save(root, campaign)
             return campaign
-    number = len(earlier)
-    while True:
-        name = f"{recipe}-{_short(options)}-{number:03d}"
-        campaign = Campaign(name, recipe, options, snapshots)
-        if root.create(_path(name), _encode(campaign)):
-            return campaign
-        number += 1
+    name = f"{recipe}-{key}-{len(earlier):03d}"
+    campaign = Campaign(name, recipe, options, snapshots)
+    if root.create(_path(name), _encode(campaign)):
+        return campaign
+    # Somebody else has just begun it.
+    return begin(root, recipe, options, snapshots, key)
 
 
 def save(root: Store, campaign: Campaign) -> None:
@@ -63,23 +66,17 @@ def save(root: Store, campaign: Campaign) -> None:
     root.replace(_path(campaign.id), _encode(campaign))
 
 
-def campaigns(root: Store, recipe: str = "") -> list[Campaign]:
-    """All campaigns under this root, oldest first within the same options."""
-    found = [
+def campaigns(root: Store, prefix: str = "") -> list[Campaign]:
+    """The campaigns whose name begins so, oldest first within the same options."""
+    return [
         _decode(root.read(name))
         for name in root.sizes(FOLDER)
-        if name.startswith(f"{FOLDER}/{recipe}") and name.endswith(".json")
+        if name.startswith(f"{FOLDER}/{prefix}") and name.endswith(".json")
     ]
-    return [one for one in found if not recipe or one.recipe == recipe]
 
 
 def _path(name: str) -> str:
     return f"{FOLDER}/{name}.json"
-
-
-def _short(options: Mapping[str, Any]) -> str:
-    text = json.dumps(options, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def _encode(campaign: Campaign) -> bytes:

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
 from infra.devices import core_count, gpu_count
+from infra.errors import ProtegeError
 from infra.settings import Settings
 
 Item = TypeVar("Item")
@@ -24,6 +25,7 @@ Result = TypeVar("Result")
 WINDOW = 256  # futures in flight; a scheduler stays small with few, workers stay busy with many
 MAX_FAILURES = 50
 MAX_FAILED_SHARE = 0.05
+FEW_TRIED = 400  # below it, a share says little
 FAN_IN = 8
 
 
@@ -33,11 +35,15 @@ class Failures(Exception):
     def __init__(self, errors: Sequence[BaseException], tried: int, given_up: bool) -> None:
         self.errors = list(errors)
         first = self.errors[0]
+        told = str(first) if isinstance(first, ProtegeError) else f"{type(first).__name__}: {first}"
         stopped = "; too many, the rest was not tried" if given_up else ""
-        super().__init__(
-            f"{len(self.errors)} of {tried} batches failed{stopped}. "
-            f"The first: {type(first).__name__}: {first}"
-        )
+        super().__init__(f"{len(self.errors)} of {tried} failed{stopped}. The first: {told}")
+
+
+def too_many(failed: int, tried: int) -> bool:
+    """Whether so many failed that trying the rest is pointless (expired credentials, say)."""
+    enough = tried >= FEW_TRIED and failed > MAX_FAILED_SHARE * tried
+    return failed >= MAX_FAILURES or enough
 
 
 class Executor(Protocol):
@@ -127,7 +133,12 @@ class Cluster:
             from distributed import Client
 
             address = self._settings.scheduler or self._start_local()
-            self._client = Client(address)
+            try:
+                self._client = Client(address)
+            except (OSError, ValueError) as error:
+                raise ProtegeError(
+                    f"no Dask scheduler answers at PROTEGE_SCHEDULER={address}: {error}"
+                ) from error
         return self._client
 
     def run(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
@@ -192,9 +203,7 @@ class _Ledger:
         """Note a failure; True when nothing more should be submitted."""
         self.tried += 1
         self._errors.append(error)
-        many = len(self._errors) >= MAX_FAILURES
-        share = self.tried >= MAX_FAILURES and len(self._errors) > MAX_FAILED_SHARE * self.tried
-        self._given_up = many or share
+        self._given_up = too_many(len(self._errors), self.tried)
         return self._given_up
 
     def close(self) -> None:

@@ -9,7 +9,6 @@ an exception here stops them, and a watchdog in each of them (`watch_launcher`) 
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -63,11 +62,12 @@ def launch(
 
 
 def watch_launcher() -> None:
-    """In a launched process: end it when the launcher is gone."""
+    """In a launched process: end it when the launcher or torchrun's agent is gone."""
     launcher = int(os.environ.get(LAUNCHER_VARIABLE, "0"))
+    agent = os.getppid()
 
     def watch() -> None:
-        while _alive(launcher):
+        while _alive(launcher) and os.getppid() == agent:
             time.sleep(1)
         os._exit(1)
 
@@ -115,12 +115,12 @@ def _new_lines(lines: Any) -> Iterator[dict[str, Any]]:
 def _stop(process: "subprocess.Popen[bytes]") -> None:
     if process.poll() is not None:
         return
-    # The agent passes SIGTERM on to its workers; the group catches those it could not reach.
+    # The agent passes SIGTERM on to its workers. Should it hang, the watchdogs end them.
     process.terminate()
     try:
         process.wait(GRACE_SECONDS)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
         process.wait()
 
 

@@ -6,7 +6,7 @@ counts and the digest of its content in its footer. The manifest is published la
 parts that belong to the output. What later stages read is the manifest, never a listing.
 
     fingerprint = fingerprint_of("topk", VERSION, options.content(), [scores.digest])
-    done = find_output(root, "topk", fingerprint)          # an Output, or None
+    done = find_output(store)                              # an Output, or None
     receipt = write_part(store, "part-00000.parquet", table, Counts(12, 12, 0))
     output = publish(store, Manifest(...))
 """
@@ -178,6 +178,17 @@ def read_receipt(store: Store, name: str) -> Receipt:
     return Receipt(name=name, **footer)
 
 
+def is_torn(error: Exception) -> bool:
+    """Whether the bytes of a table are wrong, rather than the way to them (a store that is away).
+
+    Arrow reports a broken footer as an OSError too, but one without an error number.
+    """
+    away = (ConnectionError, TimeoutError, FileNotFoundError, PermissionError)
+    if isinstance(error, OSError):
+        return error.errno is None and not isinstance(error, away)
+    return isinstance(error, pa.ArrowInvalid)
+
+
 def read_part(
     store: Store,
     name: str,
@@ -200,9 +211,10 @@ def read_part(
             else:
                 table = _read_only(parquet, columns, only)
     except (pa.ArrowInvalid, OSError) as error:
+        remedy = "Delete this file and run again" if is_torn(error) else "Run again when it can be"
         raise ProtegeError(
-            f"{store.uri}/{name} cannot be read: {error}. Delete this file and run again; "
-            "only what is missing will be made again."
+            f"{store.uri}/{name} cannot be read: {error}. {remedy}; only what is missing will be "
+            "made again."
         ) from error
     return table.replace_schema_metadata(schema.metadata)
 
@@ -267,6 +279,7 @@ def link(output: Output) -> dict[str, str]:
 
 def publish(store: Store, manifest: Manifest, name: str = MANIFEST) -> Output:
     """Publish the manifest and return the reference to the output."""
+    sizes = store.sizes()
     body = {
         "stage": manifest.stage,
         "fingerprint": manifest.fingerprint,
@@ -281,7 +294,10 @@ def publish(store: Store, manifest: Manifest, name: str = MANIFEST) -> Output:
         "inputs": manifest.inputs,
         "versions": versions(),
         "extra": manifest.extra,
-        "parts": [asdict(replace(part, seconds={})) for part in manifest.parts],
+        "parts": [
+            {**asdict(replace(part, seconds={})), "bytes": sizes[part.name].size}
+            for part in manifest.parts
+        ],
     }
     store.replace(name, json.dumps(body, indent=1, ensure_ascii=False).encode())
     return _reference(store, name, body, reused=False)

@@ -84,7 +84,7 @@ def evaluate(
     started = time.perf_counter()
     inputs = {"test": test, **models}
     if choice is not None:
-        inputs |= {"images": choice.images, "chosen": choice.chosen, "teacher": choice.teacher}
+        inputs |= {"images": choice.images, "chosen": choice.chosen, "judge": choice.teacher}
     content = [options.content(), sorted(models), IMAGES_VERSION, _audit_digest(options)]
     digests = [inputs[name].digest for name in sorted(inputs)]
     fingerprint = contract.fingerprint_of(STAGE, VERSION, {"evaluate": content}, digests)
@@ -93,7 +93,9 @@ def evaluate(
     if output is not None:
         return output
     classes = contract.load_manifest(next(iter(models.values())))["extra"]["classes"]
-    predict = functools.partial(_predict, _Job(store.uri, options, test, dict(models), classes))
+    predict = functools.partial(
+        _predict, _Job(store.uri, options, test, dict(sorted(models.items())), classes)
+    )
     count = len(models) * len(contract.part_names(test))
     receipts = run_shards(store, range(count), predict, executor, on_progress)
     predictions = pa.concat_tables(
@@ -167,7 +169,7 @@ def _logits(model: Output, images: list[bytes], batch_size: int) -> npt.NDArray[
 
     loaded = load_model(model)
     inputs = loaded.description.inputs
-    pieces = []
+    pieces = [np.zeros((0, len(loaded.description.classes)), np.float32)]
     for at in range(0, len(images), batch_size):
         try:
             batch = [
@@ -297,6 +299,8 @@ def _view_agreement(
     A class that fills with what is none of its kind is recognised by a shortcut, and falls apart
     here; no label is needed to see it.
     """
+    import torch
+
     labels = chosen["label"].to_numpy()
     sampled = np.concatenate(
         [
@@ -304,41 +308,45 @@ def _view_agreement(
             for label in range(num_classes)
         ]
     )
-    sample = chosen.take(pa.array(sampled))
-    images = read_many(choice.images, sample["image_id"].to_numpy())
-    agree_NV = _ask_again(options, choice.teacher, images, sample["label"].to_numpy())
+    ids, asked = chosen["image_id"].to_numpy()[sampled], labels[sampled]
+    torch.manual_seed(options.seed)
+    answers = [
+        # A batch at a time: all decoded images of a thousand classes would not fit in memory.
+        _ask_again(options, choice, ids[at : at + options.batch_size])
+        for at in range(0, len(ids), options.batch_size)
+    ]
+    agree_NV = np.concatenate(answers) == asked[:, None]
     rows = []
     for label in range(num_classes):
-        mine = agree_NV[sample["label"].to_numpy() == label]
+        mine = agree_NV[asked == label]
         rows.append(_row("chosen", "view_agreement", label, float(mine.mean()), len(mine)))
     rows.append(_row("chosen", "view_agreement", None, float(agree_NV.mean()), len(agree_NV)))
     return rows
 
 
 def _ask_again(
-    options: EvaluateOptions, teacher: Output, images: list[bytes], labels: npt.NDArray[np.int32]
-) -> npt.NDArray[np.bool_]:
-    """Whether the teacher's best class is the chosen one, (N, views)."""
+    options: EvaluateOptions, choice: Choice, ids: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """The teacher's best class for each changed view of these images, (N, views)."""
     import torch
 
     from models.augment import Strengths, augment
     from models.pixels import standardise, to_unit
     from tasks.predict import load_model
 
-    loaded = load_model(teacher)
-    inputs, network = loaded.description.inputs, loaded.network
+    loaded = load_model(choice.teacher)
+    inputs = loaded.description.inputs
+    images = read_many(choice.images, ids)
     pixels = [square(decode(data, Limits()), inputs.size, inputs.resize) for data in images]
     images_BCHW = to_unit(torch.from_numpy(np.stack(pixels)).to(loaded.device))
     mild = Strengths(
         flip=False, rotate_degrees=15, translate=0.08, scale=0.1, shear=0.1, elastic=0.02, erase=0
     )
-    torch.manual_seed(options.seed)
     answers = []
     for _ in range(options.views):
         views_BCHW = standardise(augment(images_BCHW, mild), inputs.mean, inputs.std)
         with torch.inference_mode():
-            best = [network(piece).argmax(dim=1) for piece in views_BCHW.split(options.batch_size)]
-        answers.append(torch.cat(best).cpu().numpy() == labels)
+            answers.append(loaded.network(views_BCHW).argmax(dim=1).cpu().numpy())
     return np.stack(answers, axis=1)
 
 
@@ -392,12 +400,11 @@ def _audit_digest(options: EvaluateOptions) -> str:
     return contract.digest_of(sorted(_read_audit(options.audit).items())) if options.audit else ""
 
 
-@functools.lru_cache(maxsize=1)
 def _read_audit(uri: str) -> dict[str, str]:
     store, name = split_uri(uri)
     try:
-        rows = list(csv.DictReader(io.StringIO(store.read(name).decode())))
-    except OSError as error:
+        rows = list(csv.DictReader(io.StringIO(store.read(name).decode("utf-8-sig"))))
+    except (OSError, UnicodeDecodeError) as error:
         raise ProtegeError(f"{uri}: the audit list cannot be read: {error}") from error
     if rows and not {"key", "label"} <= set(rows[0]):
         raise ProtegeError(f"{uri}: the first line must name the columns key and label")

@@ -89,6 +89,7 @@ def gather(
     store = open_store(f"{root.uri}/{STAGE}/{fingerprint}")
     output = contract.find_output(store)
     if output is not None:
+        _delete_spills(store)
         return output
     job = _Job(store.uri, options, images, chosen)
     lessons = job.lessons()
@@ -96,7 +97,7 @@ def gather(
     spills = -(-len(shards) // SHARDS_PER_SPILL)
     parts = _part_count(lessons, options)
     spill = functools.partial(_spill, job)
-    made = run_shards(store, range(spills), spill, executor, silent, _spill_name)
+    run_shards(store, range(spills), spill, executor, silent, _spill_name)
     collect = functools.partial(_collect, job, spills)
     receipts = run_shards(store, range(parts), collect, executor, on_progress)
     output = contract.publish(
@@ -115,9 +116,13 @@ def gather(
             },
         ),
     )
-    for receipt in made:
-        store.delete(receipt.name)
+    _delete_spills(store)
     return output
+
+
+def _delete_spills(store: Store) -> None:
+    for name in store.sizes("spills"):
+        store.delete(name)
 
 
 def plan_lessons(chosen: pa.Table, options: GatherOptions) -> Lessons:

@@ -58,7 +58,10 @@ class Unusable(Exception):
     def __init__(self, reason: Reason, detail: str) -> None:
         self.reason: Reason = reason
         self.detail = " ".join(detail.split())[:200]
-        super().__init__(f"{reason}: {self.detail}")
+        super().__init__(reason, self.detail)
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}"
 
 
 def check(data: bytes, limits: Limits) -> None:

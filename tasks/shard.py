@@ -14,7 +14,7 @@ import functools
 import itertools
 import tarfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -37,6 +37,7 @@ from tasks.work import run_shards
 STAGE = "shard"
 VERSION = 1
 DECODE_THREADS = 2
+PINNED = ["key", "shard", "version", "label"]  # what a new listing is compared with
 ROW_GROUP_ROWS = 256  # a reader of one image reads no more than so many
 READ_THREADS = 16  # small reads wait for the store, not for the processor
 AT_ONCE = 256  # images checked at a time; those that stay in a tar are let go afterwards
@@ -126,7 +127,8 @@ def pin(root: Store, options: ShardOptions) -> Snapshot:
     while True:
         increments = tuple(name for name in store.sizes("pins") if name.endswith(".parquet"))
         pins = [_read_pins(store, n, name) for n, name in enumerate(increments)]
-        known = {key for table in pins for key in table["key"].to_pylist()}
+        known = _known(pins)
+        _check_unchanged(entries, known, options, store)
         shards = 1 + max((_last_shard(table) for table in pins), default=-1)
         fresh = [entry for entry in entries if entry.key not in known]
         if not fresh:
@@ -138,6 +140,43 @@ def pin(root: Store, options: ShardOptions) -> Snapshot:
         table = _assign(fresh, shards, options.images_per_shard)
         # Whoever loses the race for this name finds the winner's pins in the next round.
         contract.write_part(store, name, table, Counts(len(fresh), len(fresh), 0))
+
+
+def _known(pins: Sequence[pa.Table]) -> dict[str, tuple[str, str | None]]:
+    """Version and label of every pinned file, by its key."""
+    found: dict[str, tuple[str, str | None]] = {}
+    for table in pins:
+        columns = [table[name].to_pylist() for name in ("key", "version", "label")]
+        found |= {key: (version, label) for key, version, label in zip(*columns)}
+    return found
+
+
+def _check_unchanged(
+    entries: Sequence[Entry],
+    known: Mapping[str, tuple[str, str | None]],
+    options: ShardOptions,
+    store: Store,
+) -> None:
+    """Raise ProtegeError when a pinned file is another now, or a labelled one is gone.
+
+    Pinned images stay as they were, so a correction would otherwise be ignored in silence.
+    """
+    now = {entry.key: entry for entry in entries}
+    changed = [key for key, was in known.items() if key in now and _differs(now[key], *was)]
+    gone = [key for key in known if key not in now] if options.labelled else []
+    if changed or gone:
+        first = (changed or gone)[0]
+        raise ProtegeError(
+            f"{len(changed)} files have changed and {len(gone)} are gone since they were pinned "
+            f"(such as {first}). To pin the source anew, delete {store.uri}"
+        )
+
+
+def _differs(entry: Entry, version: str, label: str | None) -> bool:
+    if entry.is_container:
+        return (entry.version, entry.label) != (version, label)
+    # On disk the version is size and time; to touch a file, or to copy it anew, changes nothing.
+    return (entry.version.split("-")[0], entry.label) != (version.split("-", maxsplit=1)[0], label)
 
 
 def _assign(entries: Sequence[Entry], first_shard: int, images_per_shard: int) -> pa.Table:
@@ -171,7 +210,7 @@ def _read_pins(store: Store, number: int, name: str) -> pa.Table:
     try:
         if name != _increment_name(number):
             raise ProtegeError(f"{store.uri}/{_increment_name(number)} is missing")
-        return contract.read_part(store, name, tables.PINS, ["key", "shard"])
+        return contract.read_part(store, name, tables.PINS, PINNED)
     except ProtegeError as error:
         # Pinning again beside finished parts would give their ids to other images.
         raise ProtegeError(

@@ -52,6 +52,10 @@ class TopkOptions(Options):
     seed: int = Field(0, ge=0, le=2**31 - 1)
     """Decides the random choice."""
 
+    def content(self) -> dict[str, Any]:
+        """Without the seed, where nothing is random."""
+        return {**super().content(), "seed": self.seed if self.mode == "random_per_class" else 0}
+
 
 @dataclass(frozen=True)
 class Candidates:
@@ -217,10 +221,12 @@ def _aggregate(job: _Job, best: Candidates) -> tuple[pa.Table, pa.Table]:
     order = np.lexsort((best.image_ids, -best.log_odds, best.labels))
     labels = best.labels[order]
     ranks = np.arange(len(labels)) - np.searchsorted(labels, labels, side="left")
-    columns = [labels, ranks.astype(np.int32), best.image_ids[order], best.log_odds[order]]
+    log_odds = best.log_odds[order]
+    columns = [labels, ranks.astype(np.int32), best.image_ids[order], log_odds]
     chosen = pa.Table.from_arrays([pa.array(column) for column in columns], schema=tables.CHOSEN)
+    starts = np.searchsorted(labels, np.arange(len(job.classes) + 1))
     rows = [
-        _class_row(job, best, label, best.log_odds[order][labels == label])
+        _class_row(job, best, label, log_odds[starts[label] : starts[label + 1]])
         for label in range(len(job.classes))
     ]
     return chosen, pa.Table.from_pylist(rows, schema=tables.CLASSES)

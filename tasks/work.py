@@ -10,12 +10,13 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from infra.cluster import Executor, Inline
+from infra.cluster import Executor, Failures, Inline, too_many
 from infra.storage import Store, open_store
-from tasks.contract import OnProgress, Receipt, part_name, read_receipt, slowest
+from tasks.contract import OnProgress, Receipt, is_torn, part_name, read_receipt, slowest
 
 MAX_BATCH = 100  # shards in a future: 0.05 ms of overhead a shard instead of 2.4 ms
 BATCHES_PER_WORKER = 4
+FEW_FOOTERS = 1_000
 
 MakePart = Callable[[int], Receipt]
 
@@ -28,21 +29,38 @@ class _Batch:
 
 
 @dataclass(frozen=True)
+class _Done:
+    """What became of a batch: a failed shard does not keep the others from being made."""
+
+    receipts: list[Receipt]
+    errors: list[Exception]
+
+
+@dataclass(frozen=True)
 class _RunBatch:
     """The work of one future: make the missing parts of a batch, read the others' footers."""
 
     make: MakePart
     name: Callable[[int], str]
 
-    def __call__(self, batch: _Batch) -> list[Receipt]:
-        store = open_store(batch.uri)
-        return [self._one(store, number, number in batch.present) for number in batch.numbers]
+    def __call__(self, batch: _Batch) -> _Done:
+        store, done = open_store(batch.uri), _Done([], [])
+        for number in batch.numbers:
+            try:
+                done.receipts.append(self._one(store, number, number in batch.present))
+            except Exception as error:
+                done.errors.append(error)
+                if too_many(len(done.errors), len(done.errors)):
+                    break
+        return done
 
     def _one(self, store: Store, number: int, present: bool) -> Receipt:
         if present:
             try:
                 return read_receipt(store, self.name(number))
-            except (pa.ArrowInvalid, OSError):
+            except (pa.ArrowInvalid, OSError) as error:
+                if not is_torn(error):
+                    raise
                 # A part that was torn after it was published (a lost disk block) is made again.
                 store.delete(self.name(number))
         return self.make(number)
@@ -63,19 +81,26 @@ def run_shards(
     numbers = list(numbers)
     listing = store.sizes()
     present = frozenset(number for number in numbers if name(number) in listing)
-    if len(present) == len(numbers):
-        # Footers are read faster than a cluster starts.
+    if len(present) == len(numbers) <= FEW_FOOTERS:
+        # So few footers are read faster than a cluster starts.
         executor = Inline()
     batches = _batches(store.uri, numbers, present, executor)
     receipts: list[Receipt] = []
     seconds: dict[str, float] = {}
     on_progress(0, len(numbers), f"{len(present)} were already there" if present else "")
+    errors: list[Exception] = []
     for done in executor.run(_RunBatch(make, name), batches):
-        receipts.extend(done)
-        for receipt in done:
+        receipts.extend(done.receipts)
+        errors.extend(done.errors)
+        for receipt in done.receipts:
             for kind, value in receipt.seconds.items():
                 seconds[kind] = seconds.get(kind, 0.0) + value
         on_progress(len(receipts), len(numbers), slowest(seconds))
+        if too_many(len(errors), len(receipts) + len(errors)):
+            break
+    if errors:
+        tried = len(receipts) + len(errors)
+        raise Failures(errors, tried, given_up=tried < len(numbers))
     return sorted(receipts, key=lambda receipt: receipt.name)
 
 

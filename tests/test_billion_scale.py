@@ -128,8 +128,8 @@ def test_source_that_grew_is_sharded_and_scored_only_where_it_is_new(
 def test_campaign_on_s3_gives_the_same_tables_as_one_on_disk(
     finished: str, pictures: Path, s3: str
 ) -> None:
-    run(f"{s3}/root", tiny(pictures))
-    here, there = tables_of(finished), tables_of(f"{s3}/root")
+    run(f"{s3}/whole-campaign", tiny(pictures))
+    here, there = tables_of(finished), tables_of(f"{s3}/whole-campaign")
     assert set(there) <= set(here)
     assert {name: here[name] for name in there} == there
     assert any(name.startswith("gather/") for name in there)

@@ -10,7 +10,7 @@ from tasks.score import ScoreOptions
 from tasks.shard import ShardOptions
 from tasks.topk import TopkOptions
 from tasks.train import Training, TrainOptions
-from tasks.train.options import Augment, LearningRate
+from tasks.train.options import LearningRate
 
 
 class BaselineOptions(Options):
@@ -95,6 +95,3 @@ class BillionScale(Options):
                 "checkpoint": "",
             }
         )
-
-
-__all__ = ["Augment", "BaselineOptions", "BillionScale"]

@@ -15,7 +15,8 @@ COLUMNS = ("teacher_top1", "baseline_top1", "pretrained_top1", "student_top1", "
 
 def show_seeds(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print a row for each seed, the means, and what follows from them."""
-    table = Table("seed", *COLUMNS, "chosen_precision")
+    names = [name.removesuffix("_top1") for name in COLUMNS]
+    table = Table("seed", *names, "precision", title="top-1, and precision of the chosen images")
     for row in rows:
         values = [f"{row[name]:.3f}" for name in (*COLUMNS, "chosen_precision")]
         table.add_row(str(row["seed"]), *values)

@@ -12,7 +12,6 @@ import hashlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
 
 from pydantic import Field
 
@@ -43,8 +42,6 @@ OPTIONAL = frozenset({"gather", "pretrained", "baseline"})  # some recipes have 
 
 class ReportOptions(Options):
     """What the page shows."""
-
-    SPEED: ClassVar[frozenset[str]] = frozenset()
 
     title: str = ""
     """Heading of the page; empty is the name of the recipe."""

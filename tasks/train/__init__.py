@@ -22,12 +22,11 @@ from tasks import contract
 from tasks.contract import Manifest, OnProgress, Output, Receipt, silent
 from tasks.images import IMAGES_VERSION
 from tasks.train.job import Job
+from tasks.train.names import CHECKPOINTS, HISTORY, WEIGHTS
 from tasks.train.options import Training, TrainOptions
 
 STAGE = "train"
 VERSION = 1
-WEIGHTS = "weights.safetensors"
-HISTORY = "history.parquet"
 
 __all__ = ["STAGE", "TrainOptions", "Training", "train", "weights_digest"]
 
@@ -52,9 +51,13 @@ def train(
     output = contract.find_output(store)
     if output is not None:
         return output
-    seconds = _run(
-        store, options, data, classes, init, processes or Settings().training(), on_progress
-    )
+    processes = processes or Settings().training()
+    if options.batch_size % processes.count:
+        raise ProtegeError(
+            f"batch_size ({options.batch_size}) must be a multiple of the {processes.count} "
+            "training processes"
+        )
+    seconds = _run(store, options, data, classes, init, processes, on_progress)
     rows = data.kept
     weights = hashlib.sha256(store.read(WEIGHTS)).hexdigest()[:16]
     history = contract.read_receipt(store, HISTORY)
@@ -75,7 +78,10 @@ def train(
             "seed": options.seed,
         },
     )
-    return contract.publish(store, manifest)
+    output = contract.publish(store, manifest)
+    for name in store.sizes(CHECKPOINTS):
+        store.delete(name)
+    return output
 
 
 def weights_digest(model: Output) -> str:

@@ -17,7 +17,7 @@ def main() -> int:
     watch_launcher()
     try:
         train(job)
-    except (ProtegeError, FloatingPointError) as error:
+    except (ProtegeError, FloatingPointError, ModuleNotFoundError) as error:
         with Path(job.progress).open("a") as file:
             file.write(json.dumps({"error": str(error)}) + "\n")
         return 1

@@ -12,6 +12,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pickle import UnpicklingError
 from typing import Any
 
 import safetensors
@@ -23,11 +24,10 @@ from infra.errors import ProtegeError
 from infra.storage import Store, split_uri
 from models.zoo import build
 from tasks.contract import Output
+from tasks.train.names import CHECKPOINTS, WEIGHTS
 from tasks.train.options import Inputs
 
-WEIGHTS = "weights.safetensors"
 METADATA = "protege"
-CHECKPOINTS = "checkpoints"
 KEEP = 2  # the newest may be the one that a dying disk has damaged
 
 
@@ -98,7 +98,7 @@ def load_given(uri: str, network: nn.Module) -> None:
             weights = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
             weights = weights.get("state_dict", weights)
         network.load_state_dict(weights)
-    except (RuntimeError, ValueError, safetensors.SafetensorError) as error:
+    except (RuntimeError, ValueError, UnpicklingError, safetensors.SafetensorError) as error:
         reason = str(error).splitlines()[-1].strip()
         raise ProtegeError(f"checkpoint {uri} does not fit the model: {reason}") from error
 
@@ -119,20 +119,16 @@ def last_state(store: Store) -> State | None:
     """The newest complete checkpoint, or None."""
     for name in reversed(_complete(store)):
         folder = name.removesuffix(".json")
+        weights_bytes = store.read(f"{folder}/{WEIGHTS}")
+        rest_bytes = store.read(f"{folder}/state.pt")
         try:
-            weights = safetensors.torch.load(store.read(f"{folder}/{WEIGHTS}"))
-            rest = torch.load(io.BytesIO(store.read(f"{folder}/state.pt")), weights_only=True)
-        except (OSError, RuntimeError, safetensors.SafetensorError):
+            weights = safetensors.torch.load(weights_bytes)
+            rest = torch.load(io.BytesIO(rest_bytes), weights_only=True)
+        except (RuntimeError, EOFError, UnpicklingError, safetensors.SafetensorError):
             # Damaged after it was published: the one before is as good, only older.
             continue
         return State(json.loads(store.read(name))["step"], weights, rest)
     return None
-
-
-def remove_states(store: Store) -> None:
-    """Remove all checkpoints of a training that is finished."""
-    for name in store.sizes(CHECKPOINTS):
-        store.delete(name)
 
 
 def _encode(weights: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:

@@ -75,7 +75,8 @@ class Samples:
         names = [part for part in manifest["parts"] if part["name"].startswith("part-")]
         self.part_rows = [part["kept"] for part in names]
         self._numbers = [int(part["name"].removeprefix("part-").split(".")[0]) for part in names]
-        self._part = functools.lru_cache(options.shuffle_shards + 1)(self._load)
+        # A batch may reach from the last parts of one window into the first of the next.
+        self._part = functools.lru_cache(2 * options.shuffle_shards)(self._load)
         self._order = functools.lru_cache(2)(self._epoch_order)
         self._pool = ThreadPoolExecutor(options.speed.decode_threads)
         self._cache: dict[tuple[int, int], Pixels] | None = {} if self._cacheable() else None

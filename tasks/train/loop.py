@@ -30,21 +30,19 @@ from models.zoo import build
 from tasks import tables
 from tasks.contract import Counts, Stopwatch, write_part
 from tasks.train.checkpoint import (
-    WEIGHTS,
     Description,
     State,
     last_state,
     load_given,
     load_network,
-    remove_states,
     save_state,
     save_weights,
 )
 from tasks.train.data import Batch, Samples, batches
 from tasks.train.job import Job
+from tasks.train.names import HISTORY, WEIGHTS
 from tasks.train.options import TrainOptions
 
-HISTORY = "history.parquet"
 HISTORY_ROWS = 200
 REPORT_SECONDS = 0.5
 
@@ -86,6 +84,7 @@ class Trainer:
         self._watch = Stopwatch()
         self.step = 0
         self._history: list[dict[str, float]] = []
+        self._losses: list[Tensor] = []  # of the steps since the last row of the history
         torch.manual_seed(job.options.seed)
         self._network = channels_last(self._initial_network().to(world.device))
         self._ema = Ema(self._network, job.options.average_decay)
@@ -104,7 +103,7 @@ class Trainer:
     def run(self) -> None:
         """All steps that are left."""
         total, world = self._schedule.total_steps, self._world
-        losses: list[Tensor] = []
+        losses = self._losses
         every = max(1, total // HISTORY_ROWS)
         saved = reported = time.monotonic()
         self._network.train()
@@ -120,13 +119,12 @@ class Trainer:
             if now - reported >= REPORT_SECONDS:
                 self._report()
                 reported = now
-            # Only between rows of the history, so that the checkpoint holds no half of one.
-            if not losses and now - saved >= self._options.speed.checkpoint_seconds:
+            if now - saved >= self._options.speed.checkpoint_seconds:
                 self._save()
                 saved = now
 
     def finish(self) -> None:
-        """Publish the weights, then the history; checkpoints are no longer needed."""
+        """Publish the weights, then the history. The checkpoints stay until the manifest is out."""
         network = self._ema.network if self._options.average_decay else self._network
         inputs = self._options.inputs
         description = Description(self._options.model, self._job.classes, inputs)
@@ -137,7 +135,6 @@ class Trainer:
         write_part(self._store, HISTORY, table, Counts(rows, rows, 0), facts=self._facts())
         self._watch.lap("write")
         self._report()
-        remove_states(self._store)
 
     def _train_step(self, batch: Batch) -> Tensor:
         options, device = self._options, self._world.device
@@ -196,6 +193,7 @@ class Trainer:
         rest = {
             "optimizer": self._optimizer.state_dict(),
             "history": self._history,
+            "losses": [float(loss) for loss in self._losses],
             "random": torch.get_rng_state(),
         }
         save_state(self._store, State(self.step, weights, rest))
@@ -214,6 +212,8 @@ class Trainer:
         self._optimizer.load_state_dict(state.rest["optimizer"])
         torch.set_rng_state(state.rest["random"])
         self._history = list(state.rest["history"])
+        device = self._world.device
+        self._losses = [torch.tensor(loss, device=device) for loss in state.rest["losses"]]
         self.step = state.step
 
     def _facts(self) -> dict[str, str]:

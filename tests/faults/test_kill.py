@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from infra.campaigns import campaigns
 from infra.storage import open_store
 from tests.campaign import tables_of, tiny
 from tests.faults.driver import run_campaign
+from tests.processes import launched_by, wait_for
 
 STAGES = ["shard", "score", "topk", "gather", "evaluate", "report"]
 
@@ -87,7 +87,7 @@ def test_whole_run_that_was_killed_in_training_goes_on_to_the_same_tables(
     )
     process = subprocess.Popen([sys.executable, "-c", script, str(pictures), root])
     try:
-        _wait_for(lambda: bool(open_store(root).sizes("train")), 100)
+        wait_for(lambda: bool(open_store(root).sizes("train")), 100)
     finally:
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
@@ -100,24 +100,4 @@ def test_whole_run_that_was_killed_in_training_goes_on_to_the_same_tables(
     assert {name: here[name] for name in shared} == {name: expected[name] for name in shared}
     weights = {name for name in expected if name.endswith("weights.safetensors")}
     assert {name: here[name] for name in weights} == {name: expected[name] for name in weights}
-    _wait_for(lambda: not _children_of(process.pid), 20)
-
-
-def _children_of(pid: int) -> list[str]:
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                environment = (folder / "environ").read_bytes()
-            except OSError:
-                continue
-            if f"PROTEGE_LAUNCHER_PID={pid}\0".encode() in environment:
-                found.append(folder.name)
-    return found
-
-
-def _wait_for(happened, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
+    wait_for(lambda: not launched_by(process.pid), 20)

@@ -1,0 +1,30 @@
+"""Processes: which are still there, and waiting for something to happen."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from infra.launch import LAUNCHER_VARIABLE
+
+
+def launched_by(pid: int) -> set[int]:
+    """The training processes that this process has launched, alive or orphaned."""
+    mark = f"{LAUNCHER_VARIABLE}={pid}\0".encode()
+    found = set()
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                environment = (folder / "environ").read_bytes()
+            except OSError:
+                continue
+            if mark in environment + b"\0":
+                found.add(int(folder.name))
+    return found
+
+
+def wait_for(happened: Callable[[], bool], seconds: float) -> None:
+    """Return when it has happened; fail when it has not in time."""
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
