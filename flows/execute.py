@@ -15,7 +15,7 @@ from flows.recipes import recipe
 from flows.run import STARTED, find_campaign
 from infra.errors import ProtegeError
 from infra.storage import open_store
-from tasks.contract import Output, find_output
+from tasks.contract import find_output
 from tasks.options import Options
 from tasks.shard import ShardOptions
 
@@ -62,8 +62,10 @@ def _finished(name: str, options: Options, root: str) -> dict[str, Any] | None:
         raise ProtegeError(f"the root {root} cannot be used: {error}") from error
     if not campaign.finished:
         return None
-    outputs = [Output(**one) for one in campaign.outputs.values()]
-    whole = all(find_output(one.store, one.manifest) is not None for one in outputs)
+    whole = all(
+        find_output(open_store(f"{root}/{one['stage']}/{one['fingerprint']}"), one["manifest"])
+        for one in campaign.outputs.values()
+    )
     return dict(campaign.summary) if whole else None
 
 

@@ -46,7 +46,8 @@ class Run:
     def snapshot(self, role: str) -> Snapshot:
         """The source of this role as the campaign has pinned it."""
         pinned = dict(self.campaign.snapshots[role])
-        return Snapshot(**{**pinned, "increments": tuple(pinned["increments"])})
+        pinned["increments"] = tuple(pinned["increments"])
+        return Snapshot(uri=f"{self.store.uri}/shard/{pinned['fingerprint']}", **pinned)
 
     def record(self, role: str, output: Output) -> Output:
         """Note the output of a stage in the campaign."""
@@ -156,9 +157,11 @@ def find_campaign(
             snapshots[role] = asdict(pin(store, source))
         except ProtegeError as error:
             raise ProtegeError(f"{role}.source: {error}") from None
-    # Through JSON and back, because that is how a campaign that exists will be compared.
+    # As JSON will give it back, and without the address: a root may be moved.
     plain = {
         role: {**one, "increments": list(one["increments"])} for role, one in snapshots.items()
     }
+    for one in plain.values():
+        del one["uri"]
     key = digest_of(options.content())[:8]
     return campaigns.begin(store, recipe, options.model_dump(mode="json"), plain, key)

@@ -100,6 +100,24 @@ def test_campaign_whose_database_and_manifests_were_lost_goes_on(
 
 
 @pytest.mark.timeout(240)
+def test_damaged_part_that_was_deleted_is_made_again_in_a_finished_campaign(
+    finished: str, pictures: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "copy"
+    shutil.copytree(finished, root)
+    campaign = next(
+        one for one in campaigns(open_store(str(root))) if one.options["topk"]["k"] == 6
+    )
+    fingerprint = campaign.outputs["gather"]["fingerprint"]
+    lost = root / "gather" / fingerprint / "part-00000.parquet"
+    whole = lost.read_bytes()
+    assert run(str(root), tiny(pictures)) == campaign.summary  # a root may be moved
+    lost.unlink()
+    run(str(root), tiny(pictures))
+    assert lost.read_bytes() == whole
+
+
+@pytest.mark.timeout(240)
 def test_source_that_grew_is_sharded_and_scored_only_where_it_is_new(
     tmp_path: Path, pictures: Path
 ) -> None:

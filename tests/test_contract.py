@@ -8,7 +8,7 @@ import pytest
 
 from infra.cluster import Cluster, Executor, Failures, Inline
 from infra.errors import ProtegeError
-from infra.storage import Store, open_store
+from infra.storage import LocalStore, Store, open_store
 from tasks import contract, tables
 from tasks.contract import Counts, Manifest, Receipt, silent
 from tasks.work import run_shards
@@ -131,6 +131,48 @@ def test_part_that_was_torn_is_made_again(root: Store, executor: Executor, tmp_p
     root.replace("part-00001.parquet", root.read("part-00001.parquet")[:40])
     again = run_shards(root, range(3), make, executor, silent)
     assert [one.digest for one in again] == [one.digest for one in whole]
+
+
+def test_failed_shard_does_not_keep_the_rest_of_its_batch_from_being_made(
+    root: Store, cluster: Cluster, tmp_path: Path
+) -> None:
+    broken = MakePart(root.uri, str(tmp_path / "log"), frozenset({0, 57}))
+    with pytest.raises(Failures, match=r"2 of 120 failed.*disk of"):
+        run_shards(root, range(120), broken, cluster, silent)
+    assert len([name for name in root.sizes() if name.startswith("part-")]) == 118
+
+
+def test_failures_without_end_stop_the_stage(root: Store, tmp_path: Path) -> None:
+    broken = MakePart(root.uri, str(tmp_path / "log"), frozenset(range(5000)))
+    with pytest.raises(Failures, match="too many, the rest was not tried"):
+        run_shards(root, range(5000), broken, Inline(), silent)
+    assert len((tmp_path / "log").read_text().split()) < 200
+
+
+def test_store_that_is_away_is_not_taken_for_a_torn_part(
+    root: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = MakePart(root.uri, str(tmp_path / "log"))
+    run_shards(root, range(3), make, Inline(), silent)
+    before = root.sizes()
+
+    def away(self: LocalStore, path: str) -> None:
+        raise OSError(5, "SlowDown")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalStore, "open", away)
+        with pytest.raises(Failures, match="SlowDown"):
+            run_shards(root, range(3), make, Inline(), silent)
+        with pytest.raises(ProtegeError, match="Run again when it can be"):
+            contract.read_part(root, "part-00000.parquet", SCHEMA)
+    assert root.sizes() == before
+
+
+def test_output_whose_part_was_deleted_is_not_there(root: Store) -> None:
+    receipt = contract.write_part(root, "part-00000.parquet", some_rows(2), Counts(2, 2, 0))
+    contract.publish(root, Manifest("score", "f", {}, {}, [receipt], 0.0))
+    root.delete("part-00000.parquet")
+    assert contract.find_output(root) is None
 
 
 def test_progress_reaches_the_total(root: Store, cluster: Cluster, tmp_path: Path) -> None:

@@ -13,12 +13,11 @@ from tasks import tables
 from tasks.evaluate import (
     Choice,
     EvaluateOptions,
-    calibration_error,
     evaluate,
     figure,
-    measure_models,
     read_metrics,
 )
+from tasks.evaluate.measures import calibration_error, measure_models
 from tasks.shard import ShardOptions, shard
 from tests.test_gather import chosen_of
 from tests.test_score import model

@@ -16,9 +16,9 @@ import pyarrow as pa
 from PIL import Image
 
 from tasks.contract import Output
-from tasks.evaluate import read_many
 from tasks.images import Limits, Pixels, decode, square
 from tasks.report.words import probability
+from tasks.shard import read_many
 
 SIDE = 72  # pixels; the page shows them at no more than this
 JPEG_QUALITY = 80

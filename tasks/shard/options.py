@@ -1,0 +1,28 @@
+"""Options of the stage `shard`."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from tasks.options import Options
+
+
+class ShardOptions(Options):
+    """Where images come from and how they are cut into shards."""
+
+    SPEED: ClassVar[frozenset[str]] = frozenset({"max_reject_percent"})
+
+    source: str = ""
+    """A folder of images, of .tar or of .parquet files, or a list (.csv, .txt); local or s3://."""
+    labelled: bool = False
+    """The source tells true classes: by folder name, or by a column `label` of a list or table."""
+    images_per_shard: int = Field(10_000, ge=1, le=1_000_000)
+    """Loose images in a shard; a tar or Parquet file is always one shard."""
+    verify: Literal["decode", "header"] = "decode"
+    """Decode every image once (finds damaged files now) or look at headers only (faster)."""
+    tar: Literal["reference", "copy"] = "reference"
+    """Leave images in their tar files and remember the place, or copy them into the shards."""
+    max_megapixels: float = Field(64, ge=0.01, le=1000)
+    """Larger images are rejected by their header, before they are decoded."""
+    max_reject_percent: float = Field(5, ge=0, le=100)
+    """The stage fails when more than this share of the images cannot be used."""

@@ -1,0 +1,105 @@
+"""Read: images out of shards, wherever their bytes lie.
+
+In: an `images` output and the ids that are wanted. Out: encoded bytes, keys, or the names of the
+classes of a labelled one.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from infra.errors import ProtegeError
+from infra.storage import split_uri
+from tasks import contract, tables
+from tasks.contract import Output
+
+
+def read_images(
+    images: Output, number: int, columns: Sequence[str] = (), only: np.ndarray | None = None
+) -> pa.Table:
+    """Rows of one shard with the bytes of their images, wherever those lie.
+
+    `only` is a sorted array of image_ids; without it, all rows. Raises ProtegeError.
+    """
+    wanted = ["image_id", "image", "uri", "offset", "size", *columns]
+    name = contract.part_name(number)
+    table = contract.read_part(images.store, name, tables.IMAGES, wanted, only)
+    data = _bytes_of(table)
+    return table.select(["image_id", *columns]).append_column("image", pa.array(data, pa.binary()))
+
+
+def _bytes_of(table: pa.Table) -> list[bytes | None]:
+    data: list[bytes | None] = table["image"].to_pylist()
+    in_place: dict[str, list[int]] = {}
+    for row, uri in enumerate(table["uri"].to_pylist()):
+        if uri is not None:
+            in_place.setdefault(uri, []).append(row)
+    for uri, rows in in_place.items():
+        store, name = split_uri(uri)
+        ranges = [(table["offset"][row].as_py(), table["size"][row].as_py()) for row in rows]
+        try:
+            pieces = store.read_ranges(name, ranges)
+        except OSError as error:
+            raise ProtegeError(f"{uri} cannot be read any more: {error}") from error
+        for row, piece in zip(rows, pieces):
+            data[row] = piece
+    return data
+
+
+def class_names(labelled: Output, test: Output) -> list[str]:
+    """The sorted names of the classes, after a look at whether both sources are sound.
+
+    Raises ProtegeError when an image has no class, a class has no usable image, there are fewer
+    than two, or the test images have one that no labelled image has.
+    """
+    names = _usable_classes(labelled, "labelled")
+    if len(names) < 2:
+        raise ProtegeError(f"the labelled images have {len(names)} classes; at least 2 are needed")
+    unknown = sorted(set(_usable_classes(test, "test")) - set(names))
+    if unknown:
+        raise ProtegeError(
+            f"the test images have classes without a labelled image: {', '.join(unknown[:5])}. "
+            "Label some of each, or take these classes out of the test set"
+        )
+    return names
+
+
+def _usable_classes(images: Output, role: str) -> list[str]:
+    manifest = contract.load_manifest(images)
+    labels = contract.read_rows(images, tables.IMAGES, ["label"])["label"].to_pylist()
+    if None in labels:
+        raise ProtegeError(
+            f"{labels.count(None)} {role} images have no class: put every image into a folder "
+            "named after its class, or give a list with a column 'label'"
+        )
+    names = set(labels)
+    for name in manifest["extra"]["increments"]:
+        pinned = contract.read_part(images.store, name, tables.PINS, ["label"])
+        lost = set(pinned["label"].to_pylist()) - names - {None}
+        if lost:
+            raise ProtegeError(
+                f"class {sorted(lost)[0]!r} has no usable {role} image: all were rejected; "
+                f"`protege show {images.uri}` says why"
+            )
+    return sorted(names)
+
+
+def read_many(images: Output, ids: npt.NDArray[np.int64]) -> list[bytes]:
+    """The encoded images of these ids, in their order."""
+    found: dict[int, bytes] = {}
+    for shard in np.unique(ids >> tables.ROW_BITS).tolist():
+        table = read_images(images, shard, only=np.unique(ids))
+        found.update(zip(table["image_id"].to_pylist(), table["image"].to_pylist(), strict=True))
+    return [found[image_id] for image_id in ids.tolist()]
+
+
+def read_keys(images: Output, ids: npt.NDArray[np.int64]) -> list[str]:
+    """The keys of these ids, in their order."""
+    found: dict[int, str] = {}
+    for shard in np.unique(ids >> tables.ROW_BITS).tolist():
+        name = contract.part_name(shard)
+        table = contract.read_part(images.store, name, tables.IMAGES, ["image_id", "key"])
+        found.update(zip(table["image_id"].to_pylist(), table["key"].to_pylist(), strict=True))
+    return [found[image_id] for image_id in ids.tolist()]
