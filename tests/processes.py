@@ -9,7 +9,12 @@ from infra.launch import LAUNCHER_VARIABLE
 
 def launched_by(pid: int) -> set[int]:
     """The training processes that this process has launched, alive or orphaned."""
-    mark = f"{LAUNCHER_VARIABLE}={pid}\0".encode()
+    return with_variable(LAUNCHER_VARIABLE, str(pid))
+
+
+def with_variable(name: str, value: str) -> set[int]:
+    """The processes that were started with this environment variable."""
+    mark = f"{name}={value}\0".encode()
     found = set()
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():

@@ -14,8 +14,9 @@ from infra.campaigns import campaigns
 from infra.storage import open_store
 from tests.campaign import tables_of, tiny
 from tests.faults.driver import run_campaign
-from tests.processes import launched_by, wait_for
+from tests.processes import launched_by, wait_for, with_variable
 
+MARK = "PROTEGE_TEST_RUN"
 STAGES = ["shard", "score", "topk", "gather", "evaluate", "report"]
 
 
@@ -85,12 +86,18 @@ def test_whole_run_that_was_killed_in_training_goes_on_to_the_same_tables(
         "from tests.campaign import tiny;"
         "execute('billion-scale', tiny(Path(sys.argv[1])), sys.argv[2])"
     )
-    process = subprocess.Popen([sys.executable, "-c", script, str(pictures), root])
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, str(pictures), root], env={**os.environ, MARK: root}
+    )
     try:
         wait_for(lambda: bool(open_store(root).sizes("train")), 100)
     finally:
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
+        # Prefect's temporary server, alone of all, outlives a SIGKILL of the run.
+        wait_for(lambda: len(with_variable(MARK, root)) <= 1, 30)
+        for left in with_variable(MARK, root):
+            os.kill(left, signal.SIGTERM)
     assert not campaigns(open_store(root))[0].finished
     execute("billion-scale", options, root)
     here, expected = tables_of(root), tables_of(str(undisturbed))
