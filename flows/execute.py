@@ -35,12 +35,12 @@ def execute(name: str, options: Options, root: str) -> dict[str, Any]:
     for variable, value in PREFECT_DEFAULTS.items():
         os.environ.setdefault(variable, value)
     console = Console(stderr=True)
-    done = _finished(name, options, root)
+    sections = {section: getattr(options, section) for section in type(options).model_fields}
+    done = _finished(name, options, sections, root)
     if done is not None:
         console.print(f"{done['campaign']} is complete: nothing to train or to score again")
         return done
     console.print(f"starting {name} (outputs: {root}) ...")
-    sections = {section: getattr(options, section) for section in type(options).model_fields}
     flow = recipe(name).load_flow()
     state = flow(**sections, root=root, return_state=True)
     if state.is_completed():
@@ -50,9 +50,10 @@ def execute(name: str, options: Options, root: str) -> dict[str, Any]:
     raise ProtegeError(f"{message}\nWhat is finished is kept: the same command goes on from there.")
 
 
-def _finished(name: str, options: Options, root: str) -> dict[str, Any] | None:
+def _finished(
+    name: str, options: Options, sections: Mapping[str, Any], root: str
+) -> dict[str, Any] | None:
     """The summary of the campaign, when the sources have not changed since it was completed."""
-    sections = {section: getattr(options, section) for section in type(options).model_fields}
     sources = {
         role: section for role, section in sections.items() if isinstance(section, ShardOptions)
     }

@@ -116,6 +116,11 @@ def part_name(number: int) -> str:
     return f"part-{number:05d}.parquet"
 
 
+def part_number(name: str) -> int:
+    """The shard of a part, by its name."""
+    return int(name.removeprefix("part-").removesuffix(".parquet"))
+
+
 def rejects_name(number: int) -> str:
     """The name of the rejects beside a shard's part."""
     return f"rejects-{number:05d}.parquet"

@@ -83,7 +83,7 @@ def score(
     name = f"manifest-{images.digest}.json"
     output = contract.find_output(store, name)
     if output is None:
-        numbers = [_number(part) for part in contract.part_names(images)]
+        numbers = [contract.part_number(part) for part in contract.part_names(images)]
         job = functools.partial(_score_one, _Job(store.uri, options, images, teacher))
         manifest = Manifest(
             stage=STAGE,
@@ -213,7 +213,3 @@ def _scores_table(
         pa.FixedSizeListArray.from_arrays(pa.array(log_odds_NP.ravel()), top_p),
     ]
     return pa.Table.from_arrays(columns, schema=tables.scores(top_p))
-
-
-def _number(part: str) -> int:
-    return int(part.removeprefix("part-").removesuffix(".parquet"))

@@ -41,8 +41,8 @@ def _view_agreement(
 ) -> list[dict[str, Any]]:
     """How often the teacher stays with the class when it sees a chosen image changed a little.
 
-    A class that fills with what is none of its kind is recognised by a shortcut, and falls apart
-    here; no label is needed to see it.
+    It needs no label. A class that is held by a shortcut falls apart here; one that filled with
+    what the teacher has never seen may not, which is why tasks/suspects.py looks at scores first.
     """
     import torch
 

@@ -33,7 +33,7 @@ def predict(job: PredictJob, number: int) -> Receipt:
     """Predictions of one model on one shard; the number counts shards within models."""
     shards = contract.part_names(job.test)
     role = list(job.models)[number // len(shards)]
-    shard = int(shards[number % len(shards)].removeprefix("part-").split(".")[0])
+    shard = contract.part_number(shards[number % len(shards)])
     watch = Stopwatch()
     table = read_images(job.test, shard, ["label"])
     watch.lap("read")

@@ -22,6 +22,7 @@ from tasks import contract, tables
 from tasks.contract import Output
 from tasks.evaluate import read_metrics
 from tasks.topk import read_chosen, read_classes
+from tasks.train.names import HISTORY
 
 MODELS = ("teacher", "baseline", "pretrained", "student")
 TRAININGS = ("teacher", "pretrained", "student", "baseline")
@@ -164,7 +165,7 @@ def histories(campaign: Campaign) -> Iterator[tuple[str, pa.Table]]:
     """(role, history) of each training that took any step."""
     for role in filter(campaign.outputs.__contains__, TRAININGS):
         store = campaign.outputs[role].store
-        table = contract.read_part(store, "history.parquet", tables.HISTORY)
+        table = contract.read_part(store, HISTORY, tables.HISTORY)
         if len(table):
             yield role, table
 

@@ -74,7 +74,7 @@ class Samples:
         manifest = contract.load_manifest(data)
         names = [part for part in manifest["parts"] if part["name"].startswith("part-")]
         self.part_rows = [part["kept"] for part in names]
-        self._numbers = [int(part["name"].removeprefix("part-").split(".")[0]) for part in names]
+        self._numbers = [contract.part_number(part["name"]) for part in names]
         # A batch may reach from the last parts of one window into the first of the next.
         self._part = functools.lru_cache(2 * options.shuffle_shards)(self._load)
         self._order = functools.lru_cache(2)(self._epoch_order)
