@@ -27,6 +27,25 @@ class Settings(BaseSettings):
     train_processes: int = Field(
         0, ge=0, description="Training processes on this machine; 0 is one per GPU, else one."
     )
+    lease_seconds: float = Field(
+        60, ge=1, description="A run of which nothing is heard for so long is replaced by others."
+    )
+
+    patience_seconds: float = Field(
+        3600, ge=0, description="How long a finished run waits for a Prefect server that is away."
+    )
+    home: str = Field(
+        "~/.protege", description="Folder of the local server: its database, logs and processes."
+    )
+    database: str = Field(
+        "", description="postgresql:// address of the server's database; empty is SQLite."
+    )
+    port: int = Field(4200, ge=1, le=65_535, description="Port of the server and its UI.")
+    pages_port: int = Field(4201, ge=1, le=65_535, description="Port of the reports' pages.")
+    pages: str = Field("", description="Address under which reports can be opened, if any.")
+    notify: str = Field(
+        "", description="Address that is told of failed runs, by HTTP POST; empty tells nobody."
+    )
 
     def training(self) -> "Processes":
         """How many processes and threads a training gets."""

@@ -13,6 +13,7 @@ S3 clients do not survive a fork: every process that touches a store must be spa
 import os
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -155,8 +156,11 @@ class LocalStore:
                 if item.is_dir():
                     pending.append((item.path, above | {real}))
                 elif item.is_file() or item.is_symlink():
-                    # A link to nothing is listed, so that whoever reads it can say so.
-                    found[item.path[cut:]] = _local_entry(item.stat(follow_symlinks=item.is_file()))
+                    # What was deleted since the folder was read is not there, as on S3.
+                    with suppress(FileNotFoundError):
+                        # A link to nothing is listed, so that whoever reads it can say so.
+                        info = item.stat(follow_symlinks=item.is_file())
+                        found[item.path[cut:]] = _local_entry(info)
         return dict(sorted(found.items()))
 
     def exists(self, path: str) -> bool:

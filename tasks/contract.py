@@ -104,6 +104,11 @@ def digest_of(value: Any) -> str:
     return hashlib.sha256(canonical(value).encode()).hexdigest()[:16]
 
 
+def bytes_digest(data: bytes) -> str:
+    """SHA-256 of the bytes of a file, in 16 hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
 def fingerprint_of(
     stage: str, version: int, content: Mapping[str, Any], inputs: Sequence[str] = ()
 ) -> str:
@@ -264,6 +269,8 @@ class Manifest:
     parts: Sequence[Receipt]
     seconds: float
     extra: Mapping[str, Any] = field(default_factory=dict)
+    # Rejects, by reason, with another attempt in a later part, which is what counts.
+    retried: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -285,13 +292,15 @@ def link(output: Output) -> dict[str, str]:
 def publish(store: Store, manifest: Manifest, name: str = MANIFEST) -> Output:
     """Publish the manifest and return the reference to the output."""
     sizes = store.sizes()
+    retried = sum(manifest.retried.values())
     body = {
         "stage": manifest.stage,
         "fingerprint": manifest.fingerprint,
         "digest": manifest.digest,
-        "rows_in": sum(part.rows_in for part in manifest.parts),
+        "rows_in": sum(part.rows_in for part in manifest.parts) - retried,
         "kept": sum(part.kept for part in manifest.parts),
-        "rejected": sum(part.rejected for part in manifest.parts),
+        "rejected": sum(part.rejected for part in manifest.parts) - retried,
+        "retried": manifest.retried,
         "seconds": round(manifest.seconds, 3),
         "work_seconds": _total_seconds(manifest.parts),
         "made_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -398,22 +407,31 @@ def timed(receipt: Receipt, watch: Stopwatch) -> Receipt:
 
 
 def reject_reasons(output: Output) -> dict[str, int]:
-    """How many rows of an output were rejected for which reason, sorted by reason."""
+    """How many rows of an output were rejected for which reason, sorted by reason.
+
+    Those with another attempt do not count.
+    """
+    manifest = load_manifest(output)
     reasons: Counter[str] = Counter()
-    for part in load_manifest(output)["parts"]:
+    for part in manifest["parts"]:
         if part["rejected"]:
             with output.store.open(part["name"].replace("part-", "rejects-")) as file:
                 reasons.update(pq.read_table(file, columns=["reason"])["reason"].to_pylist())
-    return dict(sorted(reasons.items()))
+    return dict(sorted((reasons - Counter(manifest["retried"])).items()))
 
 
-def check_reject_share(output: Output, max_percent: float, source: str) -> None:
-    """Raise ProtegeError, with the counts by reason, when too many rows were rejected."""
+def check_reject_share(
+    output: Output, max_percent: float, source: str, remedy: str = "delete that folder"
+) -> None:
+    """Raise ProtegeError, with the counts by reason, when too many rows were rejected.
+
+    `remedy` is what to do after the images were mended.
+    """
     if output.rejected <= output.rows_in * max_percent / 100:
         return
     counts = ", ".join(f"{count} {reason}" for reason, count in reject_reasons(output).items())
     raise ProtegeError(
         f"{output.stage}: {output.rejected} of {output.rows_in} images of {source} cannot be used "
-        f"({counts}). `protege show {output.uri}` lists them. Mend them and delete that folder, or "
-        f"raise max_reject_percent (now {max_percent:g})"
+        f"({counts}). `protege show {output.uri}` lists them. Mend them and {remedy}, or raise "
+        f"max_reject_percent (now {max_percent:g})"
     )

@@ -25,9 +25,11 @@ import pyarrow.parquet as pq
 from pydantic import Field
 
 from infra.cluster import Executor
+from infra.lease import Lease
 from infra.storage import Store, open_store
 from tasks import contract, tables
 from tasks.contract import Counts, Manifest, OnProgress, Output, Receipt, Stopwatch, silent
+from tasks.once import once
 from tasks.options import Options
 from tasks.shard import read_images
 from tasks.topk import hash_ids, read_chosen
@@ -83,40 +85,14 @@ def gather(
     on_progress: OnProgress = silent,
 ) -> Output:
     """Collect the lessons, or take the output that is there. Raises ProtegeError, Failures."""
-    started = time.perf_counter()
     inputs = [images.digest, chosen.digest]
     fingerprint = contract.fingerprint_of(STAGE, VERSION, options.content(), inputs)
     store = open_store(f"{root.uri}/{STAGE}/{fingerprint}")
-    output = contract.find_output(store)
-    if output is not None:
+    make = functools.partial(_make, _Job(store.uri, options, images, chosen), executor)
+    output = once(store, make, on_progress, inputs={"images": images, "chosen": chosen})
+    if output.reused:
+        # Whoever made it may have been killed before it could.
         _delete_spills(store)
-        return output
-    job = _Job(store.uri, options, images, chosen)
-    lessons = job.lessons()
-    shards = np.unique(lessons.image_ids >> tables.ROW_BITS)
-    spills = -(-len(shards) // SHARDS_PER_SPILL)
-    parts = _part_count(lessons, options)
-    spill = functools.partial(_spill, job)
-    run_shards(store, range(spills), spill, executor, silent, _spill_name)
-    collect = functools.partial(_collect, job, spills)
-    receipts = run_shards(store, range(parts), collect, executor, on_progress)
-    output = contract.publish(
-        store,
-        Manifest(
-            stage=STAGE,
-            fingerprint=fingerprint,
-            options=options.model_dump(),
-            inputs={"images": contract.link(images), "chosen": contract.link(chosen)},
-            parts=receipts,
-            seconds=time.perf_counter() - started,
-            extra={
-                "classes": contract.load_manifest(chosen)["extra"]["classes"],
-                "unique_images": len(np.unique(lessons.image_ids)),
-                "seed": options.seed,
-            },
-        ),
-    )
-    _delete_spills(store)
     return output
 
 
@@ -155,6 +131,41 @@ class _Job:
     def lessons(self) -> Lessons:
         """The plan, made once in each process."""
         return _plan(self.chosen, self.options)
+
+
+def _make(job: _Job, executor: Executor, lease: Lease, on_progress: OnProgress) -> Output:
+    started = time.perf_counter()
+    store = open_store(job.uri)
+    lessons = job.lessons()
+    shards = np.unique(lessons.image_ids >> tables.ROW_BITS)
+    spills = -(-len(shards) // SHARDS_PER_SPILL)
+    parts = _part_count(lessons, job.options)
+    spill = functools.partial(_spill, job)
+
+    def watch(done: int, total: int, note: str) -> None:
+        lease.check()
+
+    run_shards(store, range(spills), spill, executor, watch, _spill_name, "spill")
+    collect = functools.partial(_collect, job, spills)
+    receipts = run_shards(store, range(parts), collect, executor, on_progress)
+    manifest = Manifest(
+        stage=STAGE,
+        fingerprint=store.uri.rsplit("/", 1)[1],
+        options=job.options.model_dump(),
+        inputs={"images": contract.link(job.images), "chosen": contract.link(job.chosen)},
+        parts=receipts,
+        seconds=time.perf_counter() - started,
+        extra={
+            "classes": contract.load_manifest(job.chosen)["extra"]["classes"],
+            "unique_images": len(np.unique(lessons.image_ids)),
+            "seed": job.options.seed,
+        },
+    )
+    lease.check()
+    output = contract.publish(store, manifest)
+    if not lease.lost:
+        _delete_spills(store)
+    return output
 
 
 @functools.lru_cache(maxsize=1)

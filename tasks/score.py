@@ -22,10 +22,12 @@ from pydantic import Field
 
 from infra.cluster import Executor
 from infra.errors import ProtegeError
+from infra.lease import Lease
 from infra.storage import Store, open_store
 from tasks import contract, tables
 from tasks.contract import Counts, Manifest, OnProgress, Output, Receipt, Stopwatch, silent
 from tasks.images import IMAGES_VERSION, Limits, Pixels, Unusable, decode, square
+from tasks.once import once
 from tasks.options import Options
 from tasks.shard import read_images
 from tasks.train import weights_digest
@@ -71,7 +73,6 @@ def score(
     on_progress: OnProgress = silent,
 ) -> Output:
     """Score the shards that have no part yet. Raises ProtegeError when too many are rejected."""
-    started = time.perf_counter()
     classes = contract.load_manifest(teacher)["extra"]["classes"]
     if len(classes) > np.iinfo(np.uint16).max:
         raise ProtegeError(f"{len(classes)} classes; at most 65,535 can be scored")
@@ -81,20 +82,9 @@ def score(
     store = open_store(f"{root.uri}/{STAGE}/{fingerprint}")
     # One manifest for each snapshot of the images, side by side over the same parts.
     name = f"manifest-{images.digest}.json"
-    output = contract.find_output(store, name)
-    if output is None:
-        numbers = [contract.part_number(part) for part in contract.part_names(images)]
-        job = functools.partial(_score_one, _Job(store.uri, options, images, teacher))
-        manifest = Manifest(
-            stage=STAGE,
-            fingerprint=fingerprint,
-            options=options.model_dump(),
-            inputs={"images": contract.link(images), "teacher": contract.link(teacher)},
-            parts=run_shards(store, numbers, job, executor, on_progress),
-            seconds=time.perf_counter() - started,
-            extra={"classes": classes, "top_p": min(options.top_p, len(classes))},
-        )
-        output = contract.publish(store, manifest, name)
+    make = functools.partial(_make, _Job(store.uri, options, images, teacher), name, executor)
+    inputs = {"images": images, "teacher": teacher}
+    output = once(store, make, on_progress, inputs=inputs, name=name)
     contract.check_reject_share(output, options.max_reject_percent, "the pile")
     return output
 
@@ -105,6 +95,26 @@ class _Job:
     options: ScoreOptions
     images: Output
     teacher: Output
+
+
+def _make(
+    job: _Job, name: str, executor: Executor, lease: Lease, on_progress: OnProgress
+) -> Output:
+    started = time.perf_counter()
+    store = open_store(job.uri)
+    numbers = [contract.part_number(part) for part in contract.part_names(job.images)]
+    classes = contract.load_manifest(job.teacher)["extra"]["classes"]
+    manifest = Manifest(
+        stage=STAGE,
+        fingerprint=store.uri.rsplit("/", 1)[1],
+        options=job.options.model_dump(),
+        inputs={"images": contract.link(job.images), "teacher": contract.link(job.teacher)},
+        parts=run_shards(store, numbers, functools.partial(_score_one, job), executor, on_progress),
+        seconds=time.perf_counter() - started,
+        extra={"classes": classes, "top_p": min(job.options.top_p, len(classes))},
+    )
+    lease.check()
+    return contract.publish(store, manifest, name)
 
 
 def _score_one(job: _Job, number: int) -> Receipt:

@@ -25,9 +25,11 @@ from pydantic import Field
 
 from infra.cluster import Executor
 from infra.errors import ProtegeError
+from infra.lease import Lease
 from infra.storage import Store, open_store
 from tasks import contract, tables
 from tasks.contract import Counts, Manifest, OnProgress, Output, Stopwatch, silent
+from tasks.once import once
 from tasks.options import Options
 from tasks.work import MAX_BATCH
 
@@ -80,7 +82,6 @@ def topk(
     Raises ProtegeError when a class has no candidate, more is asked of P than was scored, or a
     part of the scores is damaged.
     """
-    started = time.perf_counter()
     manifest = contract.load_manifest(scores)
     classes, scored_p = manifest["extra"]["classes"], manifest["extra"]["top_p"]
     if options.top_p > scored_p and scored_p < len(classes):
@@ -90,34 +91,9 @@ def topk(
         )
     fingerprint = contract.fingerprint_of(STAGE, VERSION, options.content(), [scores.digest])
     store = open_store(f"{root.uri}/{STAGE}/{fingerprint}")
-    output = contract.find_output(store)
-    if output is not None:
-        return output
-    job = _Job(scores, scored_p, options, tuple(classes))
-    names = [part["name"] for part in manifest["parts"]]
-    on_progress(0, len(names), "")
-    watch = Stopwatch()
-    best = executor.reduce(
-        functools.partial(_chunk, job), functools.partial(_combine, job), _grouped(names, executor)
-    )
-    watch.lap("compute")
-    chosen, stats = _aggregate(job, best)
-    rows = contract.write_part(store, CHOSEN, chosen, _all_kept(len(chosen)))
-    table = contract.write_part(store, CLASSES, stats, _all_kept(0))
-    watch.lap("write")
-    on_progress(len(names), len(names), "")
-    return contract.publish(
-        store,
-        Manifest(
-            stage=STAGE,
-            fingerprint=fingerprint,
-            options=options.model_dump(),
-            inputs={"scores": contract.link(scores)},
-            parts=[contract.timed(rows, watch), table],
-            seconds=time.perf_counter() - started,
-            extra={"classes": classes, "seed": options.seed},
-        ),
-    )
+    job = _Job(store.uri, scores, scored_p, options, tuple(classes))
+    make = functools.partial(_make, job, executor)
+    return once(store, make, on_progress, inputs={"scores": scores})
 
 
 def read_chosen(chosen: Output) -> pa.Table:
@@ -132,10 +108,39 @@ def read_classes(chosen: Output) -> pa.Table:
 
 @dataclass(frozen=True)
 class _Job:
+    uri: str
     scores: Output
     scored_p: int
     options: TopkOptions
     classes: tuple[str, ...]
+
+
+def _make(job: _Job, executor: Executor, lease: Lease, on_progress: OnProgress) -> Output:
+    started = time.perf_counter()
+    store = open_store(job.uri)
+    names = contract.part_names(job.scores)
+    on_progress(0, len(names), "")
+    watch = Stopwatch()
+    best = executor.reduce(
+        functools.partial(_chunk, job), functools.partial(_combine, job), _grouped(names, executor)
+    )
+    watch.lap("compute")
+    chosen, stats = _aggregate(job, best)
+    rows = contract.write_part(store, CHOSEN, chosen, _all_kept(len(chosen)))
+    table = contract.write_part(store, CLASSES, stats, _all_kept(0))
+    watch.lap("write")
+    on_progress(len(names), len(names), "")
+    manifest = Manifest(
+        stage=STAGE,
+        fingerprint=store.uri.rsplit("/", 1)[1],
+        options=job.options.model_dump(),
+        inputs={"scores": contract.link(job.scores)},
+        parts=[contract.timed(rows, watch), table],
+        seconds=time.perf_counter() - started,
+        extra={"classes": list(job.classes), "seed": job.options.seed},
+    )
+    lease.check()
+    return contract.publish(store, manifest)
 
 
 def _grouped(names: Sequence[str], executor: Executor) -> list[tuple[str, ...]]:

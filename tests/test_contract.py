@@ -78,6 +78,20 @@ def test_output_is_there_only_when_its_manifest_is(root: Store) -> None:
     assert found.digest == output.digest
 
 
+def test_reject_with_another_attempt_counts_once(root: Store) -> None:
+    """The image is a reject of the first part, and a row of the second."""
+    contract.write_rejects(root, 0, some_rows(2).to_pylist(), SCHEMA)
+    parts = [
+        contract.write_part(root, "part-00000.parquet", some_rows(3), Counts(5, 3, 2)),
+        contract.write_part(root, "part-00001.parquet", some_rows(1), Counts(1, 1, 0)),
+    ]
+    output = contract.publish(root, Manifest("shard", "f", {}, {}, parts, 0, retried={"empty": 1}))
+    assert (output.rows_in, output.kept, output.rejected) == (5, 4, 1)
+    assert contract.reject_reasons(output) == {"empty": 1}
+    with pytest.raises(ProtegeError, match=r"1 of 5 images .*\(1 empty\).* Mend them and wait, or"):
+        contract.check_reject_share(output, 19, "here", "wait")
+
+
 @dataclass(frozen=True)
 class MakePart:
     """Writes a part, and a line into a log for each execution."""

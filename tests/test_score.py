@@ -8,7 +8,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from infra.cluster import Cluster, Inline
+from infra.cluster import Cluster, Failures, Inline
 from infra.errors import ProtegeError
 from infra.storage import Store, open_store
 from models.zoo import build
@@ -33,7 +33,7 @@ def model(root: Store, name: str = "small_resnet_8", seed: int = 0, spoil: bool 
     store = open_store(f"{root.uri}/train/{name}-{seed}-{spoil}")
     data = save_weights(network, Description(name, CLASSES, Inputs(size=16, resize=16)))
     store.replace(WEIGHTS, data)
-    digest = contract.digest_of(data.hex())
+    digest = contract.bytes_digest(data)
     extra = {"classes": list(CLASSES), "weights": digest}
     receipt = Receipt(WEIGHTS, 0, 0, 0, digest)
     return contract.publish(store, Manifest("train", digest, {}, {}, [receipt], 0.0, extra))
@@ -122,3 +122,14 @@ def test_other_weights_are_other_scores_and_the_same_weights_are_not_scored_agai
 def test_weights_file_names_its_classes(root: Store) -> None:
     data = model(root).store.read(WEIGHTS)
     assert set(safetensors.torch.load(data)) >= {"conv1.weight", "fc.bias"}
+
+
+def test_weights_that_are_not_those_that_were_published_score_nothing(
+    root: Store, pictures: Path
+) -> None:
+    images = shard(root, ShardOptions(source=str(pictures / "pile")), Inline())
+    teacher = model(root)
+    data = teacher.store.read(WEIGHTS)
+    teacher.store.replace(WEIGHTS, data[:-1] + bytes([data[-1] ^ 1]))
+    with pytest.raises(Failures, match=rf"{WEIGHTS} is damaged.*Delete this file and run again"):
+        score(root, ScoreOptions(batch_size=8), images, teacher, Inline())

@@ -4,6 +4,7 @@ import hashlib
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from infra.cluster import Inline
 from infra.errors import ProtegeError
 from infra.settings import Processes
-from infra.storage import Store, open_store
+from infra.storage import LocalStore, Store, open_store
 from models.zoo import build
 from tasks.contract import Output
 from tasks.options import Length
@@ -24,7 +25,8 @@ from tasks.train import TrainOptions, train
 from tasks.train.checkpoint import load_network, read_description
 from tasks.train.data import epoch_order
 from tasks.train.job import Job
-from tasks.train.loop import Trainer, World
+from tasks.train.loop import Trainer, World, _check_same_step
+from tasks.train.names import HISTORY, WEIGHTS
 from tasks.train.options import Augment, Inputs, LearningRate, TrainSpeed
 from tests.processes import launched_by, wait_for
 
@@ -52,7 +54,7 @@ def labelled(root: Store, pictures: Path) -> Output:
 CLASSES = ("blue", "green", "red")
 
 
-def job(labelled: Output, uri: Path, options: TrainOptions = SMALL) -> Job:
+def job(labelled: Output, uri: Path, options: TrainOptions = SMALL, attempt: int = 1) -> Job:
     uri.mkdir(parents=True, exist_ok=True)
     return Job(
         uri=str(uri),
@@ -61,7 +63,26 @@ def job(labelled: Output, uri: Path, options: TrainOptions = SMALL) -> Job:
         classes=CLASSES,
         init=None,
         progress=str(uri / "progress"),
+        attempt=attempt,
     )
+
+
+def run_to(trainer: Trainer, step: int) -> None:
+    """Train up to a step, as if the process had been stopped there; it may be called again."""
+
+    class Stopped(Exception): ...
+
+    train_step = trainer._train_step
+
+    def stop(batch):
+        if trainer.step == step:
+            raise Stopped
+        return train_step(batch)
+
+    trainer._train_step = stop
+    with suppress(Stopped):
+        trainer.run()
+    trainer._train_step = train_step
 
 
 def weights(folder: Path) -> bytes:
@@ -99,16 +120,7 @@ def test_training_that_was_interrupted_ends_with_the_same_bytes(
     whole.finish()
 
     interrupted = Trainer(job(labelled, tmp_path / "cut"), ONE)
-    train_step = interrupted._train_step
-
-    def stop(batch):  # the process dies in the middle of a step
-        if interrupted.step == stop_after:
-            raise KeyboardInterrupt
-        return train_step(batch)
-
-    interrupted._train_step = stop
-    with pytest.raises(KeyboardInterrupt):
-        interrupted.run()
+    run_to(interrupted, stop_after)
     resumed = Trainer(job(labelled, tmp_path / "cut"), ONE)
     assert resumed.step == stop_after
     resumed.run()
@@ -127,6 +139,82 @@ def test_damaged_checkpoint_falls_back_to_the_one_before(labelled: Output, tmp_p
     assert Trainer(job(labelled, tmp_path / "a"), ONE).step == 23
 
 
+def checkpoints(folder: Path) -> list[str]:
+    return sorted(path.stem for path in (folder / "checkpoints").glob("*.json"))
+
+
+def test_attempt_that_was_replaced_does_no_harm(labelled: Output, tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    first = Trainer(job(labelled, folder, attempt=1), ONE)
+    run_to(first, 5)
+    second = Trainer(job(labelled, folder, attempt=2), ONE)
+    assert second.step == 5
+    run_to(second, 7)
+    theirs = ["step-000000006-000002", "step-000000007-000002"]
+    assert checkpoints(folder) == theirs, "the older attempt's were removed"
+    run_to(first, 12)
+    newest = ["step-000000011-000001", "step-000000012-000001"]
+    assert checkpoints(folder) == theirs + newest
+    assert Trainer(job(labelled, folder, attempt=3), ONE).step == 12
+    second.run()
+    second.finish()
+    published = {name: (folder / name).stat().st_mtime_ns for name in (WEIGHTS, HISTORY)}
+    first.run()
+    first.finish()
+    assert published == {name: (folder / name).stat().st_mtime_ns for name in published}
+
+
+def test_checkpoint_that_vanishes_while_it_is_read_is_skipped(
+    labelled: Output, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = Trainer(job(labelled, tmp_path / "a"), ONE)
+    run_to(trainer, 4)
+    read = LocalStore.read
+
+    def slow(self: LocalStore, path: str) -> bytes:
+        data = read(self, path)
+        if path.endswith("step-000000004-000001.json"):
+            for name in self.sizes("checkpoints/step-000000004-000001"):
+                self.delete(name)
+        return data
+
+    monkeypatch.setattr(LocalStore, "read", slow)
+    assert Trainer(job(labelled, tmp_path / "a"), ONE).step == 3
+
+
+def test_processes_that_found_different_checkpoints_do_not_begin(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def gathered(steps: list[int], step: int) -> None:
+        steps[:] = [step, 400]
+
+    monkeypatch.setattr(torch.distributed, "all_gather_object", gathered)
+    _check_same_step(400, 2)
+    with pytest.raises(ProtegeError, match=r"different steps \(\[300, 400\]\).*Run again"):
+        _check_same_step(300, 2)
+
+
+def test_damaged_weights_are_refused__and_made_again_once_they_are_deleted(
+    root: Store, labelled: Output
+) -> None:
+    options = SMALL.model_copy(update={"length": Length(amount=3, unit="steps")})
+    output = train(root, options, labelled, CLASSES, processes=PROCESSES)
+    whole = output.store.read(WEIGHTS)
+    output.store.replace(WEIGHTS, whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(ProtegeError) as caught:
+        load_network(output)
+    assert f"{output.uri}/{WEIGHTS} is damaged" in str(caught.value)
+    assert "Delete this file and run again" in str(caught.value)
+    output.store.delete(WEIGHTS)
+    history = output.store.sizes(HISTORY)[HISTORY].version
+    again = train(root, options, labelled, CLASSES, processes=PROCESSES)
+    assert not again.reused
+    assert again.digest == output.digest
+    assert output.store.read(WEIGHTS) == whole
+    assert output.store.sizes(HISTORY)[HISTORY].version != history
+    load_network(again)
+
+
 def test_train_publishes_a_model_that_says_what_it_is(root: Store, labelled: Output) -> None:
     output = train(root, SMALL, labelled, CLASSES, processes=PROCESSES)
     description = read_description(output.store.read("weights.safetensors"))
@@ -135,9 +223,11 @@ def test_train_publishes_a_model_that_says_what_it_is(root: Store, labelled: Out
     network, _ = load_network(output)
     assert network(torch.rand(1, 3, 16, 16)).shape == (1, 3)
     assert not output.store.sizes("checkpoints")
+    output.store.create("checkpoints/step-000000001-000001.json", b"left by one that was killed")
     again = train(root, SMALL, labelled, CLASSES, processes=PROCESSES)
     assert again.reused
     assert again.digest == output.digest
+    assert not output.store.sizes("checkpoints")
 
 
 def test_processes_of_one_training_agree(root: Store, labelled: Output) -> None:

@@ -12,11 +12,12 @@ Measures of the choice: view_agreement (no labels needed) and precision (against
 
 import functools
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
 from infra.cluster import Executor
+from infra.lease import Lease
 from infra.storage import Store, open_store
 from tasks import contract, tables
 from tasks.contract import Counts, Manifest, OnProgress, Output, Receipt, silent
@@ -25,6 +26,7 @@ from tasks.evaluate.measures import measure_models
 from tasks.evaluate.options import Choice, EvaluateOptions
 from tasks.evaluate.predictions import PredictJob, predict
 from tasks.images import IMAGES_VERSION
+from tasks.once import once
 from tasks.work import run_shards
 
 STAGE = "evaluate"
@@ -49,7 +51,6 @@ def evaluate(
     Raises ProtegeError for a test class that the models do not know, or an audit list that cannot
     be read.
     """
-    started = time.perf_counter()
     inputs = {"test": test, **models}
     if choice is not None:
         inputs |= {"images": choice.images, "chosen": choice.chosen, "judge": choice.teacher}
@@ -57,34 +58,54 @@ def evaluate(
     digests = [inputs[name].digest for name in sorted(inputs)]
     fingerprint = contract.fingerprint_of(STAGE, VERSION, {"evaluate": content}, digests)
     store = open_store(f"{root.uri}/{STAGE}/{fingerprint}")
-    output = contract.find_output(store)
-    if output is not None:
-        return output
     classes = contract.load_manifest(next(iter(models.values())))["extra"]["classes"]
     job = PredictJob(store.uri, options, test, dict(sorted(models.items())), classes)
+    make = functools.partial(_make, job, inputs, choice, executor)
+    return once(store, make, on_progress, inputs=inputs)
+
+
+def _make(
+    job: PredictJob,
+    inputs: Mapping[str, Output],
+    choice: Choice | None,
+    executor: Executor,
+    lease: Lease,
+    on_progress: OnProgress,
+) -> Output:
+    started = time.perf_counter()
+    store = open_store(job.uri)
+    count = len(job.models) * len(contract.part_names(job.test))
     make = functools.partial(predict, job)
-    count = len(models) * len(contract.part_names(test))
     receipts = run_shards(store, range(count), make, executor, on_progress)
-    predictions = pa.concat_tables(
-        contract.read_part(store, receipt.name, tables.PREDICTIONS) for receipt in receipts
-    )
-    rows = measure_models(predictions, len(classes))
-    if choice is not None:
-        # On a worker, where the teacher and a GPU may be, and torch is loaded already.
-        measure = functools.partial(measure_choice, options, classes=classes)
-        rows += [row for found in executor.run(measure, [choice]) for row in found]
-    table = pa.Table.from_pylist(rows, schema=tables.METRICS)
+    table = _metrics(job, receipts, choice, executor)
     metrics = contract.write_part(store, METRICS, table, Counts(len(table), len(table), 0))
+    models = [name for name in inputs if name in job.models]
     manifest = Manifest(
         stage=STAGE,
-        fingerprint=fingerprint,
-        options=options.model_dump(),
+        fingerprint=store.uri.rsplit("/", 1)[1],
+        options=job.options.model_dump(),
         inputs={name: contract.link(output) for name, output in inputs.items()},
         parts=[*receipts, Receipt(METRICS, 0, 0, 0, metrics.digest)],
         seconds=time.perf_counter() - started,
-        extra={"classes": classes, "models": list(models), "seed": options.seed},
+        extra={"classes": job.classes, "models": models, "seed": job.options.seed},
     )
+    lease.check()
     return contract.publish(store, manifest)
+
+
+def _metrics(
+    job: PredictJob, receipts: Sequence[Receipt], choice: Choice | None, executor: Executor
+) -> pa.Table:
+    store = open_store(job.uri)
+    predictions = pa.concat_tables(
+        contract.read_part(store, receipt.name, tables.PREDICTIONS) for receipt in receipts
+    )
+    rows = measure_models(predictions, len(job.classes))
+    if choice is not None:
+        # On a worker, where the teacher and a GPU may be, and torch is loaded already.
+        measure = functools.partial(measure_choice, job.options, classes=job.classes)
+        rows += [row for found in executor.run(measure, [choice]) for row in found]
+    return pa.Table.from_pylist(rows, schema=tables.METRICS)
 
 
 def read_metrics(measured: Output) -> pa.Table:

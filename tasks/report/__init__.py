@@ -8,7 +8,7 @@ their manifests tell.
     print(f"{page.uri}/index.html")
 """
 
-import hashlib
+import functools
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,9 +16,11 @@ from dataclasses import dataclass
 from pydantic import Field
 
 from infra.errors import ProtegeError
+from infra.lease import Lease
 from infra.storage import Store, open_store
 from tasks import contract
 from tasks.contract import Manifest, OnProgress, Output, Receipt, silent
+from tasks.once import once
 from tasks.options import Options
 
 STAGE = "report"
@@ -71,33 +73,42 @@ def report(
     root: Store, options: ReportOptions, story: Story, on_progress: OnProgress = silent
 ) -> Output:
     """Write the page, or take the one that is there. Raises ProtegeError for a missing output."""
-    started = time.perf_counter()
     missing = [role for role in ROLES if role not in story.outputs and role not in OPTIONAL]
     if missing:
         raise ProtegeError(
             f"the report needs the outputs of all stages; missing: {', '.join(missing)}. Run the "
             "recipe to its end first"
         )
-    fingerprint = _fingerprint(options, story)
-    store = open_store(f"{root.uri}/{STAGE}/{fingerprint}")
-    output = contract.find_output(store)
-    if output is not None:
-        return output
+    store = open_store(f"{root.uri}/{STAGE}/{_fingerprint(options, story)}")
+    make = functools.partial(_make, root, store, options, story)
+    return once(store, make, on_progress, inputs=story.outputs)
+
+
+def _make(
+    root: Store,
+    store: Store,
+    options: ReportOptions,
+    story: Story,
+    lease: Lease,
+    on_progress: OnProgress,
+) -> Output:
     # Imported here: a run that finds its page need not wait for matplotlib.
     from tasks.report.page import render
 
+    started = time.perf_counter()
     page = render(root, options, story, on_progress).encode()
+    lease.check()
     store.replace(PAGE, page)
-    digest = hashlib.sha256(page).hexdigest()[:16]
     manifest = Manifest(
         stage=STAGE,
-        fingerprint=fingerprint,
+        fingerprint=store.uri.rsplit("/", 1)[1],
         options=options.model_dump(),
         inputs={role: contract.link(output) for role, output in story.outputs.items()},
-        parts=[Receipt(PAGE, 0, 0, 0, digest)],
+        parts=[Receipt(PAGE, 0, 0, 0, contract.bytes_digest(page))],
         seconds=time.perf_counter() - started,
         extra={"recipe": story.recipe, "campaign": story.campaign},
     )
+    lease.check()
     return contract.publish(store, manifest)
 
 

@@ -1,12 +1,11 @@
 """The training process: `torchrun -m tasks.train job.json` trains what the job file says."""
 
-import json
 import os
 import sys
 from pathlib import Path
 
 from infra.errors import ProtegeError
-from infra.launch import watch_launcher
+from infra.launch import tell, telling_logs, watch_launcher
 from tasks.train.job import Job
 from tasks.train.loop import train
 
@@ -14,12 +13,13 @@ from tasks.train.loop import train
 def main() -> int:
     """Train; an error that the user can mend goes into the progress file as a sentence."""
     job = Job.model_validate_json(Path(sys.argv[1]).read_text())
+    progress = Path(job.progress)
     watch_launcher()
     try:
-        train(job)
+        with telling_logs(progress):
+            train(job)
     except (ProtegeError, FloatingPointError, ModuleNotFoundError) as error:
-        with Path(job.progress).open("a") as file:
-            file.write(json.dumps({"error": str(error)}) + "\n")
+        tell(progress, {"error": str(error)})
         return 1
     return 0
 

@@ -1,9 +1,12 @@
 """Checkpoints: weights as safetensors, and beside them what a training needs to go on.
 
-    <output>/weights.safetensors                       the finished model, with its description
-    <output>/checkpoints/step-000400/weights.safetensors
-    <output>/checkpoints/step-000400/state.pt          optimizer, averages, history, random state
-    <output>/checkpoints/step-000400.json              published last: the checkpoint is complete
+    <output>/weights.safetensors                         the finished model, with its description
+    <output>/checkpoints/step-000000400-000003/weights.safetensors
+    <output>/checkpoints/step-000000400-000003/state.pt  optimizer, averages, history, random state
+    <output>/checkpoints/step-000000400-000003.json      published last: the checkpoint is complete
+
+The second number is the attempt: one that was replaced, and does not know it yet, writes beside the
+one that has replaced it, and deletes nothing of it. Whoever goes on takes the highest step of all.
 
 The schedule and the position in the data are functions of the step, so the step is their state.
 """
@@ -23,7 +26,7 @@ from torch import Tensor, nn
 from infra.errors import ProtegeError
 from infra.storage import Store, split_uri
 from models.zoo import build
-from tasks.contract import Output
+from tasks.contract import Output, bytes_digest, load_manifest
 from tasks.train.names import CHECKPOINTS, WEIGHTS
 from tasks.train.options import Inputs
 
@@ -76,8 +79,16 @@ def read_description(weights: bytes) -> Description:
 
 
 def load_network(output: Output) -> tuple[nn.Module, Description]:
-    """The network of a finished training, in evaluation mode, on the CPU."""
+    """The network of a finished training, in evaluation mode, on the CPU.
+
+    Raises ProtegeError when the weights are not those that were published.
+    """
     data = output.store.read(WEIGHTS)
+    if bytes_digest(data) != load_manifest(output)["extra"]["weights"]:
+        raise ProtegeError(
+            f"{output.uri}/{WEIGHTS} is damaged: it is not what was published there. Delete this "
+            "file and run again; then it is made again"
+        )
     description = read_description(data)
     network = build(description.model, len(description.classes))
     network.load_state_dict(safetensors.torch.load(data))
@@ -103,31 +114,34 @@ def load_given(uri: str, network: nn.Module) -> None:
         raise ProtegeError(f"checkpoint {uri} does not fit the model: {reason}") from error
 
 
-def save_state(store: Store, state: State) -> None:
+def save_state(store: Store, state: State, attempt: int) -> None:
     """Publish a checkpoint; its marker comes last. Older ones but for the newest are removed."""
-    folder = f"{CHECKPOINTS}/step-{state.step:09d}"
+    folder = f"{CHECKPOINTS}/step-{state.step:09d}-{attempt:06d}"
     store.replace(f"{folder}/{WEIGHTS}", _encode(state.weights))
     sink = io.BytesIO()
     torch.save(dict(state.rest), sink)
     store.replace(f"{folder}/state.pt", sink.getvalue())
     store.replace(f"{folder}.json", json.dumps({"step": state.step}).encode())
-    for old in _complete(store)[:-KEEP]:
+    ours = [marker for marker in _complete(store) if _attempt(marker) <= attempt]
+    for old in ours[:-KEEP]:
         _remove(store, old)
 
 
 def last_state(store: Store) -> State | None:
-    """The newest complete checkpoint, or None."""
-    for name in reversed(_complete(store)):
-        folder = name.removesuffix(".json")
-        weights_bytes = store.read(f"{folder}/{WEIGHTS}")
-        rest_bytes = store.read(f"{folder}/state.pt")
+    """The complete checkpoint with the highest step, of any attempt, or None."""
+    for marker in reversed(_complete(store)):
+        folder = marker.removesuffix(".json")
         try:
-            weights = safetensors.torch.load(weights_bytes)
-            rest = torch.load(io.BytesIO(rest_bytes), weights_only=True)
-        except (RuntimeError, EOFError, UnpicklingError, safetensors.SafetensorError):
+            step = json.loads(store.read(marker))["step"]
+            weights = safetensors.torch.load(store.read(f"{folder}/{WEIGHTS}"))
+            rest = torch.load(io.BytesIO(store.read(f"{folder}/state.pt")), weights_only=True)
+        except FileNotFoundError:
+            # Another attempt has just removed it.
+            continue
+        except (RuntimeError, ValueError, EOFError, UnpicklingError, safetensors.SafetensorError):
             # Damaged after it was published: the one before is as good, only older.
             continue
-        return State(json.loads(store.read(name))["step"], weights, rest)
+        return State(step, weights, rest)
     return None
 
 
@@ -137,7 +151,12 @@ def _encode(weights: Mapping[str, Tensor], metadata: dict[str, str] | None = Non
 
 
 def _complete(store: Store) -> Sequence[str]:
+    """The markers of complete checkpoints, in the order of their steps."""
     return [name for name in store.sizes(CHECKPOINTS) if name.endswith(".json")]
+
+
+def _attempt(marker: str) -> int:
+    return int(marker.removesuffix(".json").rpartition("-")[2])
 
 
 def _remove(store: Store, marker: str) -> None:

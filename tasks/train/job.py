@@ -17,3 +17,5 @@ class Job(BaseModel):
     classes: tuple[str, ...]
     init: Output | None
     progress: str
+    attempt: int
+    """The number of the lease under which this is trained: those who were replaced have lower."""

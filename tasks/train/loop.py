@@ -7,7 +7,6 @@ training that goes on from a checkpoint takes bit by bit the course of one that 
     torchrun --standalone --nproc-per-node=1 -m tasks.train job.json
 """
 
-import json
 import os
 import time
 from dataclasses import dataclass
@@ -21,6 +20,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from infra.errors import ProtegeError
+from infra.launch import tell
 from infra.storage import open_store
 from models.augment import Strengths, augment, mix
 from models.ema import Ema
@@ -98,6 +99,7 @@ class Trainer:
         self._restore(last_state(self._store))
         self._model: nn.Module = self._network
         if world.size > 1:
+            _check_same_step(self.step, world.size)
             self._model = DistributedDataParallel(self._network)
 
     def run(self) -> None:
@@ -124,13 +126,15 @@ class Trainer:
                 saved = now
 
     def finish(self) -> None:
-        """Publish the weights, then the history. The checkpoints stay until the manifest is out."""
+        """Publish the weights, then the history, unless another attempt was first.
+
+        The checkpoints stay until the manifest is out.
+        """
         network = self._ema.network if self._options.average_decay else self._network
         inputs = self._options.inputs
         description = Description(self._options.model, self._job.classes, inputs)
-        self._store.replace(WEIGHTS, save_weights(network, description))
+        self._store.create(WEIGHTS, save_weights(network, description))
         table = pa.Table.from_pylist(self._history, schema=tables.HISTORY)
-        self._store.delete(HISTORY)
         rows = len(self._history)
         write_part(self._store, HISTORY, table, Counts(rows, rows, 0), facts=self._facts())
         self._watch.lap("write")
@@ -196,7 +200,7 @@ class Trainer:
             "losses": [float(loss) for loss in self._losses],
             "random": torch.get_rng_state(),
         }
-        save_state(self._store, State(self.step, weights, rest))
+        save_state(self._store, State(self.step, weights, rest), self._job.attempt)
 
     def _restore(self, state: State | None) -> None:
         if state is None:
@@ -226,8 +230,7 @@ class Trainer:
     def _report(self) -> None:
         loss = self._history[-1]["loss"] if self._history else None
         line = {"step": self.step, "total": self._schedule.total_steps, "loss": loss}
-        with Path(self._job.progress).open("a") as file:
-            file.write(json.dumps({**line, "seconds": self._watch.seconds}) + "\n")
+        tell(Path(self._job.progress), {**line, "seconds": self._watch.seconds})
 
 
 def _groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -258,6 +261,17 @@ def _join() -> World:
         backend = "nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend, timeout=timedelta(minutes=10))
     return World(rank, size, device)
+
+
+def _check_same_step(step: int, size: int) -> None:
+    """Raise ProtegeError when the processes of this job have not found the same checkpoint."""
+    steps: list[int] = [0] * size
+    dist.all_gather_object(steps, step)
+    if len(set(steps)) > 1:
+        raise ProtegeError(
+            f"the training processes would go on from different steps ({steps}): another run has "
+            "just written or deleted a checkpoint. Run again"
+        )
 
 
 def _step_seed(seed: int, step: int, rank: int) -> int:

@@ -1,9 +1,9 @@
 """Driver: a whole campaign in one process, which kills itself with SIGKILL where it is told.
 
-    python -m tests.faults.driver ROOT PICTURES [STAGE WRITE]
+    python -m tests.faults.driver ROOT PICTURES [FOLDER WRITE]
 
-With a stage and a number, the process dies in the middle of that stage's WRITE-th write: the bytes
-are on disk under a temporary name, and nothing is published.
+With a folder of the root (a stage, or its leases) and a number, the process dies in the middle of
+the WRITE-th write below it: the bytes are on disk under a temporary name, and nothing is published.
 """
 
 import os
@@ -59,15 +59,15 @@ def run_campaign(root_uri: str, pictures: Path) -> dict[str, Output]:
     return {**outputs, "report": page}
 
 
-def die_in(stage: str, write: int) -> None:
-    """Make the process kill itself in the middle of that write of that stage."""
+def die_in(folder: str, write: int) -> None:
+    """Make the process kill itself in the middle of that write below that folder."""
     write_temporary = LocalStore._write_temporary
     seen = 0
 
     def counted(self: LocalStore, path: str, data: bytes) -> Path:
         nonlocal seen
         temporary = write_temporary(self, path, data)
-        if f"/{stage}/" in f"{self.uri}/{path}":
+        if f"{self.uri}/{path}".startswith(f"{folder}/"):
             seen += 1
             if seen == write:
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -78,5 +78,5 @@ def die_in(stage: str, write: int) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) > 3:
-        die_in(sys.argv[3], int(sys.argv[4]))
+        die_in(f"{open_store(sys.argv[1]).uri}/{sys.argv[3]}", int(sys.argv[4]))
     run_campaign(sys.argv[1], Path(sys.argv[2]))

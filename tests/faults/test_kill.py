@@ -34,7 +34,7 @@ def without(undisturbed: Path, stage: str, root: Path) -> Path:
     What an interrupted training does is tested in test_train.py; here it would only take time.
     """
     shutil.copytree(undisturbed, root)
-    for name in STAGES[STAGES.index(stage) :]:
+    for name in STAGES[STAGES.index(stage.removeprefix("leases/")) :]:
         shutil.rmtree(root / name, ignore_errors=True)
     return root
 
@@ -64,6 +64,8 @@ def drive(root: Path, pictures: Path, *where: str) -> int:
         ("evaluate", 5),
         ("report", 1),
         ("report", 2),
+        ("leases/score", 1),  # taken
+        ("leases/score", 2),  # given back
     ],
 )
 def test_stage_that_was_killed_goes_on_to_the_same_tables(

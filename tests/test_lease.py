@@ -1,0 +1,397 @@
+"""Leases: one holder at a time, whatever is killed, stalls, or tells another time of day."""
+
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from infra import lease as leases
+from infra import process
+from infra.claims import Claim, Claims
+from infra.errors import ProtegeError
+from infra.lease import HOLDER, Lease, LeaseLost, hold, hold_unless
+from infra.process import Process
+from infra.storage import Store, open_store
+from tests.processes import wait_for
+
+NAME = "score/3f2a"
+LONG = 60.0  # nothing in these tests may wait so long
+
+
+@pytest.fixture(params=["disk", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    """An empty store of each kind."""
+    if request.param == "disk":
+        return open_store(str(tmp_path / "root"))
+    return open_store(f"{request.getfixturevalue('s3')}/{tmp_path.name}-{time.monotonic_ns()}")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Store:
+    return open_store(str(tmp_path / "root"))
+
+
+def somebody(who: str = "run gentle-otter", seconds: float = LONG) -> Claim:
+    return Claim("token", who, Process.current(), seconds)
+
+
+class Counter:
+    """Counts who is inside, and how many there were at most."""
+
+    def __init__(self) -> None:
+        self.inside = self.most = 0
+
+    @contextmanager
+    def one_more(self) -> Iterator[None]:
+        self.inside += 1
+        self.most = max(self.most, self.inside)
+        yield
+        self.inside -= 1
+
+
+def run_threads(count: int, work: Callable[[], None]) -> None:
+    threads = [threading.Thread(target=work) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def test_of_many_threads_one_holds_it_at_a_time_and_the_numbers_only_grow(store: Store) -> None:
+    numbers: list[int] = []
+    counter = Counter()
+
+    def work() -> None:
+        with hold(store, NAME, seconds=LONG) as lease, counter.one_more():
+            numbers.append(lease.number)
+            time.sleep(0.02)
+            lease.check()
+
+    run_threads(6, work)
+    assert counter.most == 1
+    assert numbers == sorted(set(numbers))
+    assert len(numbers) == 6
+    assert list(store.sizes()) == [f"leases/{NAME}/{numbers[-1]:08d}.json"]
+
+
+def test_it_is_free_again_after_the_block_however_that_ends(store: Store) -> None:
+    with pytest.raises(ZeroDivisionError), hold(store, NAME, seconds=LONG) as first:
+        raise ZeroDivisionError
+    with hold(store, NAME, seconds=LONG) as second:
+        assert (first.number, second.number) == (1, 2)
+
+
+def test_names_within_one_another_are_different_leases(root: Store) -> None:
+    with hold(root, "score/3f2a/x", seconds=LONG), hold(root, NAME, seconds=LONG) as lease:
+        assert lease.number == 1
+    with hold(root, "score", seconds=LONG) as lease:
+        assert lease.number == 1
+
+
+def test_waiting_ends_when_it_is_needless(root: Store) -> None:
+    asked: list[bool] = []
+
+    def needless() -> bool:
+        asked.append(len(asked) == 2)
+        return asked[-1]
+
+    with hold(root, NAME, seconds=LONG):
+        with hold_unless(needless, root, NAME, seconds=LONG) as lease:
+            assert lease is None
+        assert asked == [False, False, True]
+    with hold_unless(lambda: True, root, NAME, seconds=LONG) as lease:
+        assert lease is not None, "nobody has to wait"
+
+
+# -------------------------------------------------------------------------------- dead processes
+
+HOLDS = """
+import sys, time
+from infra.lease import hold
+from infra.storage import open_store
+
+skew = float(sys.argv[3])
+told = time.time
+time.time = lambda: told() + skew
+with hold(open_store(sys.argv[1]), "score/3f2a", seconds=float(sys.argv[2])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@contextmanager
+def holder(store: Store, seconds: float, skew: float = 0.0) -> Iterator[subprocess.Popen[str]]:
+    """A process that holds the lease, until it is killed."""
+    command = [sys.executable, "-c", HOLDS, store.uri, str(seconds), str(skew)]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    with child:
+        try:
+            assert child.stdout is not None
+            assert child.stdout.readline() == "held\n"
+            yield child
+        finally:
+            child.kill()
+
+
+def seconds_until_held(store: Store) -> float:
+    began = time.monotonic()
+    with hold(store, NAME, seconds=LONG) as lease:
+        assert lease.number == 2
+        return time.monotonic() - began
+
+
+def test_killed_holder_of_the_same_machine_is_replaced_at_once(store: Store) -> None:
+    with holder(store, LONG) as child:
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        assert seconds_until_held(store) < 5
+
+
+def test_killed_holder_of_another_machine_is_replaced_when_its_limit_is_over(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with holder(store, 1.0) as child:
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        monkeypatch.setattr(process, "machine", lambda: "elsewhere")
+        assert 1.0 <= seconds_until_held(store) < 6
+
+
+def test_holder_whose_clock_is_an_hour_late_is_not_taken_for_dead(
+    root: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "machine", lambda: "elsewhere")
+    with holder(root, 1.5, skew=-3600):
+        over = time.monotonic() + 2.2
+        with hold_unless(lambda: time.monotonic() > over, root, NAME, seconds=LONG) as lease:
+            assert lease is None
+
+
+def test_dead_holder_whose_clock_was_an_hour_early_is_not_taken_for_alive(
+    root: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "machine", lambda: "elsewhere")
+    with holder(root, 1.0, skew=3600) as child:
+        child.kill()
+        child.wait()
+        assert seconds_until_held(root) < 5
+
+
+# ------------------------------------------------------------------------------------- renewals
+
+
+@pytest.fixture
+def blocked(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """While it is set, nothing can be renewed or released."""
+    block = threading.Event()
+    write = Claims.replace
+
+    def slow(self: Claims, number: int, claim: Claim) -> None:
+        while block.is_set():
+            time.sleep(0.02)
+        write(self, number, claim)
+
+    monkeypatch.setattr(Claims, "replace", slow)
+    return block
+
+
+def test_holder_that_is_alive_keeps_it_beyond_its_limit(store: Store) -> None:
+    with hold(store, NAME, seconds=1.6) as lease:
+        over = time.monotonic() + 2.2
+        with hold_unless(lambda: time.monotonic() > over, store, NAME, seconds=LONG) as other:
+            assert other is None
+        lease.check()
+
+
+def test_holder_that_stalls_knows_it_before_anybody_replaces_it(
+    store: Store, blocked: threading.Event
+) -> None:
+    numbers: list[int] = []
+    with hold(store, NAME, seconds=1.6) as lease:
+        blocked.set()
+
+        def work() -> None:
+            with hold(store, NAME, seconds=LONG) as other:
+                assert lease.lost
+                numbers.append(other.number)
+                blocked.clear()
+
+        other = threading.Thread(target=work)
+        other.start()
+        wait_for(lambda: lease.lost, 10)
+        assert not numbers
+        with pytest.raises(LeaseLost, match=r"score/3f2a could not be renewed for \d s, so that"):
+            lease.check()
+        other.join()
+        assert lease.lost, "what comes after it was replaced does not make it its own again"
+    assert numbers == [2]
+    assert Claims(store, NAME).highest() == 2
+
+
+def test_holder_that_was_replaced_is_told_by_whom(store: Store) -> None:
+    with hold(store, NAME, seconds=1.0) as lease:
+        Claims(store, NAME).create(2, somebody())
+        wait_for(lambda: lease.lost, 5)
+        with pytest.raises(ProtegeError) as caught:
+            lease.check()
+    assert re.fullmatch(
+        r"score/3f2a was taken over by run gentle-otter on \S+ \(process \d+\); this run stops "
+        r"here, and what it finished is kept",
+        str(caught.value),
+    )
+    claim = Claims(store, NAME).read(2)
+    assert claim == somebody(), "the end of the block touches nothing of the other's"
+
+
+def test_store_that_is_away_for_a_while_is_asked_again(
+    root: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    write, failures = Claims.replace, iter([OSError("away"), ProtegeError("no credentials")])
+
+    def shaky(self: Claims, number: int, claim: Claim) -> None:
+        if (error := next(failures, None)) is not None:
+            raise error
+        write(self, number, claim)
+
+    monkeypatch.setattr(Claims, "replace", shaky)
+    with hold(root, NAME, seconds=1.0) as lease:
+        wait_for(lambda: (claim := Claims(root, NAME).read(1)) is not None and claim.beat > 2, 5)
+        lease.check()
+    told = [record.getMessage() for record in caplog.records]
+    assert told == [
+        "the lease score/3f2a could not be renewed: away",
+        "the lease score/3f2a could not be renewed: no credentials",
+    ]
+
+
+def test_release_that_fails_does_not_fail_the_work(
+    root: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def away(self: Claims, number: int, claim: Claim) -> None:
+        raise OSError("away")
+
+    with hold(root, NAME, seconds=LONG):
+        monkeypatch.setattr(Claims, "replace", away)
+    assert caplog.records[-1].levelno == logging.WARNING
+    assert "could not be released: away" in caplog.text
+
+
+# ----------------------------------------------------------------------------------------- races
+
+
+def test_number_that_was_deleted_is_not_taken_again(
+    root: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look and the write of a slow one, others came, went and cleaned up."""
+    claims = Claims(root, NAME)
+    claims.create(3, replace(somebody(), released=True))
+    highest, answers = Claims.highest, iter([1])
+    monkeypatch.setattr(Claims, "highest", lambda self: next(answers, None) or highest(self))
+    claims.create(1, replace(somebody(), released=True))
+    with hold(root, NAME, seconds=LONG) as lease:
+        assert lease.number == 4
+    assert list(root.sizes()) == [f"leases/{NAME}/00000004.json"]
+
+
+def test_claim_whose_answer_was_lost_is_recognised(
+    root: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = type(root).create
+
+    def forgetful(self: Store, path: str, data: bytes) -> bool:
+        create(self, path, data)
+        return False
+
+    monkeypatch.setattr(type(root), "create", forgetful)
+    with hold(root, NAME, seconds=LONG) as lease:
+        assert lease.number == 1
+
+
+def test_damaged_claim_is_named(root: Store) -> None:
+    root.create(f"leases/{NAME}/00000004.json", b"")
+    told = r"leases/score/3f2a/00000004\.json is damaged\. Delete this file and run again"
+    with pytest.raises(ProtegeError, match=told), hold(root, NAME, seconds=LONG):
+        pass
+
+
+def test_full_disk_is_told_in_a_sentence(root: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_space(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", no_space)
+    told = r"root cannot be written to: .*No space left"
+    with pytest.raises(ProtegeError, match=told), hold(root, NAME, seconds=LONG):
+        pass
+
+
+# -------------------------------------------------------------------------------- what people see
+
+
+def test_who_waits_is_told_who_has_it_and_until_when(
+    root: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "TELL_SECONDS", 0.2)
+    told: list[str] = []
+    release = threading.Event()
+
+    def work() -> None:
+        HOLDER.set("run gentle-otter")
+        with hold(root, NAME, seconds=2.0):
+            release.wait(10)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    wait_for(lambda: bool(root.sizes()), 5)
+
+    def tell(text: str) -> None:
+        told.append(text)
+        if "renewed" in text.partition(";")[0]:
+            release.set()
+
+    with hold(root, NAME, seconds=2.0, on_wait=tell):
+        thread.join()
+    own = Process.current()
+    who = f"score/3f2a is being made by run gentle-otter on {own.host} (process {own.pid})"
+    first = re.fullmatch(re.escape(who) + r"; free at (\d\d:\d\d:\d\d) unless renewed", told[0])
+    assert first
+    now = datetime.now()
+    near = {(now + timedelta(seconds=at)).strftime("%H:%M:%S") for at in range(-3, 4)}
+    assert first[1] in near
+    renewed = r", renewed 0 s ago; free at \d\d:\d\d:\d\d unless renewed"
+    assert re.fullmatch(re.escape(who) + renewed, told[-1])
+    assert len(told) < 8, "not at every look"
+
+
+def test_holder_without_a_name_is_its_process(root: Store) -> None:
+    with hold(root, NAME, seconds=LONG):
+        claim = Claims(root, NAME).read(1)
+    assert claim is not None
+    assert claim.holder == f"process {os.getpid()} on {Process.current().host}"
+    with hold(root, NAME, seconds=LONG, who="a person"):
+        claim = Claims(root, NAME).read(2)
+    assert claim is not None
+    assert claim.holder.startswith("a person on ")
+
+
+def test_lease_is_released_only_after_a_renewal_under_way(
+    root: Store, blocked: threading.Event
+) -> None:
+    with hold(root, NAME, seconds=0.8) as lease:
+        assert isinstance(lease, Lease)
+        blocked.set()
+        time.sleep(0.4)
+        threading.Timer(0.1, blocked.clear).start()
+    claim = Claims(root, NAME).read(1)
+    assert claim is not None
+    assert claim.released
