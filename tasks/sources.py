@@ -4,10 +4,12 @@ In: the address of a folder of images, of `.tar` or `.parquet` files, or of a li
 Out: one `Entry` per loose image, or per container; a container (tar, Parquet with an `image`
 column) becomes exactly one shard, so that its members need not be counted before work starts.
 
-Keys are paths relative to the source, and everything is sorted by them.
+Keys are paths relative to the source, and everything is sorted by them. A `Slice` takes a share of
+the images by their keys.
 """
 
 import csv
+import hashlib
 import io
 import tarfile
 from collections.abc import Iterator
@@ -33,6 +35,35 @@ LIST_SUFFIXES = frozenset({".csv", ".txt"})
 MAX_CONTAINER_BYTES = 4 << 30
 ROWS_AT_ONCE = 256  # of a Parquet table: its images may be large
 TAR_BLOCK = 512
+HASH_BYTES = 6  # exact in a float, and below 100 percent when scaled
+
+
+def percent_of(key: str) -> float:
+    """Where a key hashes to in [0, 100): evenly, and the same on any machine, for ever."""
+    digest = hashlib.blake2b(key.encode(), digest_size=HASH_BYTES, person=b"protege slice").digest()
+    return int.from_bytes(digest, "big") / 2.0 ** (8 * HASH_BYTES) * 100
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The images whose keys hash into [start, end) percent. No image moves when others come."""
+
+    start: float = 0.0
+    end: float = 100.0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has every image, so that none need be hashed."""
+        return self.start <= 0 and self.end >= 100
+
+    def __contains__(self, key: str) -> bool:
+        return self.is_whole or self.start <= percent_of(key) < self.end
+
+    def __str__(self) -> str:
+        return f"the slice from {self.start:g} to {self.end:g} percent"
+
+
+WHOLE = Slice()
 
 
 @dataclass(frozen=True)
@@ -49,11 +80,11 @@ class Entry:
     @property
     def is_container(self) -> bool:
         """Whether it holds images instead of being one."""
-        return PurePosixPath(self.key).suffix.lower() in CONTAINER_SUFFIXES
+        return is_container_name(self.key)
 
 
-def list_source(uri: str, *, labelled: bool) -> list[Entry]:
-    """The files of a source, sorted by key.
+def list_source(uri: str, *, labelled: bool, within: Slice = WHOLE) -> list[Entry]:
+    """The files of a source, sorted by key: loose images of the slice, and all containers.
 
     Raises ProtegeError when there is nothing to be found, or nothing that looks like images.
     """
@@ -70,7 +101,19 @@ def list_source(uri: str, *, labelled: bool) -> list[Entry]:
         )
     for entry in entries:
         _check_entry(entry)
-    return sorted(entries, key=lambda entry: entry.key)
+    return sorted(_sliced(uri, entries, within), key=lambda entry: entry.key)
+
+
+def _sliced(uri: str, entries: list[Entry], within: Slice) -> list[Entry]:
+    if within.is_whole:
+        return entries
+    inside = [entry for entry in entries if entry.is_container or entry.key in within]
+    if not inside:
+        raise ProtegeError(
+            f"{uri}: none of its {len(entries):,} images is in {within}. Widen from_percent and "
+            "to_percent, or add images"
+        )
+    return inside
 
 
 def _find(uri: str, *, labelled: bool) -> list[Entry]:
@@ -124,6 +167,11 @@ def is_image_name(key: str) -> bool:
     hidden = any(step.startswith(".") and step != ".." for step in path.parts)
     sidecar = path.suffix.lower() in SIDECAR_SUFFIXES or path.name.lower() in SIDECAR_NAMES
     return not (hidden or sidecar or SIDECAR_FOLDERS.intersection(key.lower().split("/")))
+
+
+def is_container_name(key: str) -> bool:
+    """Whether a file holds images instead of being one."""
+    return PurePosixPath(key).suffix.lower() in CONTAINER_SUFFIXES
 
 
 def _check_class_folders(store: Store, entries: list[Entry]) -> None:

@@ -27,6 +27,8 @@ PINS = _schema(
     _field("version", pa.string(), "mark of the file's content when it was pinned"),
     _field("label", pa.string(), "true class, where the source tells it", nullable=True),
     _field("tags", pa.list_(pa.string()), "tags, where the source has them", nullable=True),
+    _field("retries", pa.int64(), "reject that this is another attempt at", nullable=True),
+    _field("reason", pa.string(), "why that one was left out", nullable=True),
 )
 
 IMAGES = _schema(

@@ -46,7 +46,7 @@ def sizes(options: BillionScale, images: int, classes: int) -> tuple[int, int]:
     """Labelled images and classes: as given, as the source has them, or as ImageNet has them."""
     source = options.labelled.source
     if source and not (images and classes):
-        entries = list_source(source, labelled=True)
+        entries = list_source(source, labelled=True, within=options.labelled.slice)
         names = {entry.label for entry in entries}
         return images or len(entries), classes or len(names)
     return images or IMAGENET_IMAGES, classes or IMAGENET_CLASSES

@@ -2,11 +2,13 @@
 
 In: a source and the root of the outputs. Out: a `Snapshot`, and tables `pins/00000.parquet`, one
 for each time that the source had grown: the first listing assigns every file a shard and a row,
-later ones assign only what is new, to later shards. Nothing is ever assigned twice.
+later ones assign only what is new, to later shards. No place is ever assigned twice. A rejected
+file may get another attempt (retry.py): another place, which is then the one that counts.
 
     snapshot = pin(root, ShardOptions(source="photos/"))
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,11 +23,13 @@ from tasks import contract, tables
 from tasks.contract import Counts
 from tasks.images import IMAGES_VERSION
 from tasks.shard.options import ShardOptions
-from tasks.sources import Entry, list_source
+from tasks.sources import Entry, is_container_name, list_source
 
 STAGE = "shard"
 VERSION = 1
-PINNED = ["key", "shard", "version", "label"]  # what a new listing is compared with
+PINNED = ["key", "shard", "version", "label", "retries"]  # what a new listing is compared with
+
+Known = Mapping[str, tuple[str, str | None]]  # version and label of each pinned file, by its key
 
 
 @dataclass(frozen=True)
@@ -44,32 +48,47 @@ class Snapshot:
         return f"manifest-{self.digest}.json"
 
 
+@dataclass(frozen=True)
+class Attempt:
+    """A file that gets a place: for the first time, or after it was rejected at another."""
+
+    entry: Entry
+    retries: int | None = None
+    reason: str | None = None
+
+
 def pin(root: Store, options: ShardOptions) -> Snapshot:
     """List the source and assign what is new in it to new shards. Raises ProtegeError."""
-    entries = list_source(options.source, labelled=options.labelled)
+    entries = list_source(options.source, labelled=options.labelled, within=options.slice)
+    fingerprint, store = place(root, options)
+    while True:
+        names, pins = read_pins(store)
+        known = known_files(pins)
+        _check_unchanged(entries, known, options, store)
+        fresh = [Attempt(entry) for entry in entries if entry.key not in known]
+        if not fresh:
+            digests = [contract.read_receipt(store, name).digest for name in names]
+            digest = contract.digest_of(digests)
+            return Snapshot(fingerprint, store.uri, _shards(pins), digest, names)
+        # Whoever loses the race for its name finds the winner's pins in the next round.
+        add_pins(store, pins, fresh, options)
+
+
+def place(root: Store, options: ShardOptions) -> tuple[str, Store]:
+    """The fingerprint of these images, and the folder for them."""
     content = {**options.content(), "source": open_store(options.source).uri}
     fingerprint = contract.fingerprint_of(STAGE, VERSION, {"shard": [content, IMAGES_VERSION]})
-    store = open_store(f"{root.uri}/{STAGE}/{fingerprint}")
-    while True:
-        increments = tuple(name for name in store.sizes("pins") if name.endswith(".parquet"))
-        pins = [_read_pins(store, n, name) for n, name in enumerate(increments)]
-        known = _known(pins)
-        _check_unchanged(entries, known, options, store)
-        shards = 1 + max((_last_shard(table) for table in pins), default=-1)
-        fresh = [entry for entry in entries if entry.key not in known]
-        if not fresh:
-            digest = contract.digest_of(
-                [contract.read_receipt(store, n).digest for n in increments]
-            )
-            return Snapshot(fingerprint, store.uri, shards, digest, increments)
-        name = _increment_name(len(increments))
-        table = _assign(fresh, shards, options.images_per_shard)
-        # Whoever loses the race for this name finds the winner's pins in the next round.
-        contract.write_part(store, name, table, Counts(len(fresh), len(fresh), 0))
+    return fingerprint, open_store(f"{root.uri}/{STAGE}/{fingerprint}")
 
 
-def _known(pins: Sequence[pa.Table]) -> dict[str, tuple[str, str | None]]:
-    """Version and label of every pinned file, by its key."""
+def read_pins(store: Store) -> tuple[tuple[str, ...], list[pa.Table]]:
+    """The names of all increments, and what a listing is compared with. Raises ProtegeError."""
+    names = _increments(store)
+    return names, [_read_increment(store, number, name) for number, name in enumerate(names)]
+
+
+def known_files(pins: Iterable[pa.Table]) -> Known:
+    """Version and label of every pinned file as it was at its latest attempt, by its key."""
     found: dict[str, tuple[str, str | None]] = {}
     for table in pins:
         columns = [table[name].to_pylist() for name in ("key", "version", "label")]
@@ -77,39 +96,88 @@ def _known(pins: Sequence[pa.Table]) -> dict[str, tuple[str, str | None]]:
     return found
 
 
-def _check_unchanged(
-    entries: Sequence[Entry],
-    known: Mapping[str, tuple[str, str | None]],
-    options: ShardOptions,
-    store: Store,
-) -> None:
-    """Raise ProtegeError when a pinned file is another now, or a labelled one is gone.
-
-    Pinned images stay as they were, so a correction would otherwise be ignored in silence.
-    """
-    now = {entry.key: entry for entry in entries}
-    changed = [key for key, was in known.items() if key in now and _differs(now[key], *was)]
-    gone = [key for key in known if key not in now] if options.labelled else []
-    if changed or gone:
-        first = (changed or gone)[0]
-        raise ProtegeError(
-            f"{len(changed)} files have changed and {len(gone)} are gone since they were pinned "
-            f"(such as {first}). To pin the source anew, delete {store.uri}"
-        )
-
-
-def _differs(entry: Entry, version: str, label: str | None) -> bool:
+def differs(entry: Entry, version: str, label: str | None) -> bool:
+    """Whether a file is another than the one that was pinned with this version and label."""
     if entry.is_container:
         return (entry.version, entry.label) != (version, label)
     # On disk the version is size and time; to touch a file, or to copy it anew, changes nothing.
     return (entry.version.split("-")[0], entry.label) != (version.split("-", maxsplit=1)[0], label)
 
 
-def _assign(entries: Sequence[Entry], first_shard: int, images_per_shard: int) -> pa.Table:
-    """Shard and row for each entry: a container gets a shard, loose images share them."""
+def add_pins(
+    store: Store, pins: Sequence[pa.Table], attempts: Sequence[Attempt], options: ShardOptions
+) -> None:
+    """Publish places for these files as the next increment, if nobody else is first."""
+    table = _assign(attempts, _shards(pins), options.images_per_shard)
+    counts = Counts(len(table), len(table), 0)
+    contract.write_part(store, _increment_name(len(pins)), table, counts)
+
+
+def retried_reasons(store: Store, increments: Iterable[str]) -> dict[str, int]:
+    """How many rejects have another attempt in these increments, by the reason they had."""
+    reasons: Counter[str] = Counter()
+    for name in increments:
+        column = contract.read_part(store, name, tables.PINS, ["reason"])["reason"]
+        reasons.update(column.drop_null().to_pylist())
+    return dict(sorted(reasons.items()))
+
+
+def pinned_labels(store: Store, increments: Iterable[str]) -> set[str]:
+    """The classes of the loose images of a pinned source, as they were at the latest attempt."""
+    pins = [contract.read_part(store, name, tables.PINS, PINNED) for name in increments]
+    known = known_files(pins).items()
+    # The members of a container have classes of their own.
+    return {label for key, (_, label) in known if label is not None and not is_container_name(key)}
+
+
+def shard_pins(store: Store, number: int) -> tuple[list[Entry], dict[int, str]]:
+    """The files of one shard by row, and the rows with another attempt: row -> reason before it.
+
+    A shard belongs to one increment, and attempts at its rejects to later ones. Also to those that
+    came after the snapshot at work: an attempt that is there must not be made twice.
+    """
+    first = tables.image_id(number, 0)
+    wanted = [
+        [("shard", "==", number)],
+        [("retries", ">=", first), ("retries", "<", tables.image_id(number + 1, 0))],
+    ]
+    retried: dict[int, str] = {}
+    for name in reversed(_increments(store)):
+        with store.open(name) as file:
+            # Rows of other shards are not even read: pins are sorted by shard.
+            rows = pq.read_table(file, filters=wanted).to_pylist()
+        entries = [_entry(row) for row in rows if row["shard"] == number]
+        if entries:
+            return entries, retried
+        retried |= {row["retries"] - first: row["reason"] for row in rows}
+    raise ProtegeError(f"{store.uri}: shard {number} is in no increment of the pins")
+
+
+def _check_unchanged(
+    entries: Sequence[Entry], known: Known, options: ShardOptions, store: Store
+) -> None:
+    """Raise ProtegeError when a pinned file is another now, or a labelled one is gone.
+
+    Pinned images stay as they were, so a correction would otherwise be ignored in silence.
+    """
+    now = {entry.key: entry for entry in entries}
+    changed = [key for key, was in known.items() if key in now and differs(now[key], *was)]
+    gone = [key for key in known if key not in now] if options.labelled else []
+    if changed or gone:
+        first = (changed or gone)[0]
+        mended = f"If they had been rejected, run `protege retry {store.uri}`. " if changed else ""
+        raise ProtegeError(
+            f"{len(changed)} files have changed and {len(gone)} are gone since they were pinned "
+            f"(such as {first}). {mended}To pin the source anew, delete {store.uri}"
+        )
+
+
+def _assign(attempts: Sequence[Attempt], first_shard: int, images_per_shard: int) -> pa.Table:
+    """Shard and row for each file: a container gets a shard, loose images share them."""
     rows: list[dict[str, Any]] = []
     shard, row = first_shard - 1, images_per_shard
-    for entry in entries:
+    for attempt in attempts:
+        entry = attempt.entry
         if entry.is_container or row >= images_per_shard:
             shard, row = shard + 1, 0
         rows.append(
@@ -122,17 +190,33 @@ def _assign(entries: Sequence[Entry], first_shard: int, images_per_shard: int) -
                 "version": entry.version,
                 "label": entry.label,
                 "tags": None if entry.tags is None else list(entry.tags),
+                "retries": attempt.retries,
+                "reason": attempt.reason,
             }
         )
         row = images_per_shard if entry.is_container else row + 1
     return pa.Table.from_pylist(rows, schema=tables.PINS)
 
 
+def _entry(row: Mapping[str, Any]) -> Entry:
+    fields = ("key", "uri", "size", "version", "label", "tags")
+    return Entry(**{name: row[name] for name in fields})
+
+
+def _shards(pins: Iterable[pa.Table]) -> int:
+    """How many shards these pins have."""
+    return 1 + max((int(np.max(table["shard"].to_numpy())) for table in pins), default=-1)
+
+
+def _increments(store: Store) -> tuple[str, ...]:
+    return tuple(name for name in store.sizes("pins") if name.endswith(".parquet"))
+
+
 def _increment_name(number: int) -> str:
     return f"pins/{number:05d}.parquet"
 
 
-def _read_pins(store: Store, number: int, name: str) -> pa.Table:
+def _read_increment(store: Store, number: int, name: str) -> pa.Table:
     try:
         if name != _increment_name(number):
             raise ProtegeError(f"{store.uri}/{_increment_name(number)} is missing")
@@ -143,19 +227,3 @@ def _read_pins(store: Store, number: int, name: str) -> pa.Table:
             f"the pins of this source are damaged: {str(error).split('. Delete')[0]}. Bring that "
             f"file back, or delete the folder {store.uri} to pin the source anew"
         ) from error
-
-
-def _last_shard(pins: pa.Table) -> int:
-    return int(np.max(pins["shard"].to_numpy()))
-
-
-def shard_pins(store: Store, increments: Iterable[str], number: int) -> list[dict[str, Any]]:
-    """The pins of one shard. A shard belongs to one increment; the last that can hold it has it."""
-    for name in reversed(list(increments)):
-        with store.open(name) as file:
-            # Rows of other shards are not even read: pins are sorted by shard.
-            table = pq.read_table(file, filters=[("shard", "==", number)])
-        rows: list[dict[str, Any]] = table.to_pylist()
-        if rows:
-            return rows
-    raise ProtegeError(f"{store.uri}: shard {number} is in no increment of the pins")

@@ -14,6 +14,8 @@ from infra.errors import ProtegeError
 from infra.storage import split_uri
 from tasks import contract, tables
 from tasks.contract import Output
+from tasks.shard.options import ShardOptions
+from tasks.shard.pins import pinned_labels
 
 
 def read_images(
@@ -61,13 +63,18 @@ def class_names(labelled: Output, test: Output) -> list[str]:
     if unknown:
         raise ProtegeError(
             f"the test images have classes without a labelled image: {', '.join(unknown[:5])}. "
-            "Label some of each, or take these classes out of the test set"
+            f"Label some of each{_wider(labelled)}, or take these classes out of the test set"
         )
     return names
 
 
+def _wider(images: Output) -> str:
+    """What else helps when only a slice of a source was taken."""
+    options = ShardOptions.model_validate(contract.load_manifest(images)["options"])
+    return "" if options.slice.is_whole else f", take more of them than {options.slice}"
+
+
 def _usable_classes(images: Output, role: str) -> list[str]:
-    manifest = contract.load_manifest(images)
     labels = contract.read_rows(images, tables.IMAGES, ["label"])["label"].to_pylist()
     if None in labels:
         raise ProtegeError(
@@ -75,14 +82,13 @@ def _usable_classes(images: Output, role: str) -> list[str]:
             "named after its class, or give a list with a column 'label'"
         )
     names = set(labels)
-    for name in manifest["extra"]["increments"]:
-        pinned = contract.read_part(images.store, name, tables.PINS, ["label"])
-        lost = set(pinned["label"].to_pylist()) - names - {None}
-        if lost:
-            raise ProtegeError(
-                f"class {sorted(lost)[0]!r} has no usable {role} image: all were rejected; "
-                f"`protege show {images.uri}` says why"
-            )
+    increments = contract.load_manifest(images)["extra"]["increments"]
+    lost = pinned_labels(images.store, increments) - names
+    if lost:
+        raise ProtegeError(
+            f"class {sorted(lost)[0]!r} has no usable {role} image: all were rejected; "
+            f"`protege show {images.uri}` says why"
+        )
     return sorted(names)
 
 
