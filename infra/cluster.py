@@ -8,15 +8,20 @@ gathered and raised when everything else is done, as one `Failures`.
         for receipt in executor.run(score_one, shards): ...
 """
 
+import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import Context, copy_context
+from dataclasses import asdict, replace
 from itertools import islice
 from types import TracebackType
 from typing import Any, Protocol, TypeVar
+from uuid import uuid4
 
 from infra.devices import core_count, gpu_count
-from infra.errors import ProtegeError
+from infra.errors import ProtegeError, told
+from infra.logs import LIMIT, Line, Scope, Throttle, listening
 from infra.settings import Settings
 
 Item = TypeVar("Item")
@@ -27,6 +32,11 @@ MAX_FAILURES = 50
 MAX_FAILED_SHARE = 0.05
 FEW_TRIED = 400  # below it, a share says little
 FAN_IN = 8
+LINES = 3 * LIMIT  # of a level in a minute, from all workers together
+
+# Threads of one worker may work for several runs. A run hears of its own work, and of what may be.
+_RUN = Scope("run")
+_PROCESS = uuid4().hex
 
 
 class Failures(Exception):
@@ -34,10 +44,9 @@ class Failures(Exception):
 
     def __init__(self, errors: Sequence[BaseException], tried: int, given_up: bool) -> None:
         self.errors = list(errors)
-        first = self.errors[0]
-        told = str(first) if isinstance(first, ProtegeError) else f"{type(first).__name__}: {first}"
         stopped = "; too many, the rest was not tried" if given_up else ""
-        super().__init__(f"{len(self.errors)} of {tried} failed{stopped}. The first: {told}")
+        first = told(self.errors[0])
+        super().__init__(f"{len(self.errors)} of {tried} failed{stopped}. The first: {first}")
 
 
 def too_many(failed: int, tried: int) -> bool:
@@ -105,6 +114,9 @@ class Cluster:
         self._settings = settings
         self._client: Any = None
         self._local: Any = None
+        self._topic = f"protege-{uuid4().hex}"
+        self._context = Context()
+        self._throttle = Throttle(self._log, LINES)
 
     def __enter__(self) -> "Cluster":
         return self
@@ -117,6 +129,7 @@ class Cluster:
     ) -> None:
         if self._client is not None:
             self._client.close()
+            self._throttle.flush()
         if self._local is not None:
             self._local.close()
 
@@ -139,11 +152,13 @@ class Cluster:
                 raise ProtegeError(
                     f"no Dask scheduler answers at PROTEGE_SCHEDULER={address}: {error}"
                 ) from error
+            self._client.subscribe_topic(self._topic, self._hear)
         return self._client
 
     def run(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         from distributed import as_completed
 
+        self._context = copy_context()
         ledger = _Ledger()
         source = iter(items)
         first = [self._submit(function, item) for item in islice(source, WINDOW)]
@@ -166,6 +181,7 @@ class Cluster:
         combine: Callable[[list[Result]], Result],
         items: Sequence[Item],
     ) -> Result:
+        self._context = copy_context()
         level = [self._submit(chunk, item) for item in items]
         while len(level) > 1:
             groups = [level[at : at + FAN_IN] for at in range(0, len(level), FAN_IN)]
@@ -174,8 +190,19 @@ class Cluster:
         return result
 
     def _submit(self, function: Callable[[Any], Any], item: Any) -> Any:
-        # pure=False: Dask must not answer from an earlier run whose outputs may be gone.
-        return self.client.submit(function, item, pure=False)
+        from dask.utils import funcname
+
+        # A key of its own: Dask must not answer from an earlier run whose outputs may be gone.
+        key = f"{funcname(function)}-{uuid4().hex}"
+        return self.client.submit(_heard, function, self._topic, _PROCESS, item, key=key)
+
+    def _hear(self, event: tuple[float, Mapping[str, Any]]) -> None:
+        self._throttle.take(Line(**event[1]["line"]))
+
+    def _log(self, line: Line) -> None:
+        # Dask calls in a thread of its own, but the line belongs to whoever asked for the work.
+        logger = logging.getLogger(__name__)
+        self._context.copy().run(logger.log, line.level, "%s", line)
 
     def _start_local(self) -> Any:
         from distributed import LocalCluster
@@ -189,6 +216,34 @@ class Cluster:
                 dashboard_address="127.0.0.1:0",
             )
         return self._local
+
+
+def _heard(function: Callable[[Any], Any], topic: str, process: str, item: Any) -> Any:
+    """In a worker: the result of the function; what is warned of meanwhile is told to the run.
+
+    Done around each call, so workers need no preparation and keep nothing of a run that is gone.
+    """
+    if process == _PROCESS:
+        # A worker within the process of the run: what it says is in the right place already.
+        return function(item)
+    from distributed import get_worker
+
+    worker = get_worker()
+
+    def send(line: Line) -> None:
+        place = ", ".join(filter(None, (f"worker {worker.name}", line.place)))
+        worker.log_event(topic, {"line": asdict(replace(line, place=place))})
+
+    def take(line: Line) -> None:
+        if _RUN.value() in ("", topic):
+            throttle.take(line)
+
+    throttle = Throttle(send)
+    with _RUN.at(topic), listening(take):
+        try:
+            return function(item)
+        finally:
+            throttle.flush()
 
 
 class _Ledger:

@@ -1,24 +1,27 @@
 """Launch: runs a Python module in processes of its own, under torchrun.
 
-In: a module, its job file, and a file into which the processes write progress as JSON lines. Out:
-each of these lines, as they come. The processes end when the caller ends, however that happens:
-an exception here stops them, and a watchdog in each of them (`watch_launcher`) notices a kill -9.
+In: a module, its job file, and a file into which the processes write progress as JSON lines, and
+what they warn of. Out: each line of progress, as they come; the warnings are logged here. The
+processes end when the caller ends, however that happens: an exception here stops them, and a
+watchdog in each of them (`watch_launcher`) notices a kill -9.
 
     for line in launch("tasks.train", job_path, progress_path, processes=1): ...
 """
 
 import json
+import logging
 import os
 import subprocess
 import sys
 import threading
 import time
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from infra.errors import ProtegeError
+from infra.logs import PLACE, Line, Throttle, listening
 
 LAUNCHER_VARIABLE = "PROTEGE_LAUNCHER_PID"
 POLL_SECONDS = 0.05
@@ -35,8 +38,8 @@ def launch(
 ) -> Iterator[dict[str, Any]]:
     """Run `python -m module job` in processes of so many threads, and yield their progress lines.
 
-    Raises ProtegeError for a line {"error": ...}, Crashed, with the end of the log, for any other
-    failure.
+    A line {"log": level, "text": ...} is logged instead. Raises ProtegeError for a line
+    {"error": ...}, Crashed, with the end of the log, for any other failure.
     """
     log = progress.with_suffix(".log")
     progress.touch()
@@ -57,8 +60,8 @@ def launch(
         finally:
             _stop(process)
     if process.returncode != 0:
-        tail = "\n".join(deque(log.read_text(errors="replace").splitlines(), TAIL_LINES))
-        raise Crashed(f"{module} ended with status {process.returncode}. Its last words:\n{tail}")
+        words = _last_words(log.read_text(errors="replace"))
+        raise Crashed(f"{module} ended with status {process.returncode}. Its last words:\n{words}")
 
 
 def watch_launcher() -> None:
@@ -73,6 +76,32 @@ def watch_launcher() -> None:
 
     if launcher:
         threading.Thread(target=watch, name="launcher-watchdog", daemon=True).start()
+
+
+def tell(progress: Path, message: Mapping[str, Any]) -> None:
+    """In a launched process: add a line to the progress file."""
+    line = json.dumps(message) + "\n"
+    # In one write and at the end, wherever that is by then: several processes write here.
+    file = os.open(progress, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    try:
+        os.write(file, line.encode())
+    finally:
+        os.close(file)
+
+
+@contextmanager
+def telling_logs(progress: Path) -> Iterator[None]:
+    """In a launched process: tell what it warns of, and its rank, to the end of the block."""
+
+    def send(line: Line) -> None:
+        tell(progress, {"log": line.level, "text": str(line)})
+
+    throttle = Throttle(send)
+    with PLACE.at(f"rank {os.environ.get('RANK', '0')}"), listening(throttle.take):
+        try:
+            yield
+        finally:
+            throttle.flush()
 
 
 def _command(module: str, job: Path, processes: int) -> list[str]:
@@ -109,7 +138,17 @@ def _new_lines(lines: Any) -> Iterator[dict[str, Any]]:
         message = json.loads(line)
         if "error" in message:
             raise ProtegeError(message["error"])
-        yield message
+        if "log" in message:
+            logging.getLogger(__name__).log(message["log"], "%s", message["text"])
+        else:
+            yield message
+
+
+def _last_words(log: str) -> str:
+    lines = log.splitlines()
+    # After the line that says which process failed, torchrun tells of itself alone, at length.
+    verdicts = (at for at, line in enumerate(lines) if "] failed (exitcode: " in line)
+    return "\n".join(lines[: next(verdicts, len(lines)) + 1][-TAIL_LINES:])
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:

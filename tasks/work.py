@@ -5,12 +5,15 @@ all parts, in order. The folder is listed once; parts that exist only have their
 is the only resume there is.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 
 from infra.cluster import Executor, Failures, Inline, too_many
+from infra.errors import told
+from infra.logs import PLACE, one_line
 from infra.storage import Store, open_store
 from tasks.contract import OnProgress, Receipt, is_torn, part_name, read_receipt, slowest
 
@@ -42,14 +45,19 @@ class _RunBatch:
 
     make: MakePart
     name: Callable[[int], str]
+    noun: str
 
     def __call__(self, batch: _Batch) -> _Done:
         store, done = open_store(batch.uri), _Done([], [])
+        stage = batch.uri.rsplit("/", 2)[-2]
         for number in batch.numbers:
+            place = f"{stage} {self.noun} {number}"
             try:
-                done.receipts.append(self._one(store, number, number in batch.present))
+                with PLACE.at(place):
+                    done.receipts.append(self._one(store, number, number in batch.present))
             except Exception as error:
                 done.errors.append(error)
+                logging.getLogger(__name__).error("%s failed: %s", place, one_line(told(error)))
                 if too_many(len(done.errors), len(done.errors)):
                     break
         return done
@@ -73,10 +81,12 @@ def run_shards(
     executor: Executor,
     on_progress: OnProgress,
     name: Callable[[int], str] = part_name,
+    noun: str = "shard",
 ) -> list[Receipt]:
     """Make the missing parts and return all receipts, in the order of their names.
 
-    Raises `Failures` when everything else is done and some parts could not be made.
+    `noun` is what the log calls the work of one. Raises `Failures` when everything else is done and
+    some parts could not be made.
     """
     numbers = list(numbers)
     listing = store.sizes()
@@ -89,7 +99,7 @@ def run_shards(
     seconds: dict[str, float] = {}
     on_progress(0, len(numbers), f"{len(present)} were already there" if present else "")
     errors: list[Exception] = []
-    for done in executor.run(_RunBatch(make, name), batches):
+    for done in executor.run(_RunBatch(make, name, noun), batches):
         receipts.extend(done.receipts)
         errors.extend(done.errors)
         for receipt in done.receipts:

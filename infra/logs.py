@@ -1,0 +1,177 @@
+"""Logs: what a process elsewhere warns of, as few lines that say where they came from.
+
+In: the warnings and errors of a process, from Python's logging and its `warnings`. Out: `Line`s, to
+whoever asked for them: a few different ones a minute at each level; what is said again, or is too
+much, is counted.
+
+    throttle = Throttle(send)
+    with PLACE.at("shard 17"), listening(throttle.take):
+        work()
+    throttle.flush()
+"""
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+
+from infra.errors import told
+
+LIMIT = 20  # different lines of a level in a window
+WINDOW_SECONDS = 60.0
+MAX_CHARACTERS = 500
+SUPPRESSED = "other messages were suppressed"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One thing that was said; or, with `more`, how often it was said again."""
+
+    level: int
+    place: str
+    text: str
+    more: int = 0
+
+    def __str__(self) -> str:
+        if self.text == SUPPRESSED:
+            said = f"{self.more:,} {SUPPRESSED}"
+        else:
+            said = f"{self.text} [{self.more:,} more]" if self.more else self.text
+        return f"{self.place}: {said}" if self.place else said
+
+
+class Scope:
+    """Where the work of this thread belongs, as the work itself has said."""
+
+    def __init__(self, name: str) -> None:
+        self._here: ContextVar[str] = ContextVar(name, default="")
+        self._active: list[str] = []
+
+    @contextmanager
+    def at(self, value: str) -> Iterator[None]:
+        """Belong there to the end of the block."""
+        token = self._here.set(value)
+        self._active.append(value)
+        try:
+            yield
+        finally:
+            self._active.remove(value)
+            self._here.reset(token)
+
+    def value(self) -> str:
+        """Where this thread belongs; empty when nobody can tell."""
+        # The threads of a pool inherit no context. What only one place can have said is told of it.
+        active = set(self._active)
+        return self._here.get() or (active.pop() if len(active) == 1 else "")
+
+
+PLACE = Scope("place")
+
+
+class Throttle:
+    """Sends the first lines of a window at once; the others as counts when it is over."""
+
+    def __init__(self, send: Callable[[Line], None], limit: int = LIMIT) -> None:
+        self._send = send
+        self._limit = limit
+        self._lock = threading.RLock()
+        self._opened = time.monotonic()
+        self._sent: Counter[int] = Counter()
+        self._lines: dict[tuple[int, str], Line] = {}
+
+    def take(self, line: Line) -> None:
+        """Send the line now, or count it."""
+        with self._lock:
+            if time.monotonic() - self._opened >= WINDOW_SECONDS:
+                self.flush()
+            known = (line.level, line.text) in self._lines
+            if not known and self._sent[line.level] >= self._limit:
+                line = Line(line.level, "", SUPPRESSED, line.more or 1)
+            key = (line.level, line.text)
+            if key in self._lines:
+                self._lines[key] = _added(self._lines[key], line)
+            elif line.text == SUPPRESSED:
+                self._lines[key] = line
+            else:
+                self._lines[key] = replace(line, more=0)
+                self._sent[line.level] += 1
+                self._send(line)
+
+    def flush(self) -> None:
+        """Send what was counted, and begin a new window."""
+        with self._lock:
+            counted = [line for line in self._lines.values() if line.more]
+            self._lines.clear()
+            self._sent.clear()
+            self._opened = time.monotonic()
+            for line in counted:
+                self._send(line)
+
+
+def _added(before: Line, line: Line) -> Line:
+    place = before.place if line.place == before.place else ""
+    return replace(before, place=place, more=before.more + (line.more or 1))
+
+
+class _Listener(logging.Handler):
+    """Makes lines of records."""
+
+    def __init__(self, take: Callable[[Line], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._take = take
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            if not _is_chatter(record):
+                self._take(Line(record.levelno, PLACE.value(), _one_line(record)))
+        except Exception:
+            self.handleError(record)
+
+
+_listeners: list[_Listener] = []
+_lock = threading.Lock()
+
+
+@contextmanager
+def listening(take: Callable[[Line], None]) -> Iterator[None]:
+    """Take what this process warns of, in the thread that warns, to the end of the block."""
+    listener = _Listener(take)
+    root = logging.getLogger()
+    with _lock:
+        _listeners.append(listener)
+        logging.captureWarnings(True)
+        root.addHandler(listener)
+    try:
+        yield
+    finally:
+        with _lock:
+            root.removeHandler(listener)
+            _listeners.remove(listener)
+            if not _listeners:
+                logging.captureWarnings(False)
+
+
+def _one_line(record: logging.LogRecord) -> str:
+    text = record.getMessage()
+    if record.name == "py.warnings":
+        text = text.rpartition("\n  ")[0] or text  # the line of source that warned
+    else:
+        text = f"{record.name}: {text}"
+    if record.exc_info and record.exc_info[1] is not None:
+        text = f"{text}: {told(record.exc_info[1])}"
+    return one_line(text)
+
+
+def one_line(text: str) -> str:
+    """The text without its line breaks, and not too long."""
+    text = " ".join(text.split())
+    return text if len(text) <= MAX_CHARACTERS else text[: MAX_CHARACTERS - 3] + "..."
+
+
+def _is_chatter(record: logging.LogRecord) -> bool:
+    # Dask warns of its garbage collector and of turns of its event loop that took long.
+    return record.name.startswith("distributed") and record.levelno < logging.ERROR

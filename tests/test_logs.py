@@ -1,0 +1,260 @@
+"""Logs: what is said in workers and ranks arrives in the run's log: bounded, and with its place."""
+
+import logging
+import os
+import signal
+import threading
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from infra import logs
+from infra.cluster import Cluster, Failures, Inline, _kept_environment
+from infra.launch import Crashed, launch
+from infra.logs import LIMIT, PLACE, Line, Throttle, listening
+from infra.settings import Settings
+from infra.storage import Store, open_store
+from tasks.contract import Counts, Receipt, part_name, silent, write_part
+from tasks.work import run_shards
+from tests.processes import wait_for
+
+SCHEMA = pa.schema([("number", pa.int64())])
+
+
+@dataclass(frozen=True)
+class Odd:
+    """Makes a part and warns on the way, in a worker."""
+
+    uri: str
+    warnings: int = 1
+    failing: frozenset[int] = frozenset()
+    killing: str = ""
+
+    def __call__(self, number: int) -> Receipt:
+        if self.killing and not Path(self.killing).exists():
+            Path(self.killing).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        for which in range(self.warnings):
+            warnings.warn(f"odd thing {which}", stacklevel=1)
+        logging.getLogger("distributed.utils_perf").warning("full garbage collections took long")
+        if number in self.failing:
+            raise ValueError(f"the disk of {number}\nis gone")
+        table = pa.table({"number": [number]}, schema=SCHEMA)
+        return write_part(open_store(self.uri), part_name(number), table, Counts(1, 1, 0))
+
+
+@pytest.fixture
+def stage(root: Store) -> Store:
+    """The folder of an output of `score`."""
+    return open_store(f"{root.uri}/score/5f0c")
+
+
+@pytest.fixture
+def own() -> Iterator[Cluster]:
+    """A cluster of two processes whose window of a minute is new."""
+    with Cluster(Settings(workers=2)) as cluster:
+        yield cluster
+
+
+class Clock:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        monkeypatch.setattr(logs.time, "monotonic", lambda: self.now)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+def warning(text: str, place: str = "") -> Line:
+    return Line(logging.WARNING, place, text)
+
+
+def test_repeated_lines_are_counted_and_told_when_the_window_is_over(clock: Clock) -> None:
+    sent: list[Line] = []
+    throttle = Throttle(sent.append)
+    for _ in range(1000):
+        throttle.take(warning("odd", "shard 1"))
+    assert list(map(str, sent)) == ["shard 1: odd"]
+    clock.now = 59
+    throttle.take(warning("odd", "shard 2"))
+    assert len(sent) == 1
+    clock.now = 60
+    throttle.take(warning("odd", "shard 3"))
+    assert list(map(str, sent)) == ["shard 1: odd", "odd [1,000 more]", "shard 3: odd"]
+
+
+def test_different_lines_are_bounded_and_errors_come_through_a_flood_of_warnings(
+    clock: Clock,
+) -> None:
+    sent: list[Line] = []
+    throttle = Throttle(sent.append)
+    for number in range(10_000):
+        throttle.take(warning(f"odd {number}"))
+    assert len(sent) == LIMIT
+    throttle.take(Line(logging.ERROR, "shard 7", "broken"))
+    assert str(sent[-1]) == "shard 7: broken"
+    throttle.flush()
+    assert [str(line) for line in sent[LIMIT + 1 :]] == ["9,980 other messages were suppressed"]
+
+
+def test_what_one_throttle_counted_another_adds_up(clock: Clock) -> None:
+    sent: list[Line] = []
+    whole = Throttle(sent.append, limit=21)
+    for _ in range(3):
+        part = Throttle(whole.take)
+        for number in range(30):
+            part.take(warning(f"odd {number}"))
+            part.take(warning(f"odd {number}"))
+        part.flush()
+    whole.flush()
+    assert sum(line.more or 1 for line in sent) == 3 * 60
+    assert [str(line) for line in sent if line.text == logs.SUPPRESSED] == [
+        "60 other messages were suppressed"
+    ]
+
+
+def test_listener_makes_one_line_and_leaves_everything_as_it_was() -> None:
+    sent: list[Line] = []
+    handlers = list(logging.getLogger().handlers)
+    with warnings.catch_warnings(), PLACE.at("shard 4"):
+        warnings.simplefilter("always")
+        show = warnings.showwarning
+        with listening(sent.append):
+            warnings.warn("odd\nthing", stacklevel=1)
+            try:
+                raise OSError("full")
+            except OSError:
+                logging.getLogger("some.library").exception("no %s", "room")
+            logging.getLogger("distributed.core").warning("the event loop took long")
+            logging.getLogger("some.library").error("y" * 10_000)
+        assert warnings.showwarning is show
+    assert logging.getLogger().handlers == handlers
+    assert {line.place for line in sent} == {"shard 4"}
+    assert sent[0].text.endswith(": UserWarning: odd thing")
+    assert sent[1].text == "some.library: no room: OSError: full"
+    assert len(sent) == 3
+    assert len(sent[2].text) == logs.MAX_CHARACTERS
+
+
+def lines_of(caplog: pytest.LogCaptureFixture, logger: str) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name == logger]
+
+
+def test_warning_in_a_worker_arrives_with_its_shard(
+    stage: Store, own: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    run_shards(stage, [17], Odd(stage.uri), own, silent)
+    (line,) = lines_of(caplog, "infra.cluster")
+    assert "score shard 17: " in line
+    assert "worker " in line
+    assert "UserWarning: odd thing 0" in line
+    assert caplog.records[-1].levelno == logging.WARNING
+
+
+def test_failing_shards_are_named_with_their_errors(
+    stage: Store, own: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = Odd(stage.uri, warnings=0, failing=frozenset({3, 8}))
+    with pytest.raises(Failures, match="2 of 12 failed"):
+        run_shards(stage, range(12), job, own, silent)
+    said = [record for record in caplog.records if record.name == "infra.cluster"]
+    assert {record.levelno for record in said} == {logging.ERROR}
+    ends = sorted(record.getMessage().partition("tasks.work: ")[2] for record in said)
+    assert ends == [
+        f"score shard {number} failed: ValueError: the disk of {number} is gone"
+        for number in (3, 8)
+    ]
+
+
+def test_failing_shard_is_named_in_this_process_too(
+    stage: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = Odd(stage.uri, warnings=0, failing=frozenset({1}))
+    with pytest.raises(Failures):
+        run_shards(stage, range(3), job, Inline(), silent)
+    assert lines_of(caplog, "tasks.work") == [
+        "score shard 1 failed: ValueError: the disk of 1 is gone"
+    ]
+
+
+def test_ten_thousand_warnings_of_a_shard_are_a_few_lines(
+    stage: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Cluster(Settings(workers=1)) as own:
+        run_shards(stage, [5], Odd(stage.uri, warnings=10_000), own, silent)
+    said = lines_of(caplog, "infra.cluster")
+    assert len(said) == LIMIT + 1
+    assert said[-1] == "worker 0: 9,980 other messages were suppressed"
+
+
+def test_worker_that_was_killed_and_came_back_is_heard(
+    stage: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Cluster(Settings(workers=1)) as own:
+        run_shards(stage, [2], Odd(stage.uri, killing=str(tmp_path / "killed")), own, silent)
+    (line,) = lines_of(caplog, "infra.cluster")
+    assert "score shard 2: " in line
+
+
+def meet(paths: tuple[str, str]) -> None:
+    """Warn when the other one is at work, too."""
+    own, other = map(Path, paths)
+    own.touch()
+    wait_for(other.exists, seconds=30)
+    warnings.warn(f"odd {own.name}", stacklevel=1)
+    Path(f"{own}-warned").touch()
+    wait_for(Path(f"{other}-warned").exists, seconds=30)
+
+
+def test_two_runs_in_one_worker_hear_each_of_its_own_work(tmp_path: Path) -> None:
+    from distributed import LocalCluster
+
+    heard: dict[str, list[str]] = {}
+
+    def work(own: str, other: str, address: str) -> None:
+        with Cluster(Settings(scheduler=address)) as cluster:
+            cluster._throttle = Throttle(lambda line: heard[own].append(str(line)))
+            heard[own] = []
+            list(cluster.run(meet, [(str(tmp_path / own), str(tmp_path / other))]))
+
+    options = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
+    with (
+        _kept_environment(),
+        LocalCluster(n_workers=1, threads_per_worker=2, **options) as shared,
+    ):
+        second = threading.Thread(target=work, args=("b", "a", shared.scheduler_address))
+        second.start()
+        work("a", "b", shared.scheduler_address)
+        second.join()
+    for name in ("a", "b"):
+        (line,) = heard[name]
+        assert line.endswith(f"UserWarning: odd {name}")
+
+
+def test_ranks_arrive_whole_and_with_their_number(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    progress = tmp_path / "job.jsonl"
+    lines = list(launch("tests.warner", tmp_path / "job", progress, processes=2, threads=1))
+    for rank in ("0", "1"):
+        assert [one["number"] for one in lines if one["rank"] == rank] == list(range(500))
+    said = lines_of(caplog, "infra.launch")
+    for rank in (0, 1):
+        of_rank = [line for line in said if f"odd thing 3 of {rank}" in line]
+        assert of_rank[0].startswith(f"rank {rank}: ")
+    (read,) = [line for line in said if "a thread has read" in line]
+    assert read.startswith("rank 1: ")
+    assert len(said) <= 2 * (2 * LIMIT + 1)
+
+
+def test_last_words_of_a_rank_are_in_the_error(tmp_path: Path) -> None:
+    (tmp_path / "job").touch()
+    progress = tmp_path / "job.jsonl"
+    with pytest.raises(Crashed, match=r"the last words of [01]"):
+        list(launch("tests.warner", tmp_path / "job", progress, processes=2, threads=1))
