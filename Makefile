@@ -5,9 +5,11 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 OUT ?= demo-output
 SEEDS ?= 0,1,2,3,4
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-seeds test check format bench-overhead clean
+.PHONY: help install demo demo-seeds test test-operate debian check format
+.PHONY: bench-overhead bench-operate clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -28,7 +30,16 @@ demo-seeds: $(READY)  ## Run the demo over five seeds, each also with a random c
 	$(BIN)/protege demo --out $(OUT) --seeds $(SEEDS)
 
 test: $(READY)  ## Run every test that needs nothing but Python packages
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile \
+		--ignore tests/operate --ignore tests/browser
+
+test-operate: $(READY) debian  ## Run the tests of the server and, in a browser, of its UI
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup tests/operate tests/browser
+
+debian:
+	command -v chromium >/dev/null && ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || \
+		( $(SUDO) apt-get update -qq && \
+		  DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq chromium postgresql >/dev/null )
 
 check: $(READY)  ## Lint, formatting and strict types
 	$(BIN)/ruff check .
@@ -41,6 +52,9 @@ format: $(READY)  ## Format the code and mend what can be mended
 
 bench-overhead: $(READY)  ## Measure what a campaign costs beside its work
 	$(BIN)/python -m tests.bench.overhead
+
+bench-operate: $(READY) debian  ## Measure the server: up, submit, idle retraining, zombie, cancel
+	$(BIN)/python -m tests.bench.operate
 
 clean:  ## Remove the virtual environment and the demo's output
 	rm -rf $(VENV) $(OUT) build *.egg-info .mypy_cache .ruff_cache .pytest_cache

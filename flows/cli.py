@@ -6,6 +6,7 @@ protege plan billion-scale --preset imagenet-yfcc  lengths in steps, before anyt
 protege run billion-scale --config mine.yaml       run, or go on with what is unfinished
 protege resume billion-scale-1f3a0b2c-000          go on with a campaign by its name
 protege show protege-output/score/3f2a...          what a table, a model or an output is
+protege up                                         server, UI and worker; flows/operate/commands.py
 """
 
 import sys
@@ -18,6 +19,9 @@ import yaml
 from pydantic import ValidationError
 from rich.console import Console
 
+from flows.operate.commands import app as operating
+from flows.operate.commands import need_server
+from flows.operate.updown import use_running_server
 from infra.errors import ProtegeError
 from infra.settings import Settings
 from tasks.options import problems
@@ -28,6 +32,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+app.add_typer(operating)
 
 RecipeName = Annotated[
     str, typer.Argument(help="Name of the recipe; `protege recipes` lists them.")
@@ -58,12 +64,20 @@ def run(
     sets: Sets = [],  # noqa: B006  typer reads the default once and copies it
     seed: Seed = None,
     root: Root = "",
+    deployment: Annotated[
+        bool, typer.Option("--deployment", help="Hand it to the server; a worker runs it.")
+    ] = False,
 ) -> None:
     """Run a recipe, or go on with it where it stopped."""
+    options = _options(recipe, preset, config, sets, seed)
+    if deployment:
+        _submit(recipe, options, root)
+        return
     from flows.execute import execute
     from flows.summary import show
 
-    show(execute(recipe, _options(recipe, preset, config, sets, seed), root or Settings().root))
+    use_running_server()
+    show(execute(recipe, options, root or Settings().root))
 
 
 @app.command(epilog=EXAMPLES + "protege plan billion-scale --preset imagenet-yfcc")
@@ -102,10 +116,14 @@ def recipes() -> None:
 
 @app.command(epilog=EXAMPLES + "protege resume billion-scale-1f3a0b2c-000 --root s3://bucket/out")
 def resume(
-    campaign: Annotated[str, typer.Argument(help="Name of the campaign, as a run prints it.")],
+    run: Annotated[str, typer.Argument(help="Name of a campaign, or of a run of the server.")],
     root: Root = "",
 ) -> None:
-    """Go on with a campaign that was interrupted, with the options that it was started with."""
+    """Go on with a campaign that was interrupted, or retry a run of the server.
+
+    A campaign goes on here, with the options that it was started with; a run, as Retry in the UI
+    does it, on its worker.
+    """
     from flows.execute import execute, resumed_options
     from flows.summary import show
     from infra.campaigns import campaigns
@@ -113,11 +131,15 @@ def resume(
 
     place = root or Settings().root
     found = {one.id: one for one in campaigns(open_store(place))}
-    if campaign not in found:
+    served = use_running_server()
+    if run in found:
+        name = found[run].recipe
+        show(execute(name, resumed_options(found[run].options, name), place))
+    elif served:
+        _retry(run)
+    else:
         known = ", ".join(found) or "none"
-        raise ProtegeError(f"{place} has no campaign {campaign!r}; there are: {known}")
-    name = found[campaign].recipe
-    show(execute(name, resumed_options(found[campaign].options, name), place))
+        raise ProtegeError(f"{place} has no campaign {run!r}; there are: {known}")
 
 
 @app.command(epilog=EXAMPLES + "protege show demo-output/store/topk/5f0c.../part-00000.parquet")
@@ -154,6 +176,24 @@ def demo(
     else:
         show_summary(run_demo(out, seed))
         typer.echo(f"figures: {out / 'summary.json'}")
+
+
+def _submit(name: str, options: Any, root: str) -> None:
+    """Start a run of the recipe's deployment, and say where to watch it."""
+    need_server()
+    from flows.execute import sections_of
+    from flows.operate.runs import page_of, submit
+
+    parameters = {key: one.model_dump(mode="json") for key, one in sections_of(options).items()}
+    started = submit(f"{name}/default", {**parameters, "root": root})
+    typer.echo(f"run {started.name}: {page_of(started)}")
+
+
+def _retry(run: str) -> None:
+    from flows.operate.runs import page_of, retry
+
+    again = retry(run)
+    typer.echo(f"run {again.name} goes on: {page_of(again)}")
 
 
 def _options(name: str, preset: str, config: Path | None, sets: list[str], seed: int | None) -> Any:

@@ -13,8 +13,9 @@ from rich.console import Console
 
 from flows.recipes import recipe
 from flows.run import STARTED, find_campaign
+from infra.campaigns import Campaign
 from infra.errors import ProtegeError
-from infra.storage import open_store
+from infra.storage import Store, open_store
 from tasks.contract import find_output
 from tasks.options import Options
 from tasks.shard import ShardOptions
@@ -35,14 +36,13 @@ def execute(name: str, options: Options, root: str) -> dict[str, Any]:
     for variable, value in PREFECT_DEFAULTS.items():
         os.environ.setdefault(variable, value)
     console = Console(stderr=True)
-    sections = {section: getattr(options, section) for section in type(options).model_fields}
-    done = _finished(name, options, sections, root)
+    done = _finished(name, options, root)
     if done is not None:
         console.print(f"{done['campaign']} is complete: nothing to train or to score again")
         return done
     console.print(f"starting {name} (outputs: {root}) ...")
     flow = recipe(name).load_flow()
-    state = flow(**sections, root=root, return_state=True)
+    state = flow(**sections_of(options), root=root, return_state=True)
     if state.is_completed():
         result: dict[str, Any] = state.result()
         return result
@@ -50,24 +50,33 @@ def execute(name: str, options: Options, root: str) -> dict[str, Any]:
     raise ProtegeError(f"{message}\nWhat is finished is kept: the same command goes on from there.")
 
 
-def _finished(
-    name: str, options: Options, sections: Mapping[str, Any], root: str
-) -> dict[str, Any] | None:
-    """The summary of the campaign, when the sources have not changed since it was completed."""
-    sources = {
-        role: section for role, section in sections.items() if isinstance(section, ShardOptions)
-    }
-    try:
-        campaign = find_campaign(open_store(root), name, options, sources)
-    except OSError as error:
-        raise ProtegeError(f"the root {root} cannot be used: {error}") from error
-    if not campaign.finished:
-        return None
-    whole = all(
-        find_output(open_store(f"{root}/{one['stage']}/{one['fingerprint']}"), one["manifest"])
+def sections_of(options: Options) -> dict[str, Any]:
+    """The sections of a recipe's options, which are the parameters of its flow."""
+    return {name: getattr(options, name) for name in type(options).model_fields}
+
+
+def sources_of(options: Options) -> dict[str, ShardOptions]:
+    """The sections that are image sources, by role."""
+    sections = sections_of(options)
+    return {role: one for role, one in sections.items() if isinstance(one, ShardOptions)}
+
+
+def unchanged(store: Store, campaign: Campaign) -> bool:
+    """Whether the campaign is finished, and all that it made is still there."""
+    return campaign.finished and all(
+        find_output(open_store(f"{store.uri}/{one['stage']}/{one['fingerprint']}"), one["manifest"])
         for one in campaign.outputs.values()
     )
-    return dict(campaign.summary) if whole else None
+
+
+def _finished(name: str, options: Options, root: str) -> dict[str, Any] | None:
+    """The summary of the campaign, when the sources have not changed since it was completed."""
+    try:
+        store = open_store(root)
+        campaign = find_campaign(store, name, options, sources_of(options))
+    except OSError as error:
+        raise ProtegeError(f"the root {root} cannot be used: {error}") from error
+    return dict(campaign.summary) if unchanged(store, campaign) else None
 
 
 def resumed_options(campaign_options: Mapping[str, Any], name: str) -> Options:

@@ -22,6 +22,7 @@ from infra import campaigns
 from infra.campaigns import Campaign
 from infra.cluster import Cluster
 from infra.errors import ProtegeError
+from infra.lease import HOLDER
 from infra.settings import Settings
 from infra.storage import Store, open_store
 from tasks.contract import OnProgress, Output, digest_of
@@ -35,40 +36,61 @@ ARTIFACT_SECONDS = 2.0  # an update costs up to 0.1 s of a busy core
 
 
 class Run:
-    """One flow run at work."""
+    """One flow run at work; a stage by itself belongs to no campaign."""
 
-    def __init__(self, store: Store, executor: Cluster, campaign: Campaign, bars: Progress) -> None:
+    def __init__(
+        self, store: Store, executor: Cluster, bars: Progress, campaign: Campaign | None
+    ) -> None:
         self.store = store
         self.executor = executor
-        self.campaign = campaign
         self._bars = bars
+        self._campaign = campaign
+        self.made_seconds = 0.0  # of the stages that this very run did the work of
 
-    def snapshot(self, role: str) -> Snapshot:
-        """The source of this role as the campaign has pinned it."""
-        pinned = dict(self.campaign.snapshots[role])
+    @property
+    def campaign(self) -> Campaign:
+        """The campaign as it now is."""
+        assert self._campaign is not None, "only recipes ask for it"
+        return self._campaign
+
+    def snapshot(self, role: str) -> Snapshot | None:
+        """The source of this role as the campaign has pinned it, if it has."""
+        if self._campaign is None or role not in self._campaign.snapshots:
+            return None
+        pinned = dict(self._campaign.snapshots[role])
         pinned["increments"] = tuple(pinned["increments"])
         return Snapshot(uri=f"{self.store.uri}/shard/{pinned['fingerprint']}", **pinned)
 
     def record(self, role: str, output: Output) -> Output:
-        """Note the output of a stage in the campaign."""
-        self._save(outputs={**self.campaign.outputs, role: asdict(output)})
+        """Note the output of a stage in the campaign, as it was when it was made."""
+        self.made_seconds += 0 if output.reused else output.seconds
+        if self._campaign is not None and not self._knows(role, output):
+            self._save(outputs={**self._campaign.outputs, role: asdict(output)})
         return output
+
+    def _knows(self, role: str, output: Output) -> bool:
+        known = self.campaign.outputs.get(role, {})
+        return output.reused and known.get("digest") == output.digest
 
     def pin(self) -> None:
         """The sources are sound: from now on the campaign keeps to these snapshots."""
         self._save(pinned=True)
 
     def finish(self, summary: Mapping[str, Any]) -> None:
-        """Note that the campaign is complete."""
-        self._save(summary=summary, finished=True)
+        """Note that the campaign is complete, unless it was before."""
+        if self.campaign.finished:
+            return
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        self._save(summary=summary, finished_at=now)
 
     def _save(self, **changes: Any) -> None:
-        self.campaign = replace(self.campaign, **changes)
-        campaigns.save(self.store, self.campaign)
+        self._campaign = replace(self.campaign, **changes)
+        campaigns.save(self.store, self._campaign)
 
     def outputs(self) -> dict[str, Output]:
-        """The outputs so far, by role, in order of run."""
-        return {role: Output(**one) for role, one in self.campaign.outputs.items()}
+        """The outputs of the stages before the report, by role, in order of run."""
+        made = {role: Output(**one) for role, one in self.campaign.outputs.items()}
+        return {role: output for role, output in made.items() if output.stage != "report"}
 
     def progress(self, name: str) -> OnProgress:
         """A bar in the terminal and a progress artifact in the UI."""
@@ -90,7 +112,10 @@ class _Watcher:
             self._bar = self._bars.add_task(self._name, total=total or 1, note=note)
         self._bars.update(self._bar, completed=done if total else 1, total=total or 1, note=note)
         now = time.monotonic()
-        finished = done == total and self._artifact is not None
+        if not done:
+            # How long others were waited for says nothing about the rate.
+            self._started = now
+        finished = 0 < total == done
         if finished or now - self._updated >= ARTIFACT_SECONDS:
             self._updated = now
             try:
@@ -100,13 +125,13 @@ class _Watcher:
                 logging.getLogger(__name__).warning("progress of %s: %s", self._name, error)
 
     def _publish(self, done: int, total: int, note: str) -> None:
-        # Imported here: the command line reads campaigns without waiting for Prefect.
         from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
         percent = 100 * done / total if total else 100.0
         rate = done / max(1e-9, time.monotonic() - self._started)
         left = (total - done) / rate if rate else 0.0
-        text = f"{self._name}: {done:,} of {total:,}, {rate:,.1f} a second, {left:,.0f} s left. "
+        pace = f", {rate:,.1f} a second, {left:,.0f} s left" if done else ""
+        text = f"{self._name}: {done:,} of {total:,}{pace}. "
         if self._artifact is None:
             created = create_progress_artifact(percent, description=text + note)
             assert isinstance(created, UUID), "outside a coroutine, the call waits for its answer"
@@ -132,9 +157,21 @@ def open_run(
     recipe: str, options: Options, sources: Mapping[str, ShardOptions], root: str = ""
 ) -> Iterator[Run]:
     """Pin the sources, begin the campaign or go on with it, and lend out the machines."""
+    store = open_store(root or Settings().root)
+    with machines(store.uri, find_campaign(store, recipe, options, sources)) as run:
+        yield run
+
+
+@contextmanager
+def machines(root: str = "", campaign: Campaign | None = None) -> Iterator[Run]:
+    """Lend out the store and the machines; afterwards, wait for a server that is away."""
+    # Imported here: the command line reads campaigns without waiting for Prefect.
+    from prefect import runtime
+
+    from flows.logs import in_run_log
+    from flows.server import await_server
+
     settings = Settings()
-    store = open_store(root or settings.root)
-    campaign = find_campaign(store, recipe, options, sources)
     bars = Progress(
         TextColumn("{task.description:<22}"),
         BarColumn(bar_width=28),
@@ -143,8 +180,14 @@ def open_run(
         TextColumn("{task.fields[note]}"),
         console=Console(stderr=True),
     )
-    with Cluster(settings) as executor, bars:
-        yield Run(store, executor, campaign, bars)
+    store = open_store(root or settings.root)
+    holder = HOLDER.set(f"run {runtime.flow_run.name}")
+    try:
+        with in_run_log(), Cluster(settings) as executor, bars:
+            yield Run(store, executor, bars, campaign)
+    finally:
+        HOLDER.reset(holder)
+    await_server(settings.patience_seconds)
 
 
 def find_campaign(
@@ -163,5 +206,10 @@ def find_campaign(
     }
     for one in plain.values():
         del one["uri"]
-    key = digest_of(options.content())[:8]
-    return campaigns.begin(store, recipe, options.model_dump(mode="json"), plain, key)
+    told = options.model_dump(mode="json")
+    return campaigns.begin(store, recipe, told, plain, campaign_key(options))
+
+
+def campaign_key(options: Options) -> str:
+    """What the campaigns of these options have in common in their names."""
+    return digest_of(options.content())[:8]

@@ -9,16 +9,19 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
-from prefect import get_run_logger, task
+from prefect import get_run_logger, runtime, task
 from prefect.artifacts import create_link_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
 
 from flows.run import Run
+from flows.server import await_server
 from infra.cluster import Failures
 from infra.errors import ProtegeError
 from infra.launch import Crashed
+from infra.settings import Settings
+from infra.storage import open_store
 from tasks import evaluate as evaluating
 from tasks import gather as gathering
 from tasks import report as reporting
@@ -48,13 +51,19 @@ def readable(function: Callable[Parameters, Result]) -> Callable[Parameters, Res
     return call
 
 
+def _named_by_role() -> str:
+    """`train student`; `score`, where the stage has one role only and its name says all."""
+    stage, role = runtime.task_run.task_name, runtime.task_run.parameters["role"]
+    return stage if stage == role else f"{stage} {role}"
+
+
 def _stage(name: str) -> Callable[[Callable[Parameters, Output]], Callable[Parameters, Output]]:
     """A Prefect task for a stage. Results stay in the store, so nothing is cached or persisted."""
 
     def wrap(function: Callable[Parameters, Output]) -> Callable[Parameters, Output]:
         as_task = task(
             name=name,
-            task_run_name=f"{name} {{role}}",
+            task_run_name=_named_by_role,
             cache_policy=NO_CACHE,
             persist_result=False,
         )
@@ -135,7 +144,7 @@ def evaluate(
     options: evaluating.EvaluateOptions,
     test: Output,
     models: Mapping[str, Output],
-    choice: evaluating.Choice,
+    choice: evaluating.Choice | None,
 ) -> Output:
     """Measure the models and the choice."""
     watch = run.progress("evaluate")
@@ -149,9 +158,20 @@ def evaluate(
 def report(run: Run, role: str, options: reporting.ReportOptions, story: reporting.Story) -> Output:
     """Write the page, and link it from the flow run."""
     output = reporting.report(run.store, options, story, run.progress("report"))
-    page = f"{output.uri}/index.html"
-    create_link_artifact(page, link_text="Report", key="report", description=f"Report: {page}")
+    await_server(Settings().patience_seconds)
+    link = page_link(output)
+    create_link_artifact(link, link_text="Report", key="report", description=f"Report: {link}")
     return _told(run, role, output)
+
+
+def page_link(page: Output) -> str:
+    """Where a browser finds a report: at the pages of `protege up`, else where it lies."""
+    settings = Settings()
+    # The pages serve one root; a report of another one can only be named.
+    here = page.uri.startswith(f"{open_store(settings.root).uri}/")
+    if settings.pages and here:
+        return f"{settings.pages}/{page.stage}/{page.fingerprint}/{reporting.PAGE}"
+    return f"{page.uri}/{reporting.PAGE}"
 
 
 def _told(run: Run, role: str, output: Output) -> Output:

@@ -52,10 +52,9 @@ def complete(
     found: Mapping[str, Any], run: Run, page: Output, wall_seconds: float
 ) -> dict[str, Any]:
     """The figures with the seconds of each stage, in this run or an earlier one, and the report."""
-    outputs = run.outputs()
+    outputs = {**run.outputs(), "report": page}
     seconds = {role: round(output.seconds, 2) for role, output in outputs.items()}
-    made_now = sum(output.seconds for output in outputs.values() if not output.reused)
-    around = max(0.0, wall_seconds - made_now)
+    around = max(0.0, wall_seconds - run.made_seconds)
     total = sum(output.seconds for output in outputs.values()) + around
     return {
         **found,
@@ -64,16 +63,21 @@ def complete(
     }
 
 
-def publish(result: Mapping[str, Any]) -> None:
-    """Show the summary on the flow run's page."""
+def publish(result: Mapping[str, Any], run: Run, link: str) -> None:
+    """Show the summary on the flow run's page: accuracy, counts and the way to the report."""
     # Imported here: showing a summary in the terminal needs no Prefect.
     from prefect.artifacts import create_markdown_artifact
 
-    lines = ["| | top-1 |", "|---|---|"]
+    lines = ["| | top-1 on the test set |", "|---|---|"]
     lines += [f"| {model} | {result[f'{model}_top1']:.4f} |" for model in MODELS]
     if result["chosen_precision"] is not None:
         lines.append(f"| precision of the chosen | {result['chosen_precision']:.4f} |")
-    lines += ["", f"Report: `{result['report']}`"]
+    lines += ["", "| output | rows kept | rejected | seconds |", "|---|---|---|---|"]
+    for role, output in run.outputs().items():
+        counts = f"{output.kept:,} | {output.rejected:,} | {output.seconds:,.1f}"
+        lines.append(f"| {role} | {counts} |")
+    lines += ["", f"[Report]({link})" if link.startswith("http") else f"Report: `{link}`"]
+    lines += ["", f"Campaign `{result['campaign']}`"]
     create_markdown_artifact("\n".join(lines), key="summary", description="Summary")
 
 

@@ -6,7 +6,7 @@ goes on with the snapshots that were pinned then, however the sources have grown
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -30,7 +30,12 @@ class Campaign:
     outputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     summary: Mapping[str, Any] = field(default_factory=dict)
     pinned: bool = False
-    finished: bool = False
+    finished_at: str = ""
+
+    @property
+    def finished(self) -> bool:
+        """Whether every stage is done."""
+        return bool(self.finished_at)
 
 
 def begin(
@@ -73,6 +78,12 @@ def campaigns(root: Store, prefix: str = "") -> list[Campaign]:
         for name in root.sizes(FOLDER)
         if name.startswith(f"{FOLDER}/{prefix}") and name.endswith(".json")
     ]
+
+
+def newest(found: Iterable[Campaign]) -> Campaign | None:
+    """The one that was finished last, if one was."""
+    finished = [one for one in found if one.finished]
+    return max(finished, key=lambda one: (one.finished_at, one.id), default=None)
 
 
 def _path(name: str) -> str:

@@ -90,7 +90,7 @@ def test_campaign_whose_database_and_manifests_were_lost_goes_on(
         shutil.rmtree(root / stage)
     kept = tables_of(str(root))
     text = json.loads((root / "campaigns" / f"{campaign.id}.json").read_text())
-    text["finished"] = False
+    text["finished_at"] = ""
     (root / "campaigns" / f"{campaign.id}.json").write_text(json.dumps(text))
     result = execute("billion-scale", resumed_options(campaign.options, "billion-scale"), str(root))
     assert result["student_top1"] == campaign.summary["student_top1"]

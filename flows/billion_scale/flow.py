@@ -13,8 +13,10 @@ from typing import Any
 
 from prefect import flow
 
-from flows import stages, summary
+from flows import costs, stages, summary
+from flows.approval import approve
 from flows.billion_scale.options import BaselineOptions, BillionScale
+from flows.options import ApprovalOptions
 from flows.run import STARTED, gathered, open_run
 from tasks.evaluate import Choice, EvaluateOptions
 from tasks.gather import GatherOptions
@@ -43,6 +45,7 @@ def billion_scale(
     baseline: BaselineOptions = _DEFAULT.baseline,
     evaluate: EvaluateOptions = _DEFAULT.evaluate,
     report: ReportOptions = _DEFAULT.report,
+    approval: ApprovalOptions = _DEFAULT.approval,
     root: str = "",
 ) -> dict[str, Any]:
     """Few labels and a pile of unlabelled images in, a better small model out.
@@ -60,6 +63,7 @@ def billion_scale(
         baseline: The student's network on the true labels alone, to compare with.
         evaluate: What is measured.
         report: How the report looks.
+        approval: Whether somebody is asked before the expensive part.
         root: Folder or s3:// prefix of all outputs; empty takes PROTEGE_ROOT.
     """
     started = STARTED.get(time.perf_counter())
@@ -75,11 +79,15 @@ def billion_scale(
 
         # The teacher learns from the labels, looks at the pile, and chooses.
         teacher_model = stages.train(run, "teacher", teacher, labelled_set, classes)
+        most = topk.k * len(classes)
+        training = costs.training(run, "student", student, most)
+        approve(approval, "score", [costs.scoring(run, pile_set), training])
         scores = stages.score(run, "score", score, pile_set, teacher_model)
         chosen = stages.topk(run, "topk", topk, scores)
         lessons = stages.gather(run, "gather", gather, pile_set, chosen)
 
         # The student learns from the choice alone, then goes on with the true labels alone.
+        approve(approval, "student", [costs.training(run, "student", student, lessons.kept)])
         pretrained = stages.train(run, "pretrained", student, lessons, classes)
         finish = student.continued(fine_tune)
         student_model = stages.train(run, "student", finish, labelled_set, classes, pretrained)
@@ -108,5 +116,5 @@ def billion_scale(
         page = stages.report(run, "report", report, story)
         result = summary.complete(figures, run, page, time.perf_counter() - started)
         run.finish(result)
-        summary.publish(result)
+        summary.publish(result, run, stages.page_link(page))
         return result

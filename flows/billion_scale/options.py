@@ -2,6 +2,7 @@
 
 from pydantic import Field, model_validator
 
+from flows.options import ApprovalOptions
 from tasks.evaluate import EvaluateOptions
 from tasks.gather import GatherOptions
 from tasks.options import Length, Options
@@ -58,6 +59,8 @@ class BillionScale(Options):
     """What is measured."""
     report: ReportOptions = ReportOptions()
     """How the report looks."""
+    approval: ApprovalOptions = ApprovalOptions()
+    """Whether somebody is asked before the expensive part."""
 
     @model_validator(mode="after")
     def _sections_fit(self) -> "BillionScale":

@@ -1,0 +1,194 @@
+"""Operate: how long people wait for the server. `make bench-operate`
+
+On a new SQLite database, medians over three: `up_seconds`, `protege up` until it returns, with
+everything registered; `submit_to_first_stage_seconds`, from Submit to the first stage at work;
+`idle_retrain_seconds`, from its scheduled start to the end of a retraining that finds nothing new;
+`cancel_seconds`, until a campaign in training is Cancelled and its last process gone.
+`zombie_seconds`, once: from kill -9 of a flow and its worker until the run is Crashed.
+`runs_page_seconds`, on PostgreSQL with the history of 1,000 campaigns: a browser shows the runs.
+
+Beside them, from the same run: `bare_server_seconds`, Prefect's own server alone until it answers.
+Prints one JSON line.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from flows.billion_scale.options import BillionScale
+from tests.browser.browse import browser
+from tests.campaign import tiny
+from tests.operate.campaigns import slow
+from tests.operate.history import multiply
+from tests.operate.postgres import postgres
+from tests.operate.served import Served, free_port, wait_until
+from tests.pictures import write_folder
+
+REPETITIONS = 3
+CAMPAIGNS = 1_000
+
+
+@contextmanager
+def server(folder: Path, database: str = "") -> Iterator[tuple[Served, float]]:
+    """A new server, and the seconds that `protege up` took."""
+    folder.mkdir()
+    served = Served(folder, free_port(), free_port(), database)
+    started = time.perf_counter()
+    served.protege("up")
+    try:
+        yield served, time.perf_counter() - started
+    finally:
+        served.protege("down", check=False)
+
+
+def bare_server(folder: Path) -> float:
+    """Seconds until Prefect's own server answers, on a new database."""
+    port = free_port()
+    environment = {
+        **os.environ,
+        "PREFECT_HOME": str(folder),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    }
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_until(lambda: answers(port), 120, "the bare server answers")
+        return time.perf_counter() - started
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def answers(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/health", timeout=5):
+            return True
+    except (OSError, urllib.error.URLError):
+        return False
+
+
+def submit_to_first_stage(served: Served, options: BillionScale) -> float:
+    """From Submit until the first stage says what it reads."""
+    sections = served.sections(options)
+    started = time.perf_counter()
+    run_id = served.start("billion-scale/default", sections)
+    at_work = lambda: any(line.startswith("shard: reads") for line in served.log(run_id))  # noqa: E731
+    wait_until(at_work, 60, "the first stage is at work", every=0.1)
+    seconds = time.perf_counter() - started
+    served.await_state(run_id, "Completed", seconds=300)
+    return seconds
+
+
+def idle_retrain(served: Served) -> float:
+    """From its scheduled start to its end; nothing is new."""
+    started = time.perf_counter()
+    run_id = served.start("retrain/scheduled", {})
+    served.await_state(run_id, "Skipped", seconds=60)
+    return time.perf_counter() - started
+
+
+def at_work(served: Served, options: BillionScale) -> str:
+    """A campaign whose teacher is in training."""
+    run_id = served.submit(options)
+    wait_until(lambda: len(served.flow_processes(run_id)) >= 3, 90, "a training is at work")
+    return run_id
+
+
+def cancel(served: Served, options: BillionScale) -> float:
+    run_id = at_work(served, options)
+    started = time.perf_counter()
+    served.ask(f"flow_runs/{run_id}/set_state", {"state": {"type": "CANCELLING"}})
+    served.await_state(run_id, "Cancelled", seconds=60)
+    wait_until(lambda: not served.flow_processes(run_id), 60, "its processes are gone", every=0.1)
+    return time.perf_counter() - started
+
+
+def zombie(served: Served, options: BillionScale) -> float:
+    run_id = at_work(served, options)
+    worker = served.home.processes()["worker"].find()
+    found = served.flow_processes(run_id)
+    ids = {one.pid for one in found}
+    flow = next(one for one in found if one.ppid() not in ids)
+    started = time.perf_counter()
+    for process in (worker, flow):
+        if process is not None:
+            process.kill()
+    served.await_state(run_id, "Crashed", seconds=300)
+    return time.perf_counter() - started
+
+
+def runs_page(served: Served, address: str, options: BillionScale) -> float:
+    """Seconds until a browser shows the list of runs; the median over five visits."""
+    served.await_state(served.submit(options), "Completed", seconds=300)
+    multiply(address, CAMPAIGNS)
+    with browser() as page:
+
+        def visit() -> float:
+            started = time.perf_counter()
+            page.goto(f"{served.ui}/v2/runs")
+            page.get_by_text("billion-scale").first.wait_for()
+            return time.perf_counter() - started
+
+        visit()  # the browser's cache is filled, as a user's is
+        return statistics.median(visit() for _ in range(5))
+
+
+def median_of(measure: Callable[[int], float]) -> float:
+    return statistics.median(measure(number) for number in range(REPETITIONS))
+
+
+def measure(folder: Path) -> dict[str, float]:
+    """All figures."""
+    pictures = folder / "pictures"
+    rng = np.random.default_rng(0)
+    write_folder(pictures / "labelled", rng, per_class=20, labelled=True)
+    write_folder(pictures / "pile", rng, per_class=20, labelled=False)
+    write_folder(pictures / "test", rng, per_class=5, labelled=True)
+
+    def up(number: int) -> float:
+        with server(folder / f"up-{number}") as (_, seconds):
+            return seconds
+
+    found = {
+        "up_seconds": median_of(up),
+        "bare_server_seconds": median_of(lambda number: bare_server(folder / f"bare-{number}")),
+    }
+    with server(folder / "sqlite") as (served, _):
+        found["submit_to_first_stage_seconds"] = median_of(
+            lambda number: submit_to_first_stage(served, tiny(pictures, topk={"k": 4 + number}))
+        )
+        served.await_state(served.start("retrain/by-hand", {}), "Completed", seconds=300)
+        found["idle_retrain_seconds"] = median_of(lambda _: idle_retrain(served))
+        found["cancel_seconds"] = median_of(
+            lambda number: cancel(served, slow(pictures, 600, teacher={"seed": number + 1}))
+        )
+        found["zombie_seconds"] = zombie(served, slow(pictures, 600, teacher={"seed": 9}))
+    with postgres() as address, server(folder / "postgres", address) as (served, _):
+        found["runs_page_seconds"] = runs_page(served, address, tiny(pictures))
+    return {name: round(seconds, 2) for name, seconds in found.items()}
+
+
+def main() -> None:
+    """Measure and print."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        print(json.dumps({**measure(Path(folder)), "campaigns": CAMPAIGNS}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""The server of the other tests, and a real browser to look at it with."""
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.browser.pages import SECONDS
+from tests.operate.conftest import served
+
+__all__ = ["served"]
+
+SWITCHES = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+SIZE = {"width": 1280, "height": 900}
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """Chromium, without a window."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    assert program, "Debian's package chromium is missing: make test-operate has it"
+    expect.set_options(timeout=1000 * SECONDS)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=SWITCHES)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium: Browser) -> Iterator[Page]:
+    """An empty page, as of a user who has never been here."""
+    context = chromium.new_context(viewport=SIZE)
+    context.set_default_timeout(1000 * SECONDS)
+    yield context.new_page()
+    context.close()

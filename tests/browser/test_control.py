@@ -1,0 +1,118 @@
+"""A run under control: cancelled at work, approved or not before its expensive part."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from flows.billion_scale.options import BillionScale
+from tests.browser.pages import (
+    act,
+    answer,
+    box,
+    expect_state,
+    fill,
+    open_run,
+    shoot,
+    switch,
+)
+from tests.browser.small import small, write_truth
+from tests.operate.campaigns import slow
+from tests.operate.served import Served, wait_until
+
+DEFAULT = "billion-scale/default"
+CANCEL_SECONDS = 20
+
+
+@pytest.fixture(scope="module")
+def audit(served: Served, pictures: Path) -> Path:
+    """The true classes of the pile."""
+    place = served.folder / "truth.csv"
+    write_truth(pictures, place)
+    return place
+
+
+def words(served: Served, run_id: str) -> Iterator[str]:
+    """The command lines of a run's processes."""
+    for process in served.flow_processes(run_id):
+        yield " ".join(process.cmdline())
+
+
+def at_work(served: Served, run_id: str) -> bool:
+    """Whether a training goes on, with its launcher, beside the processes of Dask."""
+    lines = list(words(served, run_id))
+    parts = ("prefect.engine", "torch.distributed.run", "tasks.train", "multiprocessing")
+    return all(any(part in line for line in lines) for part in parts)
+
+
+def trained(served: Served, run_id: str) -> bool:
+    """Whether the training has told how far it is."""
+    wanted = {"artifacts": {"flow_run_id": {"any_": [run_id]}, "type": {"any_": ["progress"]}}}
+    found = served.ask("artifacts/filter", wanted)
+    return any("train teacher" in one["description"] for one in found)
+
+
+@pytest.mark.timeout(200)
+def test_cancel_ends_the_run_and_all_its_processes(
+    served: Served, page: Page, pictures: Path
+) -> None:
+    # Cut in another way, so that Dask has to work before the training does.
+    options = slow(pictures, 600, labelled={"images_per_shard": 5})
+    run_id = served.start(DEFAULT, options.model_dump(mode="json"))
+    open_run(page, served, run_id)
+    wait_until(lambda: trained(served, run_id), 100, "the teacher trains")
+    assert at_work(served, run_id)
+    question = act(page, "Cancel")
+    started = time.monotonic()
+    answer(question, "Cancel Flow Run")
+    served.await_state(run_id, "Cancelled", seconds=CANCEL_SECONDS)
+    wait_until(lambda: not served.flow_processes(run_id), CANCEL_SECONDS, "its processes are gone")
+    seconds = time.monotonic() - started
+    print(f"cancelled from the browser within {seconds:.1f} s")
+    assert seconds < CANCEL_SECONDS
+    expect_state(page, "Cancelled")
+
+
+def suspended(served: Served, page: Page, options: BillionScale) -> str:
+    """Start a run, wait until it asks, and open its page; no process waits with it."""
+    run_id = served.start(DEFAULT, options.model_dump(mode="json"))
+    open_run(page, served, run_id)
+    expect_state(page, "Suspended", 100)
+    wait_until(lambda: not served.flow_processes(run_id), 20, "its process is gone")
+    return run_id
+
+
+@pytest.mark.timeout(300)
+def test_approved_run_goes_on_with_the_note_in_its_log(
+    served: Served, page: Page, pictures: Path, audit: Path
+) -> None:
+    options = small(pictures, audit, evaluate={"seed": 1}, approval={"before": "score"})
+    run_id = suspended(served, page, options)
+    question = act(page, "Resume")
+    for text in ("score: 60 images of the pile", "student: 600 steps of 8 images, linear"):
+        expect(question.get_by_role("listitem").filter(has_text=text)).to_be_visible()
+    expect(box(question, "Go on").get_by_role("switch")).to_be_checked()
+    fill(question, "Note", value="cheap enough")
+    shoot(page, "approval")
+    answer(question, "Resume")
+    expect_state(page, "Completed", 150)
+    wait_until(
+        lambda: "score was approved: cheap enough" in served.log(run_id), 20, "the note is told"
+    )
+
+
+@pytest.mark.timeout(300)
+def test_run_that_is_not_approved_ends_with_the_note(
+    served: Served, page: Page, pictures: Path, audit: Path
+) -> None:
+    options = small(pictures, audit, evaluate={"seed": 2}, approval={"before": "score"})
+    run_id = suspended(served, page, options)
+    question = act(page, "Resume")
+    switch(question, "Go on", on=False)
+    fill(question, "Note", value="not this week")
+    answer(question, "Resume")
+    expect_state(page, "Failed", 40)
+    open_run(page, served, run_id, "Details")
+    expect(page.get_by_text("score was not approved: not this week")).to_be_visible()

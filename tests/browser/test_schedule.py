@@ -1,0 +1,83 @@
+"""A schedule: made in the browser, its runs, and its end."""
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.browser.pages import expect_state, fill, shoot
+from tests.operate.served import Served, wait_until
+
+SCHEDULED = "retrain/scheduled"
+EVERY = "Every 15 seconds"
+
+
+@pytest.fixture
+def deployment(served: Served, page: Page) -> Page:
+    """The page of the retraining that has a schedule."""
+    place = served.deployment(SCHEDULED)["id"]
+    page.goto(f"{served.ui}/v2/deployments/deployment/{place}")
+    expect(page.get_by_role("button", name="Schedule", exact=True)).to_be_visible()
+    return page
+
+
+def in_state(served: Served, name: str) -> list[str]:
+    """The runs of the schedule in a state, by id."""
+    wanted = {
+        "deployments": {"id": {"any_": [served.deployment(SCHEDULED)["id"]]}},
+        "flow_runs": {"state": {"name": {"any_": [name]}}},
+    }
+    return [one["id"] for one in served.ask("flow_runs/filter", wanted)]
+
+
+def switch_of(page: Page, schedule: str) -> Locator:
+    """The switch that pauses a schedule."""
+    return page.get_by_role("switch", name=f"toggle {schedule}", exact=True)
+
+
+def test_nightly_schedule_is_there_and_paused(deployment: Page) -> None:
+    expect(switch_of(deployment, "At 03:00 AM")).not_to_be_checked()
+
+
+@pytest.mark.timeout(180)
+def test_schedule_made_in_the_browser_has_its_runs(
+    served: Served, deployment: Page, tmp_path: Path
+) -> None:
+    deployment.get_by_role("button", name="Schedule", exact=True).click()
+    dialog = deployment.get_by_role("dialog", name="Add Schedule")
+    dialog.get_by_role("textbox", name="Value").fill("15")
+    dialog.get_by_role("combobox", name="Interval").click()
+    deployment.get_by_role("option", name="Seconds").click()
+    # Nothing can be repeated in an empty root, so each run takes seconds.
+    fill(dialog, "root", value=tmp_path)
+    dialog.get_by_role("button", name="Save").click()
+    expect(dialog).to_be_hidden()
+    expect(switch_of(deployment, EVERY)).to_be_checked()
+    wait_until(lambda: in_state(served, "Scheduled"), 20, "runs are scheduled")
+    deployment.get_by_role("tab", name="Upcoming").click()
+    expect(deployment.get_by_text("auto-scheduled").first).to_be_visible()
+    wait_until(lambda: in_state(served, "Skipped"), 60, "a scheduled run has ended")
+
+
+def test_run_of_the_schedule_says_why_it_did_nothing(
+    served: Served, deployment: Page, page: Page
+) -> None:
+    shoot(deployment, "schedule")
+    page.goto(f"{served.ui}/v2/runs/flow-run/{in_state(served, 'Skipped')[0]}?tab=Details")
+    expect_state(page, "Skipped")
+    expect(page.get_by_text("there is no finished campaign in")).to_be_visible()
+
+
+def test_schedule_that_is_paused_and_deleted_has_no_more_runs(
+    served: Served, deployment: Page
+) -> None:
+    switch_of(deployment, EVERY).click()
+    expect(switch_of(deployment, EVERY)).not_to_be_checked()
+    wait_until(lambda: not in_state(served, "Scheduled"), 20, "nothing is scheduled")
+    card = deployment.locator("div").filter(has=switch_of(deployment, EVERY)).last
+    card.get_by_role("button", name="Open menu").click()
+    deployment.get_by_role("menuitem", name="Delete").click()
+    question = deployment.get_by_role("alertdialog")
+    question.get_by_role("button", name="Delete").click()
+    expect(switch_of(deployment, EVERY)).to_have_count(0)
+    assert [one["active"] for one in served.deployment(SCHEDULED)["schedules"]] == [False]

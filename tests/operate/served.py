@@ -1,0 +1,211 @@
+"""Served: a server that `protege up` has started for tests, and what tests ask of it."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+
+from flows.billion_scale.options import BillionScale
+from flows.operate.home import Home, marked
+from infra.campaigns import Campaign, campaigns
+from infra.storage import open_store
+
+BUSY_RETRIES = 10
+
+
+def free_port() -> int:
+    """A port that nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(happened: Callable[[], Any], seconds: float, what: str, every: float = 0.3) -> Any:
+    """What it returns once that is true; fails with `what` when it is not in time."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = happened()
+        if found:
+            return found
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(every)
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server, its worker and its pages, with a root of its own."""
+
+    folder: Path
+    port: int
+    pages_port: int
+    database: str
+
+    @property
+    def ui(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def pages(self) -> str:
+        return f"http://127.0.0.1:{self.pages_port}"
+
+    @property
+    def root(self) -> str:
+        return str(self.folder / "root")
+
+    @property
+    def home(self) -> Home:
+        return Home(str(self.folder / "home"))
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the user would have exported."""
+        own = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+        return {
+            **own,
+            "PROTEGE_HOME": str(self.home.folder),
+            "PROTEGE_ROOT": self.root,
+            "PROTEGE_PORT": str(self.port),
+            "PROTEGE_PAGES_PORT": str(self.pages_port),
+            "PROTEGE_DATABASE": self.database,
+            "PROTEGE_LEASE_SECONDS": "10",
+            "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5",
+        }
+
+    def protege(self, *words: str, check: bool = True) -> str:
+        """The output of a command of ours."""
+        done = subprocess.run(
+            [sys.executable, "-m", "flows.cli", *words],
+            env={**self.environment, "PYTHONPATH": str(Path(__file__).parents[2])},
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=150,
+            check=False,
+        )
+        assert not check or done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def ask(self, path: str, body: Mapping[str, Any] | None = None, method: str = "POST") -> Any:
+        """The answer of Prefect's API."""
+        request = urllib.request.Request(
+            f"{self.ui}/api/{path}",
+            None if body is None else json.dumps(body).encode(),
+            {"Content-Type": "application/json"},
+            method="GET" if body is None else method,
+        )
+        for _ in range(BUSY_RETRIES):
+            try:
+                with urllib.request.urlopen(request, timeout=20) as answer:
+                    text = answer.read()
+                return json.loads(text) if text else None
+            except urllib.error.HTTPError as error:
+                # SQLite is locked by another writer; Prefect's own clients try again, too.
+                if error.code != HTTPStatus.SERVICE_UNAVAILABLE:
+                    raise
+                time.sleep(1)
+        raise AssertionError(f"{path}: the server stayed busy")
+
+    def configuration(self, options: BillionScale) -> str:
+        """A file with these options, as a user has one."""
+        path = self.folder / f"options-{time.monotonic_ns()}.yaml"
+        path.write_text(yaml.safe_dump(options.model_dump(mode="json"), sort_keys=False))
+        return str(path)
+
+    def sections(self, options: BillionScale) -> dict[str, Any]:
+        """The options as the parameters of a run."""
+        names = type(options).model_fields
+        return {name: getattr(options, name).model_dump(mode="json") for name in names}
+
+    def submit(self, options: BillionScale, root: str = "") -> str:
+        """Hand a campaign to the server; returns the id of the run."""
+        words = ["run", "billion-scale", "--deployment", "--config", self.configuration(options)]
+        told = self.protege(*words, *(["--root", root] if root else []))
+        return told.strip().rsplit("/", 1)[1]
+
+    def run(self, run_id: str) -> dict[str, Any]:
+        """A flow run, as the server knows it."""
+        found: dict[str, Any] = self.ask(f"flow_runs/{run_id}")
+        return found
+
+    def state(self, run_id: str) -> str:
+        """The name of its state."""
+        return str((self.run(run_id).get("state") or {}).get("name", "none"))
+
+    def await_state(self, run_id: str, *names: str, seconds: float = 120) -> str:
+        """Wait until the run is in one of these states."""
+        ended = {"Completed", "Failed", "Crashed", "Cancelled", "Skipped"}
+
+        def there() -> str:
+            state = self.state(run_id)
+            if state in ended and state not in names:
+                raise AssertionError(f"the run is {state}:\n" + "\n".join(self.log(run_id)[-30:]))
+            return state if state in names else ""
+
+        return str(wait_until(there, seconds, f"run {run_id} is {' or '.join(names)}"))
+
+    def log(self, run_id: str) -> list[str]:
+        """The lines of a run's log."""
+        lines = self.ask(
+            "logs/filter",
+            {"logs": {"flow_run_id": {"any_": [run_id]}}, "limit": 200, "sort": "TIMESTAMP_ASC"},
+        )
+        return [one["message"] for one in lines]
+
+    def deployment(self, name: str) -> dict[str, Any]:
+        """A deployment by flow/name."""
+        found: dict[str, Any] = self.ask(f"deployments/name/{name}")
+        return found
+
+    def start(self, name: str, parameters: Mapping[str, Any]) -> str:
+        """Start a run of a deployment, as the UI does; returns the id of the run."""
+        place = f"deployments/{self.deployment(name)['id']}/create_flow_run"
+        return str(
+            self.ask(place, {"parameters": dict(parameters), "state": {"type": "SCHEDULED"}})["id"]
+        )
+
+    def runs_of(self, name: str) -> list[dict[str, Any]]:
+        """The runs of a deployment, newest first."""
+        wanted = {"deployments": {"id": {"any_": [self.deployment(name)["id"]]}}}
+        found: list[dict[str, Any]] = self.ask(
+            "flow_runs/filter", {**wanted, "sort": "EXPECTED_START_TIME_DESC", "limit": 50}
+        )
+        return found
+
+    def campaigns(self, root: str = "") -> list[Campaign]:
+        """The campaigns in the root."""
+        return campaigns(open_store(root or self.root))
+
+    def processes(self, *words: str) -> list[psutil.Process]:
+        """What runs here with all these words in its command line."""
+        found = []
+        for process in marked(str(self.home.folder)):
+            try:
+                line = " ".join(process.cmdline())
+            except psutil.Error:
+                continue
+            if all(word in line for word in words):
+                found.append(process)
+        return found
+
+    def flow_processes(self, run_id: str) -> list[psutil.Process]:
+        """All processes of a flow run: its own, Dask's and the trainings."""
+        found = []
+        for process in marked(str(self.home.folder)):
+            try:
+                if process.environ().get("PREFECT__FLOW_RUN_ID", "") == run_id:
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found

@@ -1,0 +1,101 @@
+"""docs/operate.md: every command of the page is run, in the order in which it stands there."""
+
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.campaign import tiny
+from tests.operate.served import Served, wait_until
+
+REPOSITORY = Path(__file__).parents[2]
+PAGE = REPOSITORY / "docs" / "operate.md"
+COMMAND = re.compile(r"^    ((?:protege|prefect|export) .+)$", re.MULTILINE)
+
+
+def commands() -> list[str]:
+    return COMMAND.findall(PAGE.read_text())
+
+
+def test_page_has_commands_and_its_pictures_are_there() -> None:
+    assert len(commands()) >= 15
+    for picture in re.findall(r"\]\((operate/[^)]+)\)", PAGE.read_text()):
+        assert (PAGE.parent / picture).is_file(), picture
+
+
+def test_page_names_only_settings_that_there_are() -> None:
+    from infra.settings import Settings
+
+    known = {f"PROTEGE_{name.upper()}" for name in Settings.model_fields}
+    assert set(re.findall(r"PROTEGE_[A-Z_]+", PAGE.read_text())) <= known
+
+
+def meant(command: str, served: Served, known: dict[str, str]) -> list[str]:
+    """The words of a command, with what the page names in the place of its examples."""
+    for example, real in known.items():
+        command = command.replace(example, real)
+    program, *words = shlex.split(command)
+    module = {"protege": "flows.cli", "prefect": "prefect"}[program]
+    return [sys.executable, "-m", module, *words]
+
+
+@pytest.mark.timeout(400)
+def test_every_command_of_the_page_works(served: Served, pictures: Path) -> None:
+    options = tiny(pictures)
+    run_id = served.submit(options)
+    served.await_state(run_id, "Completed")
+    campaign = served.campaigns()[0]
+    known = {
+        "mine.yaml": served.configuration(options),
+        "RUN": run_id,
+        "billion-scale-1f3a0b2c-000": campaign.id,
+        "protege-output/shard/3f2a90cc11d0ab42": str(campaign.outputs["pile"]["uri"]),
+        "s3://bucket/pile": options.pile.source,
+    }
+    environment = {
+        **served.environment,
+        "PREFECT_API_URL": f"{served.ui}/api",
+        "PYTHONPATH": str(REPOSITORY),
+    }
+    for command in commands():
+        if command.startswith("export"):
+            assert command == "export PREFECT_API_URL=http://127.0.0.1:4200/api"
+            continue
+        words = meant(command, served, known)
+        if "worker" in words:
+            start_and_stop(words, environment, served)
+        else:
+            # Where prefect.yaml is, for Prefect's own commands.
+            place = REPOSITORY if words[2] == "prefect" else served.folder
+            done = subprocess.run(
+                words, env=environment, cwd=place, capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+        if command == "protege down":
+            served.protege("up")
+    schedules = served.deployment("retrain/scheduled")["schedules"]
+    cron = {one["schedule"]["cron"]: one["id"] for one in schedules}
+    assert "0 5 * * 1" in cron
+    place = served.deployment("retrain/scheduled")["id"]
+    served.ask(f"deployments/{place}/schedules/{cron['0 5 * * 1']}", {}, method="DELETE")
+    for run in served.runs_of("retrain/by-hand") + served.runs_of("billion-scale/default"):
+        served.await_state(run["id"], "Completed", "Skipped", "Cancelled")
+    served.protege("up")
+
+
+def start_and_stop(words: list[str], environment: dict[str, str], served: Served) -> None:
+    """A worker that people start themselves."""
+    log = served.folder / "worker.log"
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            words, env=environment, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    try:
+        wait_until(lambda: "started!" in log.read_text(), 40, "the worker has started")
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(30)

@@ -1,0 +1,122 @@
+"""Retraining: skipped when nothing is new; new images, an event, a champion and a way back."""
+
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.campaign import tiny
+from tests.operate.served import Served, wait_until
+from tests.pictures import write_folder
+
+IDLE_SECONDS = 15
+
+
+@pytest.fixture(scope="module")
+def data(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sources of this module's own, which grow; and a finished campaign over them."""
+    folder = tmp_path_factory.mktemp("sources")
+    rng = np.random.default_rng(3)
+    write_folder(folder / "labelled", rng, per_class=20, labelled=True)
+    write_folder(folder / "pile", rng, per_class=20, labelled=False)
+    write_folder(folder / "test", rng, per_class=5, labelled=True)
+    served.await_state(served.submit(tiny(folder)), "Completed")
+    return folder
+
+
+def example(served: Served, data: Path) -> str:
+    """The first campaign over these sources."""
+    wanted = str(data / "pile")
+    return next(one.id for one in served.campaigns() if one.options["pile"]["source"] == wanted)
+
+
+@pytest.fixture(scope="module")
+def first(served: Served, data: Path) -> str:
+    """The first retraining: it holds labelled images out, and its student is the champion."""
+    run_id = served.start("retrain/by-hand", {"campaign": example(served, data)})
+    served.await_state(run_id, "Completed")
+    return run_id
+
+
+@pytest.mark.timeout(240)
+def test_first_retraining_makes_the_champion(served: Served, data: Path, first: str) -> None:
+    assert any("is the first champion" in line for line in served.log(first))
+    told = served.protege("champion")
+    assert "is the first champion" in told
+    assert "weights.safetensors" in told
+
+
+@pytest.mark.timeout(240)
+def test_nothing_new_is_skipped_in_seconds(served: Served, data: Path, first: str) -> None:
+    started = time.monotonic()
+    run_id = served.start("retrain/scheduled", {})
+    served.await_state(run_id, "Skipped", seconds=60)
+    print(f"idle retraining: {time.monotonic() - started:.1f} s")
+    assert "nothing is new" in served.run(run_id)["state"]["message"]
+
+
+@pytest.mark.timeout(240)
+def test_new_images_are_scored_alone_and_the_student_must_beat_the_champion(
+    served: Served, data: Path, first: str
+) -> None:
+    """Started by the event that says that images have arrived."""
+    earlier = {one.id: one for one in served.campaigns()}
+    champion = served.protege("champion").splitlines()[-2]
+    scored = next(one.outputs["score"] for one in earlier.values() if str(data) in str(one.options))
+    parts = {part: part.stat().st_mtime_ns for part in Path(scored["uri"]).glob("part-*")}
+    rng = np.random.default_rng(4)
+    write_folder(data / "pile", rng, per_class=10, labelled=False, prefix="new")
+    before = len(served.runs_of("retrain/scheduled"))
+    served.protege("arrived", str(data / "pile"))
+    runs = wait_until(
+        lambda: found if len(found := served.runs_of("retrain/scheduled")) > before else [],
+        60,
+        "the event starts a run",
+    )
+    served.await_state(runs[0]["id"], "Completed")
+    made = [one for one in served.campaigns() if one.id not in earlier and one.finished]
+    assert len(made) == 1
+    assert made[0].outputs["pile"]["rows_in"] == 90
+    assert made[0].outputs["score"]["rows_in"] == 90
+    assert made[0].outputs["teacher"]["reused"]
+    assert {part: part.stat().st_mtime_ns for part in parts} == parts
+    decision = [line for line in served.log(runs[0]["id"]) if "of the promotion set" in line]
+    assert decision, "it says by how much it won or failed"
+    promoted = "fails by" not in decision[0]
+    assert (served.protege("champion").splitlines()[-2] != champion) == promoted
+    kind = "promoted" if promoted else "kept"
+    wanted = {"filter": {"event": {"name": [f"protege.champion.{kind}"]}}}
+    wait_until(lambda: served.ask("events/filter", wanted)["events"], 20, "the event is there")
+
+
+@pytest.mark.timeout(240)
+def test_event_for_a_source_that_nobody_reads_does_nothing(
+    served: Served, first: str, tmp_path: Path
+) -> None:
+    run_id = served.start("retrain/by-hand", {"source": str(tmp_path)})
+    served.await_state(run_id, "Skipped")
+    assert "no finished campaign that reads" in served.run(run_id)["state"]["message"]
+
+
+@pytest.mark.timeout(240)
+def test_champion_by_hand_and_back(served: Served, data: Path, first: str) -> None:
+    champion = served.protege("champion").splitlines()[-2]
+    example_id = example(served, data)
+    assert example_id in served.protege("champion", "--promote", example_id).splitlines()[-2]
+    assert served.protege("champion", "--rollback").splitlines()[-2] == champion
+    assert "not in this root" in served.protege("champion", "--promote", "nothing", check=False)
+
+
+@pytest.mark.timeout(240)
+def test_retraining_over_a_source_that_is_gone_fails_in_one_sentence(
+    served: Served, data: Path, first: str
+) -> None:
+    shutil.move(str(data / "pile"), str(data / "away"))
+    try:
+        run_id = served.start("retrain/by-hand", {"campaign": example(served, data)})
+        served.await_state(run_id, "Failed")
+        assert "no images found" in served.run(run_id)["state"]["message"]
+    finally:
+        shutil.move(str(data / "away"), str(data / "pile"))

@@ -1,0 +1,145 @@
+"""Runs of a deployment: triggered, watched, repeated, refused, cancelled, and two at once."""
+
+import time
+import urllib.error
+from pathlib import Path
+
+import pytest
+
+from tests.campaign import tiny
+from tests.operate.campaigns import made, slow
+from tests.operate.served import Served, wait_until
+
+CANCEL_SECONDS = 20
+
+
+@pytest.fixture(scope="module")
+def finished(served: Served, pictures: Path) -> str:
+    """A run that has completed."""
+    run_id = served.submit(tiny(pictures))
+    served.await_state(run_id, "Completed")
+    return run_id
+
+
+@pytest.mark.timeout(200)
+def test_run_tells_what_each_stage_read_wrote_and_found(served: Served, finished: str) -> None:
+    log = served.log(finished)
+    for stage in ("shard", "train", "score", "topk", "gather", "evaluate", "report"):
+        lines = [line for line in log if line.startswith(f"{stage}: ") and "writes" in line]
+        assert lines, stage
+        assert all(served.root in line for line in lines)
+    score = next(line for line in log if line.startswith("score: "))
+    assert "reads images shard/" in score
+    assert "teacher train/" in score
+
+
+def test_run_has_one_task_for_each_stage_with_a_readable_name(
+    served: Served, finished: str
+) -> None:
+    wanted = {"flow_runs": {"id": {"any_": [finished]}}}
+    names = [one["name"] for one in served.ask("task_runs/filter", wanted)]
+    expected = {"shard labelled", "shard pile", "shard test", "train teacher", "score", "topk"}
+    expected |= {"gather", "train pretrained", "train student", "train supervised"}
+    assert set(names) == expected | {"train baseline", "evaluate", "report"}
+    assert len(names) == len(set(names))
+
+
+def test_run_has_progress_a_summary_and_a_report_that_opens(served: Served, finished: str) -> None:
+    import urllib.request
+
+    wanted = {"artifacts": {"flow_run_id": {"any_": [finished]}}}
+    artifacts = served.ask("artifacts/filter", wanted)
+    progress = [one["description"] for one in artifacts if one["type"] == "progress"]
+    assert any(text.startswith("train teacher: 6 of 6") and "a second" in text for text in progress)
+    assert any(text.startswith("score: ") for text in progress)
+    summary = next(one["data"] for one in artifacts if one["key"] == "summary")
+    for word in ("student", "baseline", "rejected", served.pages):
+        assert word in summary
+    link = next(one["data"] for one in artifacts if one["key"] == "report")
+    address = link[link.index("(") + 1 : link.index(")")]
+    with urllib.request.urlopen(address, timeout=10) as answer:
+        assert b"<!doctype html>" in answer.read(100).lower()
+
+
+def test_pages_serve_nothing_but_reports(served: Served, finished: str) -> None:
+    import urllib.request
+
+    with urllib.request.urlopen(f"{served.pages}/", timeout=10) as answer:
+        assert served.campaigns()[0].id in answer.read().decode()
+    campaign = served.campaigns()[0].id
+    for path in (f"/campaigns/{campaign}.json", "/report/../campaigns", "/etc/passwd", "/report/"):
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            urllib.request.urlopen(f"{served.pages}{path}", timeout=10)
+
+
+@pytest.mark.timeout(200)
+def test_same_form_again_does_no_work(served: Served, finished: str, pictures: Path) -> None:
+    before = made(served.root)
+    again = served.submit(tiny(pictures))
+    served.await_state(again, "Completed")
+    assert made(served.root) == before
+    assert sum("all of it was already there" in line for line in served.log(again)) >= 12
+
+
+def test_bad_value_is_refused_before_the_run_starts(served: Served, pictures: Path) -> None:
+    good = tiny(pictures).topk.model_dump(mode="json")
+    runs = len(served.runs_of("billion-scale/default"))
+    for wrong, told in (({"k": 0}, "topk"), ({"kk": 3}, "kk"), ({"mode": "best"}, "mode")):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            served.start("billion-scale/default", {"topk": {**good, **wrong}})
+        assert told in refused.value.read().decode()
+    assert len(served.runs_of("billion-scale/default")) == runs
+
+
+@pytest.mark.timeout(200)
+def test_two_runs_of_the_same_make_everything_once(served: Served, pictures: Path) -> None:
+    """Two deployments, so no limit keeps them apart; the lease does."""
+    options = slow(pictures, 4, teacher={"seed": 21})
+    sections = served.sections(options)
+    runs = [served.start(f"billion-scale/{name}", sections) for name in ("default", "digits")]
+    for run_id in runs:
+        served.await_state(run_id, "Completed", seconds=150)
+    logs = [served.log(run_id) for run_id in runs]
+    waited = [line for log in logs for line in log if "is being made by run" in line]
+    assert waited, "the second one says who holds it"
+    teachers = [line for log in logs for line in log if line.startswith("teacher: ")]
+    assert sorted("was already there" in line for line in teachers) == [False, True]
+
+
+@pytest.mark.timeout(200)
+def test_cancel_ends_every_process(served: Served, pictures: Path) -> None:
+    run_id = served.submit(slow(pictures, 300, teacher={"seed": 22}))
+    # The flow itself, torchrun's agent, and the training.
+    wait_until(lambda: len(served.flow_processes(run_id)) >= 3, 60, "a training runs")
+    cancel = {"state": {"type": "CANCELLING"}, "force": False}
+    at = time.monotonic()
+    served.ask(f"flow_runs/{run_id}/set_state", cancel)
+    served.await_state(run_id, "Cancelled", seconds=CANCEL_SECONDS)
+    wait_until(lambda: not served.flow_processes(run_id), CANCEL_SECONDS, "all processes end")
+    print(f"cancelled after {time.monotonic() - at:.1f} s")
+
+
+@pytest.mark.timeout(200)
+def test_stage_runs_by_itself(served: Served, finished: str) -> None:
+    outputs = served.campaigns()[0].outputs
+    addresses = {role: one["uri"] for role, one in outputs.items()}
+    forms = {
+        "topk/single": {"scores": addresses["score"], "options": {"k": 3, "top_p": 2}},
+        "evaluate/single": {"test": addresses["test"], "student": addresses["student"]},
+        "retry-rejects/single": {"images": addresses["pile"]},
+    }
+    for name, parameters in forms.items():
+        served.await_state(served.start(name, parameters), "Completed")
+    wrong = served.start("topk/single", {"scores": addresses["pile"]})
+    served.await_state(wrong, "Failed")
+    assert "is an output of shard; wanted is score" in served.run(wrong)["state"]["message"]
+
+
+@pytest.mark.timeout(200)
+def test_refused_combination_fails_in_one_sentence(served: Served, pictures: Path) -> None:
+    sections = {"topk": {"k": 5, "top_p": 9}, "score": {"top_p": 3}}
+    run_id = served.start("billion-scale/default", sections)
+    served.await_state(run_id, "Failed")
+    assert (
+        "topk.top_p (9) must be at most score.top_p (3)" in served.run(run_id)["state"]["message"]
+    )

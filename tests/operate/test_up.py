@@ -1,0 +1,178 @@
+"""`protege up`, `down` and `status`: idempotent, also after a crash, and with nothing left."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from flows.operate.catalog import deployments, prefect_yaml
+from tests.operate.served import Served, wait_until
+
+REPOSITORY = Path(__file__).parents[2]
+AUTOMATIONS = {
+    "protege: runs that died in silence",
+    "protege: data arrived",
+    "protege: runs that failed",
+}
+
+
+def names(served: Served) -> list[str]:
+    return sorted(one["name"] for one in served.ask("automations/filter", {}))
+
+
+def test_everything_is_registered(served: Served) -> None:
+    found = served.ask("deployments/filter", {})
+    assert len(found) == len(list(deployments()))
+    assert set(names(served)) == AUTOMATIONS
+    assert served.ask("work_pools/protege")["type"] == "process"
+    digits = served.deployment("billion-scale/digits")
+    assert digits["parameters"]["topk"]["k"] == 350
+    assert digits["concurrency_options"]["collision_strategy"] == "ENQUEUE"
+    scheduled = served.deployment("retrain/scheduled")
+    assert scheduled["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
+    assert scheduled["schedules"][0]["schedule"]["cron"] == "0 3 * * *"
+
+
+def test_up_again_changes_nothing_and_keeps_what_people_have_set(served: Served) -> None:
+    retrain = served.deployment("retrain/scheduled")
+    schedule = retrain["schedules"][0]["id"]
+    place = f"deployments/{retrain['id']}/schedules/{schedule}"
+    served.ask(place, {"active": True}, method="PATCH")
+    before = {name: one.pid for name, one in served.home.processes().items()}
+    told = served.protege("up")
+    assert served.ui in told
+    assert {name: one.pid for name, one in served.home.processes().items()} == before
+    again = served.deployment("retrain/scheduled")["schedules"]
+    assert [(one["id"], one["active"]) for one in again] == [(schedule, True)]
+    assert len(names(served)) == len(AUTOMATIONS)
+    served.ask(place, {"active": False}, method="PATCH")
+
+
+def test_schedule_really_gets_scheduled_runs(served: Served) -> None:
+    """With some versions of libraries it gets none, without a word."""
+    retrain = served.deployment("retrain/scheduled")
+    schedule = retrain["schedules"][0]["id"]
+    place = f"deployments/{retrain['id']}/schedules/{schedule}"
+    served.ask(place, {"active": True}, method="PATCH")
+    try:
+        wait_until(
+            lambda: any(
+                run["state_name"] == "Scheduled" for run in served.runs_of("retrain/scheduled")
+            ),
+            60,
+            "a Scheduled run of the cron schedule",
+        )
+    finally:
+        served.ask(place, {"active": False}, method="PATCH")
+
+
+def test_status_says_what_runs(served: Served) -> None:
+    told = served.protege("status")
+    for word in ("up: " + served.ui, "server", "worker", "pages", "keeper", served.root):
+        assert word in told
+    assert "secret" not in told
+    assert "trusted" not in told
+
+
+def test_nothing_listens_outside_loopback(served: Served) -> None:
+    listening = {
+        connection.laddr.ip
+        for process in served.processes()
+        for connection in process.net_connections("inet")
+        if connection.status == "LISTEN"
+    }
+    assert listening == {"127.0.0.1"}
+
+
+def test_what_ends_is_started_again(served: Served) -> None:
+    before = served.home.processes()
+    for name in ("pages", "worker"):
+        os.kill(before[name].pid, signal.SIGKILL)
+    wait_until(
+        lambda: all(
+            served.home.processes().get(name, before[name]).pid != before[name].pid
+            for name in ("pages", "worker")
+        ),
+        30,
+        "pages and worker are started again",
+    )
+
+
+@pytest.mark.timeout(180)
+def test_up_after_the_keeper_was_killed_starts_anew(served: Served) -> None:
+    keeper = served.home.processes()["keeper"]
+    os.kill(keeper.pid, signal.SIGKILL)
+    assert "processes are left" in wait_until(
+        lambda: told if "left" in (told := served.protege("status")) else "", 20, "status tells it"
+    )
+    served.protege("up")
+    processes = served.home.processes()
+    assert processes["keeper"].pid != keeper.pid
+    assert len(served.processes("prefect", "server", "start")) == 1
+
+
+@pytest.mark.timeout(180)
+def test_up_with_other_settings_says_what_differs(served: Served) -> None:
+    environment = {**served.environment, "PROTEGE_PAGES_PORT": "1025"}
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.cli", "up"],
+        env={**environment, "PYTHONPATH": str(REPOSITORY)},
+        cwd=served.folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "pages_port" in done.stderr
+    assert "protege down" in done.stderr
+
+
+def test_port_that_is_taken_is_named(served: Served, tmp_path: Path) -> None:
+    environment = {**served.environment, "PROTEGE_HOME": str(tmp_path / "other")}
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.cli", "up"],
+        env={**environment, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert f"port {served.port} is in use" in done.stderr
+    assert "PROTEGE_PORT" in done.stderr
+
+
+def test_prefect_yaml_is_the_catalog() -> None:
+    """After a change on purpose: python -m flows.operate.catalog > prefect.yaml."""
+    written = (REPOSITORY / "prefect.yaml").read_text()
+    assert written == prefect_yaml()
+    assert len(yaml.safe_load(written)["deployments"]) == len(list(deployments()))
+
+
+@pytest.mark.timeout(180)
+def test_prefects_own_commands_register_the_same(served: Served) -> None:
+    before = served.deployment("billion-scale/digits")
+    done = subprocess.run(
+        [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
+        env={**served.environment, "PREFECT_API_URL": f"{served.ui}/api"},
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    after = served.deployment("billion-scale/digits")
+    for field in (
+        "parameters",
+        "parameter_openapi_schema",
+        "concurrency_options",
+        "work_pool_name",
+    ):
+        assert after[field] == before[field], field
+    served.protege("up")  # back to the installed flows
