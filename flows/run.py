@@ -5,18 +5,14 @@ In: a recipe and its options. Out: a `Run`, whose campaign is begun or gone on w
     with open_run("billion-scale", options, {"pile": options.pile}, root) as run: ...
 """
 
-import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict, replace
-from typing import Any, TypeVar
-from uuid import UUID
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from infra import campaigns
 from infra.campaigns import Campaign
@@ -29,21 +25,22 @@ from tasks.contract import OnProgress, Output, digest_of
 from tasks.options import Options, problems
 from tasks.shard import ShardOptions, Snapshot, pin
 
+if TYPE_CHECKING:
+    from flows.progress import Progress
+
 # When the command began, which is before Prefect was up; a run that a worker starts has none.
 STARTED: ContextVar[float] = ContextVar("started")
-
-ARTIFACT_SECONDS = 2.0  # an update costs up to 0.1 s of a busy core
 
 
 class Run:
     """One flow run at work; a stage by itself belongs to no campaign."""
 
     def __init__(
-        self, store: Store, executor: Cluster, bars: Progress, campaign: Campaign | None
+        self, store: Store, executor: Cluster, progress: "Progress", campaign: Campaign | None
     ) -> None:
         self.store = store
         self.executor = executor
-        self._bars = bars
+        self._progress = progress
         self._campaign = campaign
         self.made_seconds = 0.0  # of the stages that this very run did the work of
 
@@ -94,50 +91,7 @@ class Run:
 
     def progress(self, name: str) -> OnProgress:
         """A bar in the terminal and a progress artifact in the UI."""
-        return _Watcher(name, self._bars)
-
-
-class _Watcher:
-    """Turns calls of `on_progress` into a bar and an artifact."""
-
-    def __init__(self, name: str, bars: Progress) -> None:
-        self._name = name
-        self._bars = bars
-        self._bar: TaskID | None = None
-        self._artifact: UUID | None = None
-        self._started = self._updated = time.monotonic()
-
-    def __call__(self, done: int, total: int, note: str) -> None:
-        if self._bar is None:
-            self._bar = self._bars.add_task(self._name, total=total or 1, note=note)
-        self._bars.update(self._bar, completed=done if total else 1, total=total or 1, note=note)
-        now = time.monotonic()
-        if not done:
-            # How long others were waited for says nothing about the rate.
-            self._started = now
-        finished = 0 < total == done
-        if finished or now - self._updated >= ARTIFACT_SECONDS:
-            self._updated = now
-            try:
-                self._publish(done, total, note)
-            except Exception as error:
-                # A server that is away for a moment is no reason to stop the work it watches.
-                logging.getLogger(__name__).warning("progress of %s: %s", self._name, error)
-
-    def _publish(self, done: int, total: int, note: str) -> None:
-        from prefect.artifacts import create_progress_artifact, update_progress_artifact
-
-        percent = 100 * done / total if total else 100.0
-        rate = done / max(1e-9, time.monotonic() - self._started)
-        left = (total - done) / rate if rate else 0.0
-        pace = f", {rate:,.1f} a second, {left:,.0f} s left" if done else ""
-        text = f"{self._name}: {done:,} of {total:,}{pace}. "
-        if self._artifact is None:
-            created = create_progress_artifact(percent, description=text + note)
-            assert isinstance(created, UUID), "outside a coroutine, the call waits for its answer"
-            self._artifact = created
-        else:
-            update_progress_artifact(self._artifact, percent, description=text + note)
+        return self._progress.of(name)
 
 
 OptionsType = TypeVar("OptionsType", bound=Options)
@@ -164,30 +118,28 @@ def open_run(
 
 @contextmanager
 def machines(root: str = "", campaign: Campaign | None = None) -> Iterator[Run]:
-    """Lend out the store and the machines; afterwards, wait for a server that is away."""
+    """Lend out the store and the machines."""
     # Imported here: the command line reads campaigns without waiting for Prefect.
     from prefect import runtime
 
     from flows.logs import in_run_log
-    from flows.server import await_server
+    from flows.progress import Progress
+    from flows.server import heard
 
     settings = Settings()
-    bars = Progress(
-        TextColumn("{task.description:<22}"),
-        BarColumn(bar_width=28),
-        TextColumn("{task.completed:>6.0f}/{task.total:.0f}"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-        console=Console(stderr=True),
-    )
     store = open_store(root or settings.root)
     holder = HOLDER.set(f"run {runtime.flow_run.name}")
     try:
-        with in_run_log(), Cluster(settings) as executor, bars:
-            yield Run(store, executor, bars, campaign)
+        # From the inside: stop the machines, wait until the server hears, tell it the rest.
+        with (
+            in_run_log(),
+            Progress() as progress,
+            heard(settings.patience_seconds),
+            Cluster(settings) as executor,
+        ):
+            yield Run(store, executor, progress, campaign)
     finally:
         HOLDER.reset(holder)
-    await_server(settings.patience_seconds)
 
 
 def find_campaign(

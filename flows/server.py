@@ -7,11 +7,24 @@ finished cannot say so, and the run then stays Running for ever; so it waits her
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from logging import getLogger
 
 from prefect.settings import get_current_settings
 
 PAUSE_SECONDS = 2.0
+
+
+@contextmanager
+def heard(patience_seconds: float) -> Iterator[None]:
+    """The end of the block, be it an error, waits until the server can hear of it."""
+    try:
+        yield
+    except Exception:
+        await_server(patience_seconds)
+        raise
+    await_server(patience_seconds)
 
 
 def await_server(patience_seconds: float) -> None:

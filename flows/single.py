@@ -153,7 +153,9 @@ def report(campaign: str = "", options: ReportOptions = ReportOptions(), root: s
             role: Output(**one) for role, one in found.outputs.items() if one["stage"] != "report"
         }
         again = f"protege resume {campaign} --root {run.store.uri}"
-        return stages.report(run, "report", options, Story(found.recipe, campaign, again, made)).uri
+        page = stages.report(run, "report", options, Story(found.recipe, campaign, again, made))
+        stages.link(page)
+        return page.uri
 
 
 @flow(name="retry-rejects", persist_result=False)

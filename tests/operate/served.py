@@ -163,6 +163,13 @@ class Served:
         )
         return [one["message"] for one in lines]
 
+    def await_line(self, run_id: str, words: str) -> str:
+        """The first line of a run's log with these words; lines come a little later than states."""
+        found = wait_until(
+            lambda: [line for line in self.log(run_id) if words in line], 15, f"{words!r} is logged"
+        )
+        return str(found[0])
+
     def deployment(self, name: str) -> dict[str, Any]:
         """A deployment by flow/name."""
         found: dict[str, Any] = self.ask(f"deployments/name/{name}")

@@ -61,7 +61,7 @@ def flow_process(served: Served, run_id: str) -> psutil.Process:
 @pytest.mark.timeout(300)
 def test_dask_worker_training_rank_and_server_may_die(served: Served, pictures: Path) -> None:
     """The run goes on; and it waits with its end for a server that stays away."""
-    run_id = served.submit(slow(pictures, 6, teacher={"seed": 12}))
+    run_id = served.submit(slow(pictures, 12, teacher={"seed": 12}))
     ranks = await_training(served, run_id)
     spawned = [
         one for one in served.flow_processes(run_id) if "spawn_main" in " ".join(one.cmdline())
@@ -80,7 +80,7 @@ def test_dask_worker_training_rank_and_server_may_die(served: Served, pictures: 
         keeper.resume()
     wait_until(lambda: served.protege("status").startswith("up"), 60, "the server is back")
     served.await_state(run_id, "Completed", seconds=60)
-    assert any("going on from its last checkpoint" in line for line in served.log(run_id))
+    served.await_line(run_id, "going on from its last checkpoint")
 
 
 @pytest.mark.timeout(300)

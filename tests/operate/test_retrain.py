@@ -27,9 +27,13 @@ def data(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def example(served: Served, data: Path) -> str:
-    """The first campaign over these sources."""
-    wanted = str(data / "pile")
-    return next(one.id for one in served.campaigns() if one.options["pile"]["source"] == wanted)
+    """The first campaign over these sources, which has held nothing out."""
+    wanted = (str(data / "pile"), 100)
+    return next(
+        one.id
+        for one in served.campaigns()
+        if (one.options["pile"]["source"], one.options["labelled"]["to_percent"]) == wanted
+    )
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +46,7 @@ def first(served: Served, data: Path) -> str:
 
 @pytest.mark.timeout(240)
 def test_first_retraining_makes_the_champion(served: Served, data: Path, first: str) -> None:
-    assert any("is the first champion" in line for line in served.log(first))
+    served.await_line(first, "is the first champion")
     told = served.protege("champion")
     assert "is the first champion" in told
     assert "weights.safetensors" in told
@@ -82,9 +86,8 @@ def test_new_images_are_scored_alone_and_the_student_must_beat_the_champion(
     assert made[0].outputs["score"]["rows_in"] == 90
     assert made[0].outputs["teacher"]["reused"]
     assert {part: part.stat().st_mtime_ns for part in parts} == parts
-    decision = [line for line in served.log(runs[0]["id"]) if "of the promotion set" in line]
-    assert decision, "it says by how much it won or failed"
-    promoted = "fails by" not in decision[0]
+    decision = served.await_line(runs[0]["id"], "of the promotion set")
+    promoted = "fails by" not in decision
     assert (served.protege("champion").splitlines()[-2] != champion) == promoted
     kind = "promoted" if promoted else "kept"
     wanted = {"filter": {"event": {"name": [f"protege.champion.{kind}"]}}}

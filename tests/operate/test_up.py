@@ -7,9 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
-from flows.operate.catalog import deployments, prefect_yaml
+from flows.operate.catalog import deployments
 from tests.operate.served import Served, wait_until
 
 REPOSITORY = Path(__file__).parents[2]
@@ -145,13 +144,6 @@ def test_port_that_is_taken_is_named(served: Served, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert f"port {served.port} is in use" in done.stderr
     assert "PROTEGE_PORT" in done.stderr
-
-
-def test_prefect_yaml_is_the_catalog() -> None:
-    """After a change on purpose: python -m flows.operate.catalog > prefect.yaml."""
-    written = (REPOSITORY / "prefect.yaml").read_text()
-    assert written == prefect_yaml()
-    assert len(yaml.safe_load(written)["deployments"]) == len(list(deployments()))
 
 
 @pytest.mark.timeout(180)
