@@ -34,7 +34,7 @@ test: $(READY)  ## Run every test that needs nothing but Python packages
 		--ignore tests/operate --ignore tests/browser
 
 test-operate: $(READY) debian  ## Run the tests of the server and, in a browser, of its UI
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup tests/operate tests/browser
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup tests/browser tests/operate
 
 debian:
 	command -v chromium >/dev/null && ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || \

@@ -8,10 +8,12 @@ which a thread keeps up to date: a server that is slow or away must not hold up 
         watch(17, 120, "decode 61 %")
 """
 
+import functools
 import logging
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextvars import copy_context
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextvars import Context, copy_context
 from types import TracebackType
 from uuid import UUID
 
@@ -23,6 +25,7 @@ from rich.progress import Progress as Bars
 from tasks.contract import OnProgress
 
 ARTIFACT_SECONDS = 2.0  # an update costs up to 0.1 s of a busy core
+LAST_SECONDS = 3.0
 
 
 class Progress:
@@ -38,6 +41,7 @@ class Progress:
             console=Console(stderr=True),
         )
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="progress")
+        self._last: Future[None] | None = None
 
     def __enter__(self) -> "Progress":
         self.bars.start()
@@ -50,19 +54,26 @@ class Progress:
         traceback: TracebackType | None,
     ) -> None:
         self.bars.stop()
-        # What ends by an error, or is cancelled, does not wait for the server.
-        self._thread.shutdown(wait=error is None, cancel_futures=error is not None)
+        # A moment for the last lines; a call that is tried again and again may take a minute.
+        if self._last is not None and error is None:
+            wait([self._last], LAST_SECONDS)
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
     def of(self, name: str) -> OnProgress:
         """What a stage calls; made in the task of the stage, which the artifact belongs to."""
-        return _Watcher(name, self.bars, self._thread)
+        return _Watcher(name, self)
+
+    def tell(self, context: Context, tell: Callable[[], None]) -> "Future[None]":
+        """Call it in the thread, one after the other."""
+        self._last = self._thread.submit(context.run, tell)
+        return self._last
 
 
 class _Watcher:
     """One stage. The latest state alone is told; those that come in the meantime are left out."""
 
-    def __init__(self, name: str, bars: Bars, thread: ThreadPoolExecutor) -> None:
-        self._name, self._bars, self._thread = name, bars, thread
+    def __init__(self, name: str, progress: Progress) -> None:
+        self._name, self._bars, self._progress = name, progress.bars, progress
         self._bar: TaskID | None = None
         self._artifact: UUID | None = None
         self._telling: Future[None] | None = None
@@ -84,7 +95,8 @@ class _Watcher:
             self._told_at = now
             percent = 100 * done / total if total else 100.0
             text = self._text(done, total, now) + note
-            self._telling = self._thread.submit(self._context.run, self._tell, percent, text)
+            tell = functools.partial(self._tell, percent, text)
+            self._telling = self._progress.tell(self._context, tell)
 
     def _text(self, done: int, total: int, now: float) -> str:
         rate = (done - (self._first or 0)) / max(1e-9, now - self._started)

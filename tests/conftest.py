@@ -67,3 +67,12 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_folder(folder / "pile", rng, per_class=20, labelled=False)
     write_folder(folder / "test", rng, per_class=5, labelled=True)
     return folder
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tests of one database go to one process, and so share a server; two run side by side."""
+    for item in items:
+        parameters = getattr(getattr(item, "callspec", None), "params", {})
+        if "served" in parameters:
+            item.add_marker(pytest.mark.xdist_group(parameters["served"]))

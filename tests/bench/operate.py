@@ -25,9 +25,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from playwright.sync_api import sync_playwright
 
 from flows.billion_scale.options import BillionScale
-from tests.browser.browse import browser
+from tests.browser.conftest import SIZE, SWITCHES, program
 from tests.campaign import tiny
 from tests.operate.campaigns import slow
 from tests.operate.history import multiply
@@ -137,7 +138,9 @@ def runs_page(served: Served, address: str, options: BillionScale) -> float:
     """Seconds until a browser shows the list of runs; the median over five visits."""
     served.await_state(served.submit(options), "Completed", seconds=300)
     multiply(address, CAMPAIGNS)
-    with browser() as page:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program(), args=SWITCHES)
+        page = browser.new_page(viewport=SIZE)
 
         def visit() -> float:
             started = time.perf_counter()

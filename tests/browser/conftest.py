@@ -25,14 +25,19 @@ SWITCHES = [
 SIZE = {"width": 1280, "height": 900}
 
 
+def program() -> str:
+    """Where Chromium is."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser")
+    assert found, "Debian's package chromium is missing: make test-operate has it"
+    return found
+
+
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     """Chromium, without a window."""
-    program = shutil.which("chromium") or shutil.which("chromium-browser")
-    assert program, "Debian's package chromium is missing: make test-operate has it"
     expect.set_options(timeout=1000 * SECONDS)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=SWITCHES)
+        browser = playwright.chromium.launch(executable_path=program(), args=SWITCHES)
         yield browser
         browser.close()
 

@@ -1,9 +1,10 @@
-"""Campaigns for tests of the server: tiny ones, slow ones, and what was made when."""
+"""Campaigns for tests of the server: slow ones, single trainings, and what was made when."""
 
 from pathlib import Path
 from typing import Any
 
 from flows.billion_scale.options import BillionScale
+from infra.campaigns import Campaign
 from infra.storage import open_store
 from tasks.options import Length
 from tests.campaign import tiny
@@ -13,9 +14,18 @@ STEPS_PER_SECOND = 60  # of the linear network of `tiny`, at least, on a busy co
 
 def slow(pictures: Path, seconds: float, **changes: dict[str, Any]) -> BillionScale:
     """A campaign whose teacher trains for so long, and saves a checkpoint often."""
-    length = Length(amount=round(seconds * STEPS_PER_SECOND), unit="steps")
-    teacher = {"length": length, **changes.pop("teacher", {})}
+    teacher = {"length": _length(seconds), **changes.pop("teacher", {})}
     return tiny(pictures, teacher=teacher, **changes)
+
+
+def training(campaign: Campaign, seconds: float, seed: int) -> dict[str, Any]:
+    """The form of `train/single`: a training of so long on the labelled images of a campaign."""
+    options = {**campaign.options["teacher"], "length": _length(seconds).model_dump(), "seed": seed}
+    return {"data": campaign.outputs["labelled"]["uri"], "options": options}
+
+
+def _length(seconds: float) -> Length:
+    return Length(amount=round(seconds * STEPS_PER_SECOND), unit="steps")
 
 
 def made(root: str) -> dict[str, str]:

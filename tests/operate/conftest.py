@@ -1,22 +1,20 @@
-"""A real server on each database, started once by `protege up`, for the tests of one database."""
+"""A real server on each database, started once by `protege up`, and a campaign that it has run."""
 
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from infra.campaigns import Campaign
+from tests.campaign import tiny
 from tests.operate.postgres import postgres
 from tests.operate.served import Served, free_port
+from tests.pictures import write_folder
 
 
-@pytest.fixture(
-    scope="session",
-    # The tests of one database share a process, and so a server; the two run side by side.
-    params=[
-        pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in ("sqlite", "postgres")
-    ],
-)
+@pytest.fixture(scope="session", params=["sqlite", "postgres"])
 def served(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Served]:
@@ -30,3 +28,31 @@ def served(
         finally:
             one.protege("down", check=False)
         assert not one.processes(), "`protege down` leaves nothing behind"
+
+
+@pytest.fixture(scope="session")
+def data(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sources of this server's own, which may grow."""
+    folder = tmp_path_factory.mktemp("sources")
+    rng = np.random.default_rng(3)
+    write_folder(folder / "labelled", rng, per_class=20, labelled=True)
+    write_folder(folder / "pile", rng, per_class=20, labelled=False)
+    write_folder(folder / "test", rng, per_class=5, labelled=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finished(served: Served, data: Path) -> tuple[str, str]:
+    """Two runs of one campaign that were started together, on two deployments, and completed."""
+    sections = served.sections(tiny(data))
+    runs = [served.start(f"billion-scale/{name}", sections) for name in ("default", "digits")]
+    for run_id in runs:
+        served.await_state(run_id, "Completed", seconds=150)
+    return runs[0], runs[1]
+
+
+@pytest.fixture(scope="session")
+def campaign(served: Served, data: Path, finished: tuple[str, str]) -> Campaign:
+    """The campaign of these runs."""
+    places = {str(data / "pile")}
+    return next(one for one in served.campaigns() if one.options["pile"]["source"] in places)

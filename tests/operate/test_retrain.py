@@ -1,4 +1,7 @@
-"""Retraining: skipped when nothing is new; new images, an event, a champion and a way back."""
+"""Retraining: skipped when nothing is new; new images, an event, a champion and a way back.
+
+The pile grows here, so these tests come after those that want it as it was.
+"""
 
 import shutil
 import time
@@ -7,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.campaign import tiny
+from infra.campaigns import Campaign
 from tests.operate.served import Served, wait_until
 from tests.pictures import write_folder
 
@@ -15,37 +18,15 @@ IDLE_SECONDS = 15
 
 
 @pytest.fixture(scope="module")
-def data(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Sources of this module's own, which grow; and a finished campaign over them."""
-    folder = tmp_path_factory.mktemp("sources")
-    rng = np.random.default_rng(3)
-    write_folder(folder / "labelled", rng, per_class=20, labelled=True)
-    write_folder(folder / "pile", rng, per_class=20, labelled=False)
-    write_folder(folder / "test", rng, per_class=5, labelled=True)
-    served.await_state(served.submit(tiny(folder)), "Completed")
-    return folder
-
-
-def example(served: Served, data: Path) -> str:
-    """The first campaign over these sources, which has held nothing out."""
-    wanted = (str(data / "pile"), 100)
-    return next(
-        one.id
-        for one in served.campaigns()
-        if (one.options["pile"]["source"], one.options["labelled"]["to_percent"]) == wanted
-    )
-
-
-@pytest.fixture(scope="module")
-def first(served: Served, data: Path) -> str:
+def first(served: Served, campaign: Campaign) -> str:
     """The first retraining: it holds labelled images out, and its student is the champion."""
-    run_id = served.start("retrain/by-hand", {"campaign": example(served, data)})
+    run_id = served.start("retrain/by-hand", {"campaign": campaign.id})
     served.await_state(run_id, "Completed")
     return run_id
 
 
 @pytest.mark.timeout(240)
-def test_first_retraining_makes_the_champion(served: Served, data: Path, first: str) -> None:
+def test_first_retraining_makes_the_champion(served: Served, first: str) -> None:
     served.await_line(first, "is the first champion")
     told = served.protege("champion")
     assert "is the first champion" in told
@@ -53,7 +34,7 @@ def test_first_retraining_makes_the_champion(served: Served, data: Path, first: 
 
 
 @pytest.mark.timeout(240)
-def test_nothing_new_is_skipped_in_seconds(served: Served, data: Path, first: str) -> None:
+def test_nothing_new_is_skipped_in_seconds(served: Served, first: str) -> None:
     started = time.monotonic()
     run_id = served.start("retrain/scheduled", {})
     served.await_state(run_id, "Skipped", seconds=60)
@@ -68,8 +49,8 @@ def test_new_images_are_scored_alone_and_the_student_must_beat_the_champion(
     """Started by the event that says that images have arrived."""
     earlier = {one.id: one for one in served.campaigns()}
     champion = served.protege("champion").splitlines()[-2]
-    scored = next(one.outputs["score"] for one in earlier.values() if str(data) in str(one.options))
-    parts = {part: part.stat().st_mtime_ns for part in Path(scored["uri"]).glob("part-*")}
+    scored = [Path(str(one.outputs["score"]["uri"])) for one in earlier.values() if one.finished]
+    parts = {part: part.stat().st_mtime_ns for one in scored for part in one.glob("part-*")}
     rng = np.random.default_rng(4)
     write_folder(data / "pile", rng, per_class=10, labelled=False, prefix="new")
     before = len(served.runs_of("retrain/scheduled"))
@@ -104,21 +85,20 @@ def test_event_for_a_source_that_nobody_reads_does_nothing(
 
 
 @pytest.mark.timeout(240)
-def test_champion_by_hand_and_back(served: Served, data: Path, first: str) -> None:
+def test_champion_by_hand_and_back(served: Served, campaign: Campaign, first: str) -> None:
     champion = served.protege("champion").splitlines()[-2]
-    example_id = example(served, data)
-    assert example_id in served.protege("champion", "--promote", example_id).splitlines()[-2]
+    assert campaign.id in served.protege("champion", "--promote", campaign.id).splitlines()[-2]
     assert served.protege("champion", "--rollback").splitlines()[-2] == champion
     assert "not in this root" in served.protege("champion", "--promote", "nothing", check=False)
 
 
 @pytest.mark.timeout(240)
 def test_retraining_over_a_source_that_is_gone_fails_in_one_sentence(
-    served: Served, data: Path, first: str
+    served: Served, data: Path, campaign: Campaign, first: str
 ) -> None:
     shutil.move(str(data / "pile"), str(data / "away"))
     try:
-        run_id = served.start("retrain/by-hand", {"campaign": example(served, data)})
+        run_id = served.start("retrain/by-hand", {"campaign": campaign.id})
         served.await_state(run_id, "Failed")
         assert "no images found" in served.run(run_id)["state"]["message"]
     finally:

@@ -2,10 +2,12 @@
 
 import time
 import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
 
+from infra.campaigns import Campaign
 from tests.campaign import tiny
 from tests.operate.campaigns import made, slow
 from tests.operate.served import Served, wait_until
@@ -13,17 +15,12 @@ from tests.operate.served import Served, wait_until
 CANCEL_SECONDS = 20
 
 
-@pytest.fixture(scope="module")
-def finished(served: Served, pictures: Path) -> str:
-    """A run that has completed."""
-    run_id = served.submit(tiny(pictures))
-    served.await_state(run_id, "Completed")
-    return run_id
-
-
 @pytest.mark.timeout(200)
-def test_run_tells_what_each_stage_read_wrote_and_found(served: Served, finished: str) -> None:
-    log = served.log(finished)
+def test_run_tells_what_each_stage_read_wrote_and_found(
+    served: Served, finished: tuple[str, str]
+) -> None:
+    served.await_line(finished[0], "report: reads")
+    log = served.log(finished[0])
     for stage in ("shard", "train", "score", "topk", "gather", "evaluate", "report"):
         lines = [line for line in log if line.startswith(f"{stage}: ") and "writes" in line]
         assert lines, stage
@@ -34,9 +31,9 @@ def test_run_tells_what_each_stage_read_wrote_and_found(served: Served, finished
 
 
 def test_run_has_one_task_for_each_stage_with_a_readable_name(
-    served: Served, finished: str
+    served: Served, finished: tuple[str, str]
 ) -> None:
-    wanted = {"flow_runs": {"id": {"any_": [finished]}}}
+    wanted = {"flow_runs": {"id": {"any_": [finished[0]]}}}
     names = [one["name"] for one in served.ask("task_runs/filter", wanted)]
     expected = {"shard labelled", "shard pile", "shard test", "train teacher", "score", "topk"}
     expected |= {"gather", "train pretrained", "train student", "train supervised"}
@@ -44,10 +41,10 @@ def test_run_has_one_task_for_each_stage_with_a_readable_name(
     assert len(names) == len(set(names))
 
 
-def test_run_has_progress_a_summary_and_a_report_that_opens(served: Served, finished: str) -> None:
-    import urllib.request
-
-    wanted = {"artifacts": {"flow_run_id": {"any_": [finished]}}}
+def test_run_has_progress_a_summary_and_a_report_that_opens(
+    served: Served, finished: tuple[str, str]
+) -> None:
+    wanted = {"artifacts": {"flow_run_id": {"any_": [finished[0]]}}}
     artifacts = served.ask("artifacts/filter", wanted)
     progress = [one["description"] for one in artifacts if one["type"] == "progress"]
     assert any(text.startswith("train teacher: 6 of 6") and "a second" in text for text in progress)
@@ -61,29 +58,33 @@ def test_run_has_progress_a_summary_and_a_report_that_opens(served: Served, fini
         assert b"<!doctype html>" in answer.read(100).lower()
 
 
-def test_pages_serve_nothing_but_reports(served: Served, finished: str) -> None:
-    import urllib.request
-
+def test_pages_serve_nothing_but_reports(served: Served, campaign: Campaign) -> None:
     with urllib.request.urlopen(f"{served.pages}/", timeout=10) as answer:
-        assert served.campaigns()[0].id in answer.read().decode()
-    campaign = served.campaigns()[0].id
-    for path in (f"/campaigns/{campaign}.json", "/report/../campaigns", "/etc/passwd", "/report/"):
+        assert campaign.id in answer.read().decode()
+    for path in (
+        f"/campaigns/{campaign.id}.json",
+        "/report/../campaigns",
+        "/etc/passwd",
+        "/report/",
+    ):
         with pytest.raises(urllib.error.HTTPError, match="404"):
             urllib.request.urlopen(f"{served.pages}{path}", timeout=10)
 
 
 @pytest.mark.timeout(200)
-def test_same_form_again_does_no_work(served: Served, finished: str, pictures: Path) -> None:
+def test_same_form_again_does_no_work(
+    served: Served, finished: tuple[str, str], data: Path
+) -> None:
     before = made(served.root)
-    again = served.submit(tiny(pictures))
+    again = served.submit(tiny(data))
     served.await_state(again, "Completed")
     assert made(served.root) == before
     served.await_line(again, "report: reads")
     assert sum("all of it was already there" in line for line in served.log(again)) == 13
 
 
-def test_bad_value_is_refused_before_the_run_starts(served: Served, pictures: Path) -> None:
-    good = tiny(pictures).topk.model_dump(mode="json")
+def test_bad_value_is_refused_before_the_run_starts(served: Served, data: Path) -> None:
+    good = tiny(data).topk.model_dump(mode="json")
     runs = len(served.runs_of("billion-scale/default"))
     for wrong, told in (({"k": 0}, "topk"), ({"kk": 3}, "kk"), ({"mode": "best"}, "mode")):
         with pytest.raises(urllib.error.HTTPError) as refused:
@@ -92,24 +93,23 @@ def test_bad_value_is_refused_before_the_run_starts(served: Served, pictures: Pa
     assert len(served.runs_of("billion-scale/default")) == runs
 
 
-@pytest.mark.timeout(200)
-def test_two_runs_of_the_same_make_everything_once(served: Served, pictures: Path) -> None:
+def test_two_runs_of_the_same_make_everything_once(
+    served: Served, finished: tuple[str, str], campaign: Campaign
+) -> None:
     """Two deployments, so no limit keeps them apart; the lease does."""
-    options = slow(pictures, 4, teacher={"seed": 21})
-    sections = served.sections(options)
-    runs = [served.start(f"billion-scale/{name}", sections) for name in ("default", "digits")]
-    for run_id in runs:
-        served.await_state(run_id, "Completed", seconds=150)
-    logs = [served.log(run_id) for run_id in runs]
+    logs = [served.log(run_id) for run_id in finished]
     waited = [line for log in logs for line in log if "is being made by run" in line]
     assert waited, "the second one says who holds it"
-    teachers = [line for log in logs for line in log if line.startswith("teacher: ")]
-    assert sorted("was already there" in line for line in teachers) == [False, True]
+    for role in campaign.outputs:
+        told = [line for log in logs for line in log if line.startswith(f"{role}: {served.root}")]
+        assert len(told) == 2, role
+        if role != "supervised":  # the same training as the teacher, here
+            assert sum(" made in " in line for line in told) == 1, role
 
 
 @pytest.mark.timeout(200)
-def test_cancel_ends_every_process(served: Served, pictures: Path) -> None:
-    run_id = served.submit(slow(pictures, 300, teacher={"seed": 22}))
+def test_cancel_ends_every_process(served: Served, data: Path) -> None:
+    run_id = served.submit(slow(data, 300, teacher={"seed": 22}))
     # The flow itself, torchrun's agent, and the training.
     wait_until(lambda: len(served.flow_processes(run_id)) >= 3, 60, "a training runs")
     cancel = {"state": {"type": "CANCELLING"}, "force": False}
@@ -121,9 +121,8 @@ def test_cancel_ends_every_process(served: Served, pictures: Path) -> None:
 
 
 @pytest.mark.timeout(200)
-def test_stage_runs_by_itself(served: Served, finished: str) -> None:
-    outputs = served.campaigns()[0].outputs
-    addresses = {role: one["uri"] for role, one in outputs.items()}
+def test_stage_runs_by_itself(served: Served, campaign: Campaign) -> None:
+    addresses = {role: one["uri"] for role, one in campaign.outputs.items()}
     forms = {
         "topk/single": {"scores": addresses["score"], "options": {"k": 3, "top_p": 2}},
         "evaluate/single": {"test": addresses["test"], "student": addresses["student"]},
@@ -137,7 +136,7 @@ def test_stage_runs_by_itself(served: Served, finished: str) -> None:
 
 
 @pytest.mark.timeout(200)
-def test_refused_combination_fails_in_one_sentence(served: Served, pictures: Path) -> None:
+def test_refused_combination_fails_in_one_sentence(served: Served, data: Path) -> None:
     sections = {"topk": {"k": 5, "top_p": 9}, "score": {"top_p": 3}}
     run_id = served.start("billion-scale/default", sections)
     served.await_state(run_id, "Failed")

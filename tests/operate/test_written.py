@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from infra.campaigns import Campaign
 from tests.campaign import tiny
 from tests.operate.served import Served, wait_until
 
@@ -44,11 +45,10 @@ def meant(command: str, served: Served, known: dict[str, str]) -> list[str]:
 
 
 @pytest.mark.timeout(400)
-def test_every_command_of_the_page_works(served: Served, pictures: Path) -> None:
-    options = tiny(pictures)
-    run_id = served.submit(options)
-    served.await_state(run_id, "Completed")
-    campaign = served.campaigns()[0]
+def test_every_command_of_the_page_works(
+    served: Served, data: Path, finished: tuple[str, str], campaign: Campaign
+) -> None:
+    options, run_id = tiny(data), finished[0]
     known = {
         "mine.yaml": served.configuration(options),
         "RUN": run_id,
