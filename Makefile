@@ -9,7 +9,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo demo-seeds test test-operate debian check format
-.PHONY: bench-overhead bench-operate clean
+.PHONY: operate-sqlite operate-postgres bench-overhead bench-operate clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -34,7 +34,10 @@ test: $(READY)  ## Run every test that needs nothing but Python packages
 		--ignore tests/operate --ignore tests/browser
 
 test-operate: $(READY) debian  ## Run the tests of the server and, in a browser, of its UI
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup tests/browser tests/operate
+	$(MAKE) --jobs 2 --output-sync=target operate-sqlite operate-postgres
+
+operate-sqlite operate-postgres: operate-%: $(READY)
+	$(BIN)/python -m pytest tests/browser tests/operate --database $*
 
 debian:
 	command -v chromium >/dev/null && ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || \

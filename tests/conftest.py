@@ -21,6 +21,8 @@ from infra.settings import Settings
 from infra.storage import Store, open_store
 from tests.pictures import write_folder
 
+DATABASES = ["sqlite", "postgres"]
+
 
 @pytest.fixture
 def root(tmp_path: Path) -> Store:
@@ -69,10 +71,16 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The tests of one database go to one process, and so share a server; two run side by side."""
-    for item in items:
-        parameters = getattr(getattr(item, "callspec", None), "params", {})
-        if "served" in parameters:
-            item.add_marker(pytest.mark.xdist_group(parameters["served"]))
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Two processes, one for each database, share the two cores better than one after the other."""
+    parser.addoption(
+        "--database", choices=DATABASES, help="Only the tests of the server on this database."
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Tests of the server run on every database, or on the one that is asked for."""
+    if "served" in metafunc.fixturenames:
+        only = metafunc.config.getoption("--database")
+        chosen = [only] if only else DATABASES
+        metafunc.parametrize("served", chosen, indirect=True, scope="session")

@@ -14,7 +14,7 @@ from tests.operate.served import Served, free_port
 from tests.pictures import write_folder
 
 
-@pytest.fixture(scope="session", params=["sqlite", "postgres"])
+@pytest.fixture(scope="session")
 def served(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Served]:
