@@ -44,7 +44,7 @@ def test_run_has_one_task_for_each_stage_with_a_readable_name(
 def test_run_has_progress_a_summary_and_a_report_that_opens(
     served: Served, finished: tuple[str, str]
 ) -> None:
-    wanted = {"artifacts": {"flow_run_id": {"any_": [finished[0]]}}}
+    wanted = {"artifacts": {"flow_run_id": {"any_": list(finished)}}}
     artifacts = served.ask("artifacts/filter", wanted)
     progress = [one["description"] for one in artifacts if one["type"] == "progress"]
     assert any(text.startswith("train teacher: 6 of 6") and "a second" in text for text in progress)
