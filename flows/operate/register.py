@@ -53,9 +53,12 @@ def _deployment(client: SyncPrefectClient, one: Deployment, folder: str) -> None
         work_pool_name=POOL,
         job_variables={"working_dir": folder},
         entrypoint_type=EntrypointType.MODULE_PATH,
-        # Only the first time: afterwards it is the user's, paused or changed in the UI.
-        schedules=list(_schedules(one)) if first else None,
+        schedules=list(_schedules(one)),
     )
+    if not first:
+        # They are the user's by now, paused or changed in the UI; what is not set is left alone.
+        described.schedules = None
+        described.model_fields_set.discard("schedules")
     described.apply()
 
 

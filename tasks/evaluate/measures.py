@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 CALIBRATION_BINS = 15
 TOP = 5
@@ -18,7 +19,7 @@ def measure_models(predictions: pa.Table, num_classes: int) -> list[dict[str, An
     rows: list[dict[str, Any]] = []
     correct: dict[str, npt.NDArray[np.float64]] = {}
     for model in dict.fromkeys(predictions["model"].to_pylist()):
-        mine = predictions.filter(pa.compute.equal(predictions["model"], model))
+        mine = predictions.filter(pc.equal(predictions["model"], model))
         mine = mine.sort_by("image_id")
         right = (mine["predicted"].to_numpy() == mine["label"].to_numpy()).astype(float)
         correct[model] = right

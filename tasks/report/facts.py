@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from infra.storage import Store
 from tasks import contract, tables
@@ -174,7 +175,7 @@ def confusion(campaign: Campaign, num_classes: int) -> npt.NDArray[np.int64]:
     """Test images by true and predicted class of the student, shape (C, C)."""
     columns = ["model", "label", "predicted"]
     rows = contract.read_rows(campaign.outputs["evaluate"], tables.PREDICTIONS, columns)
-    mine = rows.filter(pa.compute.equal(rows["model"], "student"))
+    mine = rows.filter(pc.equal(rows["model"], "student"))
     cells = mine["label"].to_numpy().astype(np.int64) * num_classes + mine["predicted"].to_numpy()
     return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
 

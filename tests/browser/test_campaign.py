@@ -29,6 +29,7 @@ from tests.campaign import tiny
 from tests.operate.campaigns import made
 from tests.operate.served import Served, wait_until
 
+pytestmark = pytest.mark.timeout(300)
 DEFAULT = "billion-scale/default"
 SOURCES = ("labelled", "pile", "test")
 # What the run of the story does before the stage that fails.
@@ -63,7 +64,6 @@ def preset(served: Served, pictures: Path) -> None:
     served.ask(place, {"parameters": parameters}, method="PATCH")
 
 
-@pytest.mark.timeout(240)
 def test_form_that_was_filled_in_starts_a_run(
     served: Served, page: Page, pictures: Path, wanted: BillionScale
 ) -> None:
@@ -82,7 +82,6 @@ def test_form_that_was_filled_in_starts_a_run(
     assert [run["id"] for run in served.runs_of(DEFAULT)] == [started]
 
 
-@pytest.mark.timeout(200)
 def test_stage_at_work_shows_its_progress(served: Served, page: Page, run_id: str) -> None:
     open_run(page, served, run_id, "Artifacts")
     rates = f"{NUMBER} of 150, {NUMBER} a second, {NUMBER} s left"
@@ -97,7 +96,6 @@ def test_stage_at_work_shows_its_progress(served: Served, page: Page, run_id: st
     expect(names).to_be_visible()
 
 
-@pytest.mark.timeout(240)
 def test_campaign_has_the_options_that_were_typed(
     served: Served, run_id: str, wanted: BillionScale
 ) -> None:
@@ -105,7 +103,6 @@ def test_campaign_has_the_options_that_were_typed(
     assert BillionScale.model_validate(campaign.options) == wanted
 
 
-@pytest.mark.timeout(300)
 def test_failed_stage_says_why_on_the_page(
     served: Served, page: Page, run_id: str, audit: Path
 ) -> None:
@@ -116,7 +113,6 @@ def test_failed_stage_says_why_on_the_page(
     shoot(page, "failed")
 
 
-@pytest.mark.timeout(200)
 def test_retry_completes_and_does_no_finished_work_again(
     served: Served, page: Page, run_id: str, audit: Path, pictures: Path
 ) -> None:

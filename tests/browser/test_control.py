@@ -22,6 +22,7 @@ from tests.browser.small import small, write_truth
 from tests.operate.campaigns import slow
 from tests.operate.served import Served, wait_until
 
+pytestmark = pytest.mark.timeout(300)
 DEFAULT = "billion-scale/default"
 CANCEL_SECONDS = 20
 
@@ -54,7 +55,6 @@ def trained(served: Served, run_id: str) -> bool:
     return any("train teacher" in one["description"] for one in found)
 
 
-@pytest.mark.timeout(200)
 def test_cancel_ends_the_run_and_all_its_processes(
     served: Served, page: Page, pictures: Path
 ) -> None:
@@ -84,7 +84,6 @@ def suspended(served: Served, page: Page, options: BillionScale) -> str:
     return run_id
 
 
-@pytest.mark.timeout(300)
 def test_approved_run_goes_on_with_the_note_in_its_log(
     served: Served, page: Page, pictures: Path, audit: Path
 ) -> None:
@@ -101,7 +100,6 @@ def test_approved_run_goes_on_with_the_note_in_its_log(
     served.await_line(run_id, "score was approved: cheap enough")
 
 
-@pytest.mark.timeout(300)
 def test_run_that_is_not_approved_ends_with_the_note(
     served: Served, page: Page, pictures: Path, audit: Path
 ) -> None:

@@ -24,6 +24,8 @@ from tests.browser.pages import (
 )
 from tests.operate.served import Served
 
+pytestmark = pytest.mark.timeout(240)
+
 DIGITS = "billion-scale/digits"
 
 
@@ -37,7 +39,6 @@ def fields(served: Served, chromium: Browser) -> Sequence[Field]:
     return found
 
 
-@pytest.mark.timeout(240)
 def test_sections_stand_in_the_order_in_which_they_run(fields: Sequence[Field]) -> None:
     sections = [field.path[0] for field in fields if len(field.path) == 1]
     assert sections == [*BillionScale.model_fields, "root"]
@@ -74,7 +75,6 @@ def test_choices_are_menus(served: Served, page: Page) -> None:
     expect(offered).to_have_text(choices(Length, "unit"))
 
 
-@pytest.mark.timeout(180)
 def test_no_form_wants_json(served: Served, page: Page) -> None:
     flows = {one["id"]: one["name"] for one in served.ask("flows/filter", {})}
     # The deployments of a flow differ in their values alone.

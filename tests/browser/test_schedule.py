@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.pages import expect_state, fill, shoot
+from tests.browser.pages import expect_state, fill, shoot, turn
 from tests.operate.served import Served, wait_until
 
+pytestmark = pytest.mark.timeout(240)
 SCHEDULED = "retrain/scheduled"
 EVERY = "Every 15 seconds"
 
@@ -44,7 +45,6 @@ def test_nightly_schedule_is_there_and_paused(deployment: Page) -> None:
     expect(switch_of(deployment, "At 03:00 AM")).not_to_be_checked()
 
 
-@pytest.mark.timeout(180)
 def test_schedule_made_in_the_browser_has_its_runs(
     served: Served, deployment: Page, tmp_path: Path
 ) -> None:
@@ -79,8 +79,11 @@ def test_run_of_the_schedule_says_why_it_did_nothing(served: Served, page: Page)
 def test_schedule_that_is_paused_and_deleted_has_no_more_runs(
     served: Served, deployment: Page
 ) -> None:
-    switch_of(deployment, EVERY).click()
-    expect(switch_of(deployment, EVERY)).not_to_be_checked()
+    def paused() -> bool:
+        turn(switch_of(deployment, EVERY), on=False)
+        return not any(schedules(served))
+
+    wait_until(paused, 60, "the schedule is paused")
     wait_until(lambda: not in_state(served, "Scheduled"), 20, "nothing is scheduled")
     switch_of(deployment, EVERY).locator("xpath=following::button[1]").click()
     deployment.get_by_role("menuitem", name="Delete").click()

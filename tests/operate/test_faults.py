@@ -85,6 +85,7 @@ def test_dask_worker_training_rank_and_server_may_die(
     found = served.flow_processes(run_id)
     kill(next(one for one in found if "spawn_main" in " ".join(one.cmdline())), *training_ranks)
     wait_until(lambda: ranks(served, run_id), 30, "the training goes on in a new process")
+    served.await_line(run_id, "going on from its last checkpoint")
     before = finished_campaigns(served)
     keeper = child(served, "keeper")
     keeper.suspend()
@@ -97,7 +98,6 @@ def test_dask_worker_training_rank_and_server_may_die(
         keeper.resume()
     wait_until(lambda: served.protege("status").startswith("up"), 60, "the server is back")
     served.await_state(run_id, "Completed", seconds=60)
-    served.await_line(run_id, "going on from its last checkpoint")
 
 
 def finished_campaigns(served: Served) -> int:
