@@ -53,6 +53,7 @@ def test_schedule_made_in_the_browser_has_its_runs(
     dialog.get_by_role("tab", name="Cron").click()
     dialog.get_by_role("textbox", name="Value").fill("0 5 * * 1")
     expect(dialog.get_by_text("At 05:00 AM, only on Monday")).to_be_visible()
+    dialog.get_by_role("heading", name="Add Schedule").scroll_into_view_if_needed()
     shoot(deployment, "schedule")
     # Tests do not wait for Monday.
     dialog.get_by_role("tab", name="Interval").click()
