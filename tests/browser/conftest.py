@@ -1,5 +1,6 @@
 """The server of the other tests, and a real browser to look at it with."""
 
+import os
 import shutil
 from collections.abc import Iterator
 
@@ -21,6 +22,8 @@ SWITCHES = [
     "--disable-sync",
     # Tests ask nobody but their own server, whatever a page may want.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+    # Drawn by the processor, the graph on a run's page keeps a core busy; only pictures want it.
+    *([] if os.environ.get("PROTEGE_SCREENSHOTS") else ["--disable-3d-apis"]),
 ]
 SIZE = {"width": 1280, "height": 900}
 
