@@ -183,9 +183,12 @@ class Lease:
         self._claims.replace(self.number, self._claim)
         highest = self._claims.highest()
         if highest > self.number:
-            self._taken_by, self._lost = "another run", True
-            if (taker := self._claims.read(highest)) is not None:
-                self._taken_by = taker.holder
+            self._taken_by = "another run"
+            try:
+                if (taker := self._claims.read(highest)) is not None:
+                    self._taken_by = taker.holder
+            finally:
+                self._lost = True
         else:
             self._renewed = now
 
