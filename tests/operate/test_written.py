@@ -45,13 +45,10 @@ def meant(command: str, served: Served, known: dict[str, str]) -> list[str]:
 
 
 @pytest.mark.timeout(400)
-def test_every_command_of_the_page_works(
-    served: Served, data: Path, finished: tuple[str, str], campaign: Campaign
-) -> None:
-    options, run_id = tiny(data), finished[0]
+def test_every_command_of_the_page_works(served: Served, data: Path, campaign: Campaign) -> None:
+    options = tiny(data)
     known = {
         "mine.yaml": served.configuration(options),
-        "RUN": run_id,
         "billion-scale-1f3a0b2c-000": campaign.id,
         "protege-output/shard/3f2a90cc11d0ab42": str(campaign.outputs["pile"]["uri"]),
         "s3://bucket/pile": options.pile.source,
@@ -75,6 +72,9 @@ def test_every_command_of_the_page_works(
                 words, env=environment, cwd=place, capture_output=True, text=True, check=False
             )
             assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+            if "--deployment" in words:
+                known["RUN"] = done.stdout.strip().rsplit("/", 1)[1]
+                served.await_state(known["RUN"], "Completed")
         if command == "protege down":
             served.protege("up")
     schedules = served.deployment("retrain/scheduled")["schedules"]
