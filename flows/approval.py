@@ -1,13 +1,13 @@
 """Approval: a run that waits, before the expensive part, until a person has seen what it will cost.
 
-In: the option, the stage that is about to begin, and lines that say what it is about to cost. Out:
-nothing, or the end of the run. A run of a deployment is suspended: its process ends and frees its
-slot, and Resume in the UI, with a typed form, starts it again; all that is finished is taken from
-the store. A run in a terminal asks there.
+In: the option, the stage that is about to begin, and a function that says in lines what it is about
+to cost. Out: nothing, or the end of the run. A run of a deployment is suspended: its process ends
+and frees its slot, and Resume in the UI, with a typed form, starts it again; all that is finished
+is taken from the store. A run in a terminal asks there.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from prefect import get_run_logger, runtime, suspend_flow_run
 from prefect.artifacts import create_markdown_artifact
@@ -27,10 +27,13 @@ class Approval(RunInput):
     note: str = Field("", title="Note", description="Why; it goes into the log of the run.")
 
 
-def approve(options: ApprovalOptions, stage: str, costs: Sequence[str]) -> None:
+def approve(options: ApprovalOptions, stage: str, costs: Callable[[], Sequence[str]]) -> None:
     """Wait for a person, if the run is to wait here. Raises ProtegeError when the answer is no."""
-    if options.before != stage:
-        return
+    if options.before == stage:
+        _ask(stage, costs())
+
+
+def _ask(stage: str, costs: Sequence[str]) -> None:
     if runtime.deployment.id is None:
         _ask_in_terminal(stage, costs)
         return

@@ -8,12 +8,12 @@ a margin and so many standard errors. The test set decides nothing.
 """
 
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from infra.campaigns import campaigns
+from infra.campaigns import find
+from infra.clock import utc_now
 from infra.errors import ProtegeError
 from infra.pointers import Entry, Pointer
 from infra.storage import Store
@@ -103,7 +103,7 @@ def record(
 
 def promote(root: Store, name: str, campaign: str) -> Entry:
     """Put a campaign's student in place by hand. Raises ProtegeError for an unfinished one."""
-    found = {one.id: one for one in campaigns(root, campaign)}.get(campaign)
+    found = find(root, campaign)
     if found is None or not found.finished:
         state = "not finished" if found else "not in this root"
         raise ProtegeError(
@@ -123,7 +123,7 @@ def rollback(root: Store, name: str) -> Entry:
     if len(line) < 2:
         raise ProtegeError(f"{FOLDER}/{name} has no champion before this one to go back to")
     before = line[-2]
-    content = {**before.content, "why": f"back to number {before.number}", "at": _now()}
+    content = {**before.content, "why": f"back to number {before.number}", "at": utc_now()}
     return place.move(content, after=history[-1])
 
 
@@ -150,7 +150,7 @@ def _entry(
         "student": asdict(student),
         "promotion": dict(promotion),
         "why": why,
-        "at": _now(),
+        "at": utc_now(),
     }
 
 
@@ -160,7 +160,3 @@ def _points(share: float) -> str:
 
 def _decision_path(name: str, campaign: str) -> str:
     return f"{FOLDER}/{name}/decisions/{campaign}.json"
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -19,8 +19,8 @@ import yaml
 from pydantic import ValidationError
 from rich.console import Console
 
+from flows.operate.commands import EXAMPLES, Root, need_server
 from flows.operate.commands import app as operating
-from flows.operate.commands import need_server
 from flows.operate.updown import use_running_server
 from infra.errors import ProtegeError
 from infra.settings import Settings
@@ -45,12 +45,7 @@ Config = Annotated[
 Sets = Annotated[
     list[str], typer.Option("--set", help="section.field=value; may be given many times.")
 ]
-Root = Annotated[
-    str, typer.Option(help="Folder or s3:// prefix of all outputs; default: PROTEGE_ROOT.")
-]
 Seed = Annotated[int | None, typer.Option(min=0, help="Set every seed of the recipe at once.")]
-
-EXAMPLES = "\b\nExamples:\n  "
 
 
 @app.command(

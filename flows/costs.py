@@ -4,10 +4,8 @@ In: the run, and what is about to be scored and trained. Out: lines for people. 
 of the newest finished campaigns in the same root; without one, only the amounts are told.
 """
 
-from collections.abc import Sequence
-
 from flows.run import Run
-from infra.campaigns import Campaign, campaigns
+from infra.campaigns import Campaign, campaigns, newest_first
 from tasks.contract import Output, load_manifest
 from tasks.train import TrainOptions
 
@@ -15,7 +13,7 @@ from tasks.train import TrainOptions
 def scoring(run: Run, pile: Output) -> str:
     """What it takes to score the pile."""
     amount = f"score: {pile.kept:,} images of the pile, but for those scored before"
-    for campaign in _newest_first(run):
+    for campaign in newest_first(campaigns(run.store)):
         made = _made(campaign, "score")
         if made is not None and made.rows_in:
             return amount + _told(pile.kept * made.seconds / made.rows_in, campaign)
@@ -26,7 +24,7 @@ def training(run: Run, role: str, options: TrainOptions, images: int) -> str:
     """What a training takes."""
     steps = options.total_steps(images)
     amount = f"{role}: {steps:,} steps of {options.batch_size:,} images, {options.model}"
-    for campaign in _newest_first(run):
+    for campaign in newest_first(campaigns(run.store)):
         section = campaign.options.get(role, {})
         alike = (section.get("model"), section.get("batch_size"))
         made = _made(campaign, "pretrained" if role == "student" else role)
@@ -35,11 +33,6 @@ def training(run: Run, role: str, options: TrainOptions, images: int) -> str:
             if earlier:
                 return amount + _told(steps * made.seconds / earlier, campaign)
     return amount
-
-
-def _newest_first(run: Run) -> Sequence[Campaign]:
-    finished = [one for one in campaigns(run.store) if one.finished]
-    return sorted(finished, key=lambda one: one.finished_at, reverse=True)
 
 
 def _made(campaign: Campaign, role: str) -> Output | None:

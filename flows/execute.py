@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
+from flows.operate.environment import NO_CALLS_HOME
 from flows.recipes import recipe
 from flows.run import STARTED, find_campaign
 from infra.campaigns import Campaign
@@ -20,11 +21,10 @@ from tasks.contract import find_output
 from tasks.options import Options
 from tasks.shard import ShardOptions
 
-# What a laptop wants of Prefect's in-process API: time to start, and no calls home.
+# What a laptop wants of Prefect's in-process API.
 PREFECT_DEFAULTS = {
+    **NO_CALLS_HOME,
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "DO_NOT_TRACK": "1",
     # The bars say what goes on; the UI has every line.
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING",
 }

@@ -24,7 +24,7 @@ from flows.execute import resumed_options, sections_of, sources_of, unchanged
 from flows.options import ApprovalOptions
 from flows.recipes import recipe
 from flows.run import Run, campaign_key, find_campaign, machines
-from infra.campaigns import Campaign, campaigns, newest
+from infra.campaigns import Campaign, campaigns, find, newest_first
 from infra.errors import ProtegeError
 from infra.pointers import Entry
 from infra.settings import Settings
@@ -90,7 +90,7 @@ def _skipped(sentence: str) -> State[Any]:
 
 def _example(store: Store, name: str, source: str) -> Campaign | None:
     """The campaign whose options are used again. Raises ProtegeError for a wrong name."""
-    finished = [one for one in campaigns(store) if one.finished]
+    finished = newest_first(campaigns(store))
     if name:
         finished = [one for one in finished if one.id == name]
         if not finished:
@@ -98,7 +98,7 @@ def _example(store: Store, name: str, source: str) -> Campaign | None:
     if source:
         place = open_store(source).uri
         finished = [one for one in finished if place in _places(one)]
-    return newest(finished)
+    return finished[0] if finished else None
 
 
 def _places(campaign: Campaign) -> set[str]:
@@ -112,13 +112,13 @@ def _again(store: Store, before: Campaign, teacher: str, promotion: PromotionOpt
     options = _with_hold_out(resumed_options(before.options, before.recipe), promotion)
     key = campaign_key(options)
     # A teacher that has seen the images held out is not kept, but trained again without them.
-    earlier = newest(campaigns(store, f"{before.recipe}-{key}"))
-    if teacher == "train" or earlier is None or not options.teacher.length.amount:
+    earlier = newest_first(campaigns(store, f"{before.recipe}-{key}"))
+    if teacher == "train" or not earlier or not options.teacher.length.amount:
         return options
     labels = pin(store, options.labelled).digest
-    if labels == earlier.snapshots["labelled"]["digest"]:
+    if labels == earlier[0].snapshots["labelled"]["digest"]:
         return options
-    kept = Output(**earlier.outputs["teacher"])
+    kept = Output(**earlier[0].outputs["teacher"])
     given = {"checkpoint": f"{kept.uri}/weights.safetensors", "length": Length()}
     return _with(options, teacher=options.teacher.model_copy(update=given))
 
@@ -148,7 +148,8 @@ def _promote(
     store: Store, name: str, options: Any, promotion: PromotionOptions
 ) -> champion.Decision:
     """Compare with the champion, decide, and say so."""
-    made = next(one for one in campaigns(store, name) if one.id == name)
+    made = find(store, name)
+    assert made is not None, "its run has just been completed"
     student = Output(**made.outputs["student"])
     with machines(store.uri) as run:
         held_out = stages.shard(run, "promotion", _held_out(options))

@@ -5,7 +5,6 @@ In: a recipe and its options. Out: a `Run`, whose campaign is begun or gone on w
     with open_run("billion-scale", options, {"pile": options.pile}, root) as run: ...
 """
 
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -16,6 +15,7 @@ from pydantic import ValidationError
 
 from infra import campaigns
 from infra.campaigns import Campaign
+from infra.clock import utc_now
 from infra.cluster import Cluster
 from infra.errors import ProtegeError
 from infra.lease import HOLDER
@@ -77,8 +77,7 @@ class Run:
         """Note that the campaign is complete, unless it was before."""
         if self.campaign.finished:
             return
-        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        self._save(summary=summary, finished_at=now)
+        self._save(summary=summary, finished_at=utc_now())
 
     def _save(self, **changes: Any) -> None:
         self._campaign = replace(self.campaign, **changes)

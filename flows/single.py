@@ -12,7 +12,7 @@ from prefect import flow, get_run_logger
 
 from flows import stages
 from flows.run import machines
-from infra.campaigns import campaigns
+from infra.campaigns import find
 from infra.errors import ProtegeError
 from tasks.addresses import output_at
 from tasks.contract import Output, load_manifest
@@ -146,7 +146,7 @@ def report(campaign: str = "", options: ReportOptions = ReportOptions(), root: s
         root: Folder or s3:// prefix of all outputs; empty takes PROTEGE_ROOT.
     """
     with machines(root) as run:
-        found = {one.id: one for one in campaigns(run.store, campaign)}.get(campaign)
+        found = find(run.store, campaign)
         if found is None:
             raise ProtegeError(f"{run.store.uri} has no campaign {campaign!r}")
         made = {

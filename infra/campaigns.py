@@ -80,10 +80,18 @@ def campaigns(root: Store, prefix: str = "") -> list[Campaign]:
     ]
 
 
-def newest(found: Iterable[Campaign]) -> Campaign | None:
-    """The one that was finished last, if one was."""
+def find(root: Store, name: str) -> Campaign | None:
+    """The campaign of this name, if it is in this root."""
+    try:
+        return _decode(root.read(_path(name)))
+    except FileNotFoundError:
+        return None
+
+
+def newest_first(found: Iterable[Campaign]) -> list[Campaign]:
+    """Those that are finished, the last one first."""
     finished = [one for one in found if one.finished]
-    return max(finished, key=lambda one: (one.finished_at, one.id), default=None)
+    return sorted(finished, key=lambda one: (one.finished_at, one.id), reverse=True)
 
 
 def _path(name: str) -> str:

@@ -28,6 +28,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from infra.clock import utc_now
 from infra.errors import ProtegeError
 from infra.storage import Store, open_store
 
@@ -303,7 +304,7 @@ def publish(store: Store, manifest: Manifest, name: str = MANIFEST) -> Output:
         "retried": manifest.retried,
         "seconds": round(manifest.seconds, 3),
         "work_seconds": _total_seconds(manifest.parts),
-        "made_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "made_at": utc_now(),
         "options": manifest.options,
         "inputs": manifest.inputs,
         "versions": versions(),

@@ -13,13 +13,12 @@ from pathlib import Path
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="protege-prefect-")
 os.environ.pop("PREFECT_API_URL", None)
 
-import numpy as np
 import pytest
 
 from infra.cluster import Cluster
 from infra.settings import Settings
 from infra.storage import Store, open_store
-from tests.pictures import write_folder
+from tests.pictures import write_sources
 
 DATABASES = ["sqlite", "postgres"]
 
@@ -64,10 +63,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folders of small pictures in three colours: labelled, pile and test."""
     folder = tmp_path_factory.mktemp("pictures")
-    rng = np.random.default_rng(0)
-    write_folder(folder / "labelled", rng, per_class=4, labelled=True)
-    write_folder(folder / "pile", rng, per_class=20, labelled=False)
-    write_folder(folder / "test", rng, per_class=5, labelled=True)
+    write_sources(folder, seed=0, labelled=4, pile=20, test=5)
     return folder
 
 

@@ -29,3 +29,11 @@ def write_folder(
             path.write_bytes(encode_png(picture(colour, rng)))
             written.append(path)
     return written
+
+
+def write_sources(folder: Path, *, seed: int, labelled: int, pile: int, test: int) -> None:
+    """Write the three sources of a campaign, each with so many pictures of every colour."""
+    rng = np.random.default_rng(seed)
+    write_folder(folder / "labelled", rng, per_class=labelled, labelled=True)
+    write_folder(folder / "pile", rng, per_class=pile, labelled=False)
+    write_folder(folder / "test", rng, per_class=test, labelled=True)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from infra.launch import LAUNCHER_VARIABLE
 
@@ -27,9 +28,14 @@ def with_variable(name: str, value: str) -> set[int]:
     return found
 
 
-def wait_for(happened: Callable[[], bool], seconds: float) -> None:
-    """Return when it has happened; fail when it has not in time."""
+def wait_until(
+    happened: Callable[[], Any], seconds: float, what: str = "it happens", every: float = 0.05
+) -> Any:
+    """What it returns once that is true; fails with `what` when it is not in time."""
     deadline = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
+    while True:
+        found = happened()
+        if found:
+            return found
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(every)

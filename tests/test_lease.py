@@ -23,7 +23,7 @@ from infra.errors import ProtegeError
 from infra.lease import HOLDER, Lease, LeaseLost, hold, hold_unless
 from infra.process import Process
 from infra.storage import Store, open_store
-from tests.processes import wait_for
+from tests.processes import wait_until
 
 NAME = "score/3f2a"
 LONG = 60.0  # nothing in these tests may wait so long
@@ -229,7 +229,7 @@ def test_holder_that_stalls_knows_it_before_anybody_replaces_it(
 
         other = threading.Thread(target=work)
         other.start()
-        wait_for(lambda: lease.lost, 10)
+        wait_until(lambda: lease.lost, 10)
         assert not numbers
         with pytest.raises(LeaseLost, match=r"score/3f2a could not be renewed for \d s, so that"):
             lease.check()
@@ -242,7 +242,7 @@ def test_holder_that_stalls_knows_it_before_anybody_replaces_it(
 def test_holder_that_was_replaced_is_told_by_whom(store: Store) -> None:
     with hold(store, NAME, seconds=1.0) as lease:
         Claims(store, NAME).create(2, somebody())
-        wait_for(lambda: lease.lost, 5)
+        wait_until(lambda: lease.lost, 5)
         with pytest.raises(ProtegeError) as caught:
             lease.check()
     assert re.fullmatch(
@@ -266,7 +266,7 @@ def test_store_that_is_away_for_a_while_is_asked_again(
 
     monkeypatch.setattr(Claims, "replace", shaky)
     with hold(root, NAME, seconds=1.0) as lease:
-        wait_for(lambda: (claim := Claims(root, NAME).read(1)) is not None and claim.beat > 2, 5)
+        wait_until(lambda: (claim := Claims(root, NAME).read(1)) is not None and claim.beat > 2, 5)
         lease.check()
     told = [record.getMessage() for record in caplog.records]
     assert told == [
@@ -352,7 +352,7 @@ def test_who_waits_is_told_who_has_it_and_until_when(
 
     thread = threading.Thread(target=work)
     thread.start()
-    wait_for(lambda: bool(root.sizes()), 5)
+    wait_until(lambda: bool(root.sizes()), 5)
 
     def tell(text: str) -> None:
         told.append(text)

@@ -20,7 +20,7 @@ from infra.settings import Settings
 from infra.storage import Store, open_store
 from tasks.contract import Counts, Receipt, part_name, silent, write_part
 from tasks.work import run_shards
-from tests.processes import wait_for
+from tests.processes import wait_until
 
 SCHEMA = pa.schema([("number", pa.int64())])
 
@@ -206,10 +206,10 @@ def meet(paths: tuple[str, str]) -> None:
     """Warn when the other one is at work, too."""
     own, other = map(Path, paths)
     own.touch()
-    wait_for(other.exists, seconds=30)
+    wait_until(other.exists, seconds=30)
     warnings.warn(f"odd {own.name}", stacklevel=1)
     Path(f"{own}-warned").touch()
-    wait_for(Path(f"{other}-warned").exists, seconds=30)
+    wait_until(Path(f"{other}-warned").exists, seconds=30)
 
 
 def test_two_runs_in_one_worker_hear_each_of_its_own_work(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from infra.storage import Store, open_store
 from tasks import contract, tables
 from tasks.contract import Counts, Manifest, OnProgress, Output, silent
 from tasks.once import once
-from tests.processes import wait_for
+from tests.processes import wait_until
 
 STAGE, FINGERPRINT = "score", "3f2a"
 
@@ -128,7 +128,7 @@ def test_who_waits_is_told_for_whom__and_that_it_is_over(
     seen: list[tuple[int, int, str]] = []
     thread = threading.Thread(target=get, args=(folder, tmp_path / "log", 0.5))
     thread.start()
-    wait_for((tmp_path / "log").exists, 5)
+    wait_until((tmp_path / "log").exists, 5)
     output = get(folder, tmp_path / "log", 0, lambda *told: seen.append(told))
     thread.join()
     assert output.reused

@@ -11,7 +11,7 @@ import pytest
 
 from infra import process
 from infra.process import Process
-from tests.processes import wait_for
+from tests.processes import wait_until
 
 TELLS = """
 import json, sys
@@ -48,7 +48,7 @@ def test_killed_process_is_gone_even_before_its_parent_has_noticed() -> None:
         assert told.pid == child.pid
         assert not told.is_gone()
         child.send_signal(signal.SIGKILL)
-        wait_for(told.is_gone, 10)  # a zombie
+        wait_until(told.is_gone, 10)  # a zombie
     assert told.is_gone()  # and then nothing at all
 
 

@@ -28,7 +28,7 @@ from tasks.train.job import Job
 from tasks.train.loop import Trainer, World, _check_same_step
 from tasks.train.names import HISTORY, WEIGHTS
 from tasks.train.options import Augment, Inputs, LearningRate, TrainSpeed
-from tests.processes import launched_by, wait_for
+from tests.processes import launched_by, wait_until
 
 SMALL = TrainOptions(
     model="small_resnet_8",
@@ -289,12 +289,12 @@ def test_killed_caller_takes_its_training_processes_along(tmp_path: Path, pictur
     root = str(tmp_path / "root")
     caller = subprocess.Popen([sys.executable, "-c", CALLER, root, str(pictures)])
     try:
-        wait_for(lambda: bool(open_store(root).sizes("train")), seconds=90)
+        wait_until(lambda: bool(open_store(root).sizes("train")), seconds=90)
         assert launched_by(caller.pid)
     finally:
         caller.send_signal(signal.SIGKILL)
         caller.wait()
-    wait_for(lambda: not launched_by(caller.pid), seconds=20)
+    wait_until(lambda: not launched_by(caller.pid), seconds=20)
 
 
 def test_same_seed_gives_the_same_model_and_another_another(

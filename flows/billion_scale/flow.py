@@ -80,14 +80,19 @@ def billion_scale(
         # The teacher learns from the labels, looks at the pile, and chooses.
         teacher_model = stages.train(run, "teacher", teacher, labelled_set, classes)
         most = topk.k * len(classes)
-        training = costs.training(run, "student", student, most)
-        approve(approval, "score", [costs.scoring(run, pile_set), training])
+        approve(
+            approval,
+            "score",
+            lambda: [costs.scoring(run, pile_set), costs.training(run, "student", student, most)],
+        )
         scores = stages.score(run, "score", score, pile_set, teacher_model)
         chosen = stages.topk(run, "topk", topk, scores)
         lessons = stages.gather(run, "gather", gather, pile_set, chosen)
 
         # The student learns from the choice alone, then goes on with the true labels alone.
-        approve(approval, "student", [costs.training(run, "student", student, lessons.kept)])
+        approve(
+            approval, "student", lambda: [costs.training(run, "student", student, lessons.kept)]
+        )
         pretrained = stages.train(run, "pretrained", student, lessons, classes)
         finish = student.continued(fine_tune)
         student_model = stages.train(run, "student", finish, labelled_set, classes, pretrained)

@@ -14,6 +14,8 @@ from typing import Annotated
 
 import typer
 
+from flows.operate import updown
+from flows.operate.home import Home
 from infra.errors import ProtegeError
 from infra.settings import Settings
 from infra.storage import open_store
@@ -34,31 +36,21 @@ def up() -> None:
     May be repeated: what runs stays, what is missing is started. Settings: PROTEGE_ROOT,
     PROTEGE_DATABASE, PROTEGE_PORT, PROTEGE_PAGES_PORT, PROTEGE_NOTIFY, PROTEGE_HOME.
     """
-    from flows.operate.home import Home
-    from flows.operate.updown import asked_by
-    from flows.operate.updown import up as start
-
-    for line in start(Home(), asked_by(Settings())):
+    for line in updown.up(Home(), updown.asked_by(Settings())):
         typer.echo(line)
 
 
 @app.command()
 def down() -> None:
     """Stop all that `up` has started; runs at work end as Crashed, and Retry goes on with them."""
-    from flows.operate.home import Home
-    from flows.operate.updown import down as stop
-
-    for line in stop(Home()):
+    for line in updown.down(Home()):
         typer.echo(line)
 
 
 @app.command()
 def status() -> None:
     """Say whether the server is up, where, and what is at work."""
-    from flows.operate.home import Home
-    from flows.operate.updown import status as lines
-
-    for line in lines(Home()):
+    for line in updown.status(Home()):
         typer.echo(line)
 
 
@@ -113,8 +105,6 @@ def retry(
 
 def need_server() -> str:
     """Point Prefect to a server; returns its address. Raises ProtegeError when there is none."""
-    from flows.operate.updown import use_running_server
-
-    if not use_running_server():
+    if not updown.use_running_server():
         raise ProtegeError("no server is up: `protege up` starts one, or set PREFECT_API_URL")
     return os.environ["PREFECT_API_URL"]

@@ -13,10 +13,11 @@ HEARTBEAT_SECONDS = 30
 # Three beats: a shorter window takes healthy runs for dead.
 SILENCE_SECONDS = 90
 
+NO_CALLS_HOME = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
+
 DEFAULTS = {
-    # No calls to the outside, and no advertisement.
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "DO_NOT_TRACK": "1",
+    **NO_CALLS_HOME,
+    # No advertisement.
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
     # Slots of concurrency limits survive a restart of the server.
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": (

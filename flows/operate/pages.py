@@ -14,7 +14,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from flows.operate.home import HOST
-from infra.campaigns import campaigns
+from infra.campaigns import campaigns, newest_first
 from infra.settings import Settings
 from infra.storage import open_store
 
@@ -46,9 +46,8 @@ class Pages(BaseHTTPRequestHandler):
 
 
 def _contents() -> str:
-    finished = [one for one in campaigns(open_store(Settings().root)) if one.finished]
     lines = []
-    for campaign in finished[-NEWEST:]:
+    for campaign in newest_first(campaigns(open_store(Settings().root)))[:NEWEST]:
         fingerprint = campaign.outputs["report"]["fingerprint"]
         name = html.escape(campaign.id)
         lines.append(f'<li><a href="/report/{fingerprint}/index.html">{name}</a></li>')

@@ -10,6 +10,7 @@ from uuid import UUID
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
     FlowRunFilter,
+    FlowRunFilterId,
     FlowRunFilterName,
     FlowRunFilterState,
     FlowRunFilterStateType,
@@ -97,17 +98,18 @@ def _in_states(types: list[StateType]) -> FlowRunFilter:
 
 
 def _find(client: SyncPrefectClient, name: str) -> FlowRun:
-    try:
-        return client.read_flow_run(UUID(name))
-    except ValueError:
-        named = FlowRunFilter(name=FlowRunFilterName(any_=[name]))
-        runs = client.read_flow_runs(
-            flow_run_filter=named, sort=FlowRunSort.EXPECTED_START_TIME_DESC, limit=1
-        )
-        if runs:
-            return runs[0]
-    except ObjectNotFound:
-        pass
-    raise ProtegeError(
-        f"neither a campaign in this root nor a run of the server is called {name!r}"
+    runs = client.read_flow_runs(
+        flow_run_filter=_called(name), sort=FlowRunSort.EXPECTED_START_TIME_DESC, limit=1
     )
+    if not runs:
+        raise ProtegeError(
+            f"neither a campaign in this root nor a run of the server is called {name!r}"
+        )
+    return runs[0]
+
+
+def _called(name: str) -> FlowRunFilter:
+    try:
+        return FlowRunFilter(id=FlowRunFilterId(any_=[UUID(name)]))
+    except ValueError:
+        return FlowRunFilter(name=FlowRunFilterName(any_=[name]))

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 
+from flows.operate.environment import NO_CALLS_HOME
 from flows.operate.home import HOST, MARK, Asked, Home, marked
 from flows.operate.keeper import end, healthy
 from infra.errors import ProtegeError
@@ -106,9 +107,9 @@ def status(home: Home) -> Iterator[str]:
 
 def use_server(home: Home, asked: Asked) -> None:
     """Point Prefect, which is not loaded yet, to this server."""
-    os.environ.setdefault("PREFECT_API_URL", asked.api)
-    os.environ.setdefault("PREFECT_HOME", str(home.prefect))
-    os.environ.setdefault("DO_NOT_TRACK", "1")
+    told = {"PREFECT_API_URL": asked.api, "PREFECT_HOME": str(home.prefect), **NO_CALLS_HOME}
+    for variable, value in told.items():
+        os.environ.setdefault(variable, value)
 
 
 def use_running_server() -> bool:

@@ -24,7 +24,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 from playwright.sync_api import sync_playwright
 
 from flows.billion_scale.options import BillionScale
@@ -33,8 +32,9 @@ from tests.campaign import tiny
 from tests.operate.campaigns import slow
 from tests.operate.history import multiply
 from tests.operate.postgres import postgres
-from tests.operate.served import Served, free_port, wait_until
-from tests.pictures import write_folder
+from tests.operate.served import Served, free_port
+from tests.pictures import write_sources
+from tests.processes import wait_until
 
 REPETITIONS = 3
 CAMPAIGNS = 1_000
@@ -123,9 +123,7 @@ def cancel(served: Served, options: BillionScale) -> float:
 def zombie(served: Served, options: BillionScale) -> float:
     run_id = at_work(served, options)
     worker = served.home.processes()["worker"].find()
-    found = served.flow_processes(run_id)
-    ids = {one.pid for one in found}
-    flow = next(one for one in found if one.ppid() not in ids)
+    flow = served.flow_process(run_id)
     started = time.perf_counter()
     for process in (worker, flow):
         if process is not None:
@@ -159,10 +157,7 @@ def median_of(measure: Callable[[int], float]) -> float:
 def measure(folder: Path) -> dict[str, float]:
     """All figures."""
     pictures = folder / "pictures"
-    rng = np.random.default_rng(0)
-    write_folder(pictures / "labelled", rng, per_class=20, labelled=True)
-    write_folder(pictures / "pile", rng, per_class=20, labelled=False)
-    write_folder(pictures / "test", rng, per_class=5, labelled=True)
+    write_sources(pictures, seed=0, labelled=20, pile=20, test=5)
 
     def up(number: int) -> float:
         with server(folder / f"up-{number}") as (_, seconds):

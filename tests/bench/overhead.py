@@ -16,10 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
-
 from infra.launch import launch
-from tests.pictures import write_folder
+from tests.pictures import write_sources
 
 REPETITIONS = 3
 TRAININGS = 5
@@ -104,10 +102,7 @@ def main() -> None:
     totals, floors = [], []
     with tempfile.TemporaryDirectory() as folder:
         pictures = Path(folder) / "pictures"
-        rng = np.random.default_rng(0)
-        write_folder(pictures / "labelled", rng, per_class=4, labelled=True)
-        write_folder(pictures / "pile", rng, per_class=40, labelled=False)
-        write_folder(pictures / "test", rng, per_class=4, labelled=True)
+        write_sources(pictures, seed=0, labelled=4, pile=40, test=4)
         for number in range(REPETITIONS):
             totals.append(seconds_of(CAMPAIGN, str(pictures), f"{folder}/root-{number}"))
             floors.append(seconds_of(BARE_PREFECT_AND_DASK) + bare_launches())

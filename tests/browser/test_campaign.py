@@ -27,7 +27,8 @@ from tests.browser.pages import (
 from tests.browser.small import small, write_truth
 from tests.campaign import tiny
 from tests.operate.campaigns import made
-from tests.operate.served import Served, wait_until
+from tests.operate.served import Served
+from tests.processes import wait_until
 
 pytestmark = pytest.mark.timeout(300)
 DEFAULT = "billion-scale/default"

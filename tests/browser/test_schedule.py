@@ -6,7 +6,8 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.pages import expect_state, fill, shoot, turn
-from tests.operate.served import Served, wait_until
+from tests.operate.served import Served
+from tests.processes import wait_until
 
 pytestmark = pytest.mark.timeout(240)
 SCHEDULED = "retrain/scheduled"

@@ -14,7 +14,7 @@ from infra.campaigns import campaigns
 from infra.storage import open_store
 from tests.campaign import tables_of, tiny
 from tests.faults.driver import run_campaign
-from tests.processes import launched_by, wait_for, with_variable
+from tests.processes import launched_by, wait_until, with_variable
 
 MARK = "PROTEGE_TEST_RUN"
 STAGES = ["shard", "score", "topk", "gather", "evaluate", "report"]
@@ -92,12 +92,12 @@ def test_whole_run_that_was_killed_in_training_goes_on_to_the_same_tables(
         [sys.executable, "-c", script, str(pictures), root], env={**os.environ, MARK: root}
     )
     try:
-        wait_for(lambda: bool(open_store(root).sizes("train")), 100)
+        wait_until(lambda: bool(open_store(root).sizes("train")), 100)
     finally:
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         # Prefect's temporary server, alone of all, outlives a SIGKILL of the run.
-        wait_for(lambda: len(with_variable(MARK, root)) <= 1, 30)
+        wait_until(lambda: len(with_variable(MARK, root)) <= 1, 30)
         for left in with_variable(MARK, root):
             os.kill(left, signal.SIGTERM)
     assert not campaigns(open_store(root))[0].finished
@@ -109,4 +109,4 @@ def test_whole_run_that_was_killed_in_training_goes_on_to_the_same_tables(
     assert {name: here[name] for name in shared} == {name: expected[name] for name in shared}
     weights = {name for name in expected if name.endswith("weights.safetensors")}
     assert {name: here[name] for name in weights} == {name: expected[name] for name in weights}
-    wait_for(lambda: not launched_by(process.pid), 20)
+    wait_until(lambda: not launched_by(process.pid), 20)

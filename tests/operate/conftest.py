@@ -4,14 +4,13 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from infra.campaigns import Campaign
 from tests.campaign import tiny
 from tests.operate.postgres import postgres
 from tests.operate.served import Served, free_port
-from tests.pictures import write_folder
+from tests.pictures import write_sources
 
 
 @pytest.fixture(scope="session")
@@ -34,10 +33,7 @@ def served(
 def data(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Sources of this server's own, which may grow."""
     folder = tmp_path_factory.mktemp("sources")
-    rng = np.random.default_rng(3)
-    write_folder(folder / "labelled", rng, per_class=20, labelled=True)
-    write_folder(folder / "pile", rng, per_class=20, labelled=False)
-    write_folder(folder / "test", rng, per_class=5, labelled=True)
+    write_sources(folder, seed=3, labelled=20, pile=20, test=5)
     return folder
 
 

@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -21,6 +21,7 @@ from flows.billion_scale.options import BillionScale
 from flows.operate.home import Home, marked
 from infra.campaigns import Campaign, campaigns
 from infra.storage import open_store
+from tests.processes import wait_until
 
 BUSY_RETRIES = 10
 
@@ -30,17 +31,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def wait_until(happened: Callable[[], Any], seconds: float, what: str, every: float = 0.3) -> Any:
-    """What it returns once that is true; fails with `what` when it is not in time."""
-    deadline = time.monotonic() + seconds
-    while True:
-        found = happened()
-        if found:
-            return found
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(every)
 
 
 @dataclass(frozen=True)
@@ -216,3 +206,11 @@ class Served:
             except psutil.Error:
                 continue
         return found
+
+    def flow_process(self, run_id: str) -> psutil.Process:
+        """The process in which the flow itself runs: the one that started all others of it."""
+        found = self.flow_processes(run_id)
+        ids = {one.pid for one in found}
+        top = [one for one in found if one.ppid() not in ids]
+        assert len(top) == 1, top
+        return top[0]

@@ -10,7 +10,8 @@ import pytest
 from infra.campaigns import Campaign
 from tests.campaign import tiny
 from tests.operate.campaigns import made, slow
-from tests.operate.served import Served, wait_until
+from tests.operate.served import Served
+from tests.processes import wait_until
 
 CANCEL_SECONDS = 20
 

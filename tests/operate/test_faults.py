@@ -16,7 +16,8 @@ from infra.campaigns import Campaign
 from tests.campaign import tiny
 from tests.operate.campaigns import made, slow, training
 from tests.operate.postgres import recreate
-from tests.operate.served import Served, wait_until
+from tests.operate.served import Served
+from tests.processes import wait_until
 
 ZOMBIE_SECONDS = 120  # until a run whose processes are all gone must be Crashed
 TRAIN, DIGITS = "train/single", "billion-scale/digits"
@@ -54,21 +55,12 @@ def child(served: Served, name: str) -> psutil.Process:
     return found
 
 
-def flow_process(served: Served, run_id: str) -> psutil.Process:
-    """The process in which the flow itself runs: the one that started all others of the run."""
-    found = served.flow_processes(run_id)
-    ids = {one.pid for one in found}
-    top = [one for one in found if one.ppid() not in ids]
-    assert len(top) == 1, top
-    return top[0]
-
-
 @pytest.fixture(scope="module")
 def zombie(served: Served, data: Path, campaign: Campaign) -> tuple[str, float]:
     """A run whose flow and worker were killed together, and when."""
     run_id = served.start(DIGITS, served.sections(slow(data, 8, teacher={"seed": 14})))
     await_training(served, run_id)
-    kill(child(served, "worker"), flow_process(served, run_id))
+    kill(child(served, "worker"), served.flow_process(run_id))
     at = time.monotonic()
     wait_until(lambda: not served.flow_processes(run_id), 30, "its processes end with it")
     return run_id, at
@@ -93,7 +85,7 @@ def test_dask_worker_training_rank_and_server_may_die(
         kill(child(served, "server"))
         wait_until(lambda: finished_campaigns(served) > before, 120, "it is finished in the store")
         time.sleep(3)
-        assert flow_process(served, run_id).is_running(), "it waits for the server"
+        assert served.flow_process(run_id).is_running(), "it waits for the server"
     finally:
         keeper.resume()
     wait_until(lambda: served.protege("status").startswith("up"), 60, "the server is back")
@@ -111,7 +103,7 @@ def test_flow_that_was_killed_is_crashed_at_once_and_resumed_by_name(
     run_id = served.start(TRAIN, training(campaign, 8, seed=13))
     await_training(served, run_id)
     before = made(served.root)
-    kill(flow_process(served, run_id))
+    kill(served.flow_process(run_id))
     served.await_state(run_id, "Crashed", seconds=30)
     wait_until(lambda: not served.flow_processes(run_id), 30, "the training ends with it")
     told = served.protege("resume", served.run(run_id)["name"])

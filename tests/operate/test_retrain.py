@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from infra.campaigns import Campaign
-from tests.operate.served import Served, wait_until
+from tests.operate.served import Served
 from tests.pictures import write_folder
+from tests.processes import wait_until
 
 IDLE_SECONDS = 15
 

@@ -11,7 +11,8 @@ import pytest
 
 from infra.campaigns import Campaign
 from tests.campaign import tiny
-from tests.operate.served import Served, wait_until
+from tests.operate.served import Served
+from tests.processes import wait_until
 
 REPOSITORY = Path(__file__).parents[2]
 PAGE = REPOSITORY / "docs" / "operate.md"
