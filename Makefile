@@ -34,7 +34,7 @@ test: $(READY)  ## Run every test that needs nothing but Python packages
 		--ignore tests/operate --ignore tests/browser
 
 test-operate: $(READY) debian  ## Run the tests of the server and, in a browser, of its UI
-	$(MAKE) --jobs 2 --output-sync=target operate-sqlite operate-postgres
+	$(MAKE) --jobs 2 --output-sync=line operate-sqlite operate-postgres
 
 operate-sqlite operate-postgres: operate-%: $(READY)
 	$(BIN)/python -m pytest tests/browser tests/operate --database $*

@@ -39,7 +39,7 @@ def _ask(stage: str, costs: Sequence[str]) -> None:
         return
     text = "\n".join(f"- {line}" for line in costs)
     question = f"Before `{stage}`, this run waits for approval. It is about to cost:\n\n{text}"
-    create_markdown_artifact(question, key="approval", description=f"Approval before {stage}")
+    create_markdown_artifact(question, description=f"Approval before {stage}")
     form = Approval.with_initial_data(description=question)
     answer = suspend_flow_run(wait_for_input=form, timeout=TIMEOUT_SECONDS, key=f"before-{stage}")
     note = f": {answer.note}" if answer.note else ""

@@ -6,6 +6,7 @@ exception is a defect and keeps its traceback.
 """
 
 import functools
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
@@ -15,6 +16,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
 
+from flows.logs import told_once
 from flows.run import Run
 from flows.server import await_server
 from infra.cluster import Failures
@@ -32,6 +34,9 @@ from tasks import train as training
 from tasks.contract import Output
 
 READABLE = (ProtegeError, Failures, Crashed)
+# What Prefect's engine says of a failure that `readable` has told already.
+for _name in ("prefect.flow_runs", "prefect.engine"):
+    told_once(logging.getLogger(_name), READABLE)
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -166,9 +171,8 @@ def link(page: Output) -> str:
     settings = Settings()
     address = _address(page, settings)
     await_server(settings.patience_seconds)
-    create_link_artifact(
-        address, link_text="Report", key="report", description=f"Report: {address}"
-    )
+    # Without a key: with one, the UI leads from the run to a list over all runs.
+    create_link_artifact(address, link_text="Report", description=f"Report: {address}")
     return address
 
 

@@ -78,7 +78,7 @@ def publish(result: Mapping[str, Any], run: Run, link: str) -> None:
         lines.append(f"| {role} | {counts} |")
     lines += ["", f"[Report]({link})" if link.startswith("http") else f"Report: `{link}`"]
     lines += ["", f"Campaign `{result['campaign']}`"]
-    create_markdown_artifact("\n".join(lines), key="summary", description="Summary")
+    create_markdown_artifact("\n".join(lines), description="Summary")
 
 
 def show(result: Mapping[str, Any]) -> None:

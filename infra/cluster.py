@@ -8,6 +8,8 @@ gathered and raised when everything else is done, as one `Failures`.
         for receipt in executor.run(score_one, shards): ...
 """
 
+import atexit
+import gc
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -153,6 +155,9 @@ class Cluster:
                     f"no Dask scheduler answers at PROTEGE_SCHEDULER={address}: {error}"
                 ) from error
             self._client.subscribe_topic(self._topic, self._hear)
+            if self._local is not None:
+                # A worker with torch takes seconds to take itself to pieces, and is then killed.
+                self._client.run(atexit.register, gc.freeze)
         return self._client
 
     def run(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:

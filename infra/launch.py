@@ -1,4 +1,4 @@
-"""Launch: runs a Python module in processes of its own, under torchrun.
+"""Launch: runs a Python module in a process of its own, or in several under torchrun.
 
 In: a module, its job file, and a file into which the processes write progress as JSON lines, and
 what they warn of. Out: each line of progress, as they come; the warnings are logged here. The
@@ -49,7 +49,7 @@ def launch(
             stdout=sink,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
-            env=_environment(threads),
+            env=_environment(processes, threads),
             start_new_session=True,
         )
         try:
@@ -65,12 +65,12 @@ def launch(
 
 
 def watch_launcher() -> None:
-    """In a launched process: end it when the launcher or torchrun's agent is gone."""
+    """In a launched process: end it when the launcher, or torchrun between them, is gone."""
     launcher = int(os.environ.get(LAUNCHER_VARIABLE, "0"))
-    agent = os.getppid()
+    parent = os.getppid()
 
     def watch() -> None:
-        while _alive(launcher) and os.getppid() == agent:
+        while _alive(launcher) and os.getppid() == parent:
             time.sleep(1)
         os._exit(1)
 
@@ -105,23 +105,22 @@ def telling_logs(progress: Path) -> Iterator[None]:
 
 
 def _command(module: str, job: Path, processes: int) -> list[str]:
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    return [
-        *torchrun,
-        "--local-addr=127.0.0.1",
-        f"--nproc-per-node={processes}",
-        "--max-restarts=0",
-        "-m",
-        module,
-        str(job),
-    ]
+    alone = [sys.executable, "-m", module, str(job)]
+    if processes == 1:
+        # One needs nobody to bring it together with others, who would load torch once more.
+        return alone
+    torchrun = ["torch.distributed.run", "--standalone", "--local-addr=127.0.0.1"]
+    many = [f"--nproc-per-node={processes}", "--max-restarts=0"]
+    return [sys.executable, "-m", *torchrun, *many, *alone[1:]]
 
 
-def _environment(threads: int) -> dict[str, str]:
+def _environment(processes: int, threads: int) -> dict[str, str]:
+    alone = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"} if processes == 1 else {}
     return {
         # Threads that spin while they wait make a step 40 times as slow when cores are shared.
         "OMP_WAIT_POLICY": "PASSIVE",
         **os.environ,
+        **alone,
         "OMP_NUM_THREADS": str(threads),
         LAUNCHER_VARIABLE: str(os.getpid()),
     }
@@ -154,7 +153,7 @@ def _last_words(log: str) -> str:
 def _stop(process: "subprocess.Popen[bytes]") -> None:
     if process.poll() is not None:
         return
-    # The agent passes SIGTERM on to its workers. Should it hang, the watchdogs end them.
+    # Torchrun passes SIGTERM on to its workers. Should it hang, the watchdogs end them.
     process.terminate()
     try:
         process.wait(GRACE_SECONDS)

@@ -25,7 +25,7 @@ RETRAIN = "retrain/scheduled"
 BEAT = "prefect.flow-run.heartbeat"
 ENDS = {
     f"prefect.flow-run.{name}"
-    for name in ("Completed", "Skipped", "Failed", "Cancelled", "Crashed", "Suspended", "Paused")
+    for name in ("Completed", "Failed", "Cancelled", "Crashed", "Suspended", "Paused")
 }
 TOLD = (
     '{"run": "{{ flow_run.name }}", "state": "{{ flow_run.state.name }}",'

@@ -54,6 +54,7 @@ def _addresses(home: Home, asked: Asked) -> Mapping[str, str]:
     return {
         "PREFECT_HOME": str(home.prefect),
         "PREFECT_API_URL": asked.api,
+        "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(home.ui),
         "PREFECT_SERVER_API_HOST": HOST,
         "PREFECT_SERVER_API_PORT": str(asked.port),
         **database,

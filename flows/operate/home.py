@@ -3,6 +3,7 @@
 up.json          what was asked for: ports, database, root, working directory
 processes.json   what runs: the keeper and its children, by process id and start time
 prefect/         Prefect's own files, the SQLite database among them
+ui/              the pages of the UI, confined to this server
 logs/            what the server, the worker, the pages and the keeper print
 """
 
@@ -78,6 +79,11 @@ class Home:
     def prefect(self) -> Path:
         """Prefect's own folder."""
         return self.folder / "prefect"
+
+    @property
+    def ui(self) -> Path:
+        """Where the server copies its pages to."""
+        return self.folder / "ui"
 
     def log(self, name: str) -> Path:
         """The log of a process."""

@@ -19,6 +19,7 @@ from types import FrameType
 
 import psutil
 
+from flows.operate.confine import confine
 from flows.operate.environment import prefect_environment
 from flows.operate.home import HOST, Asked, Home, Process, marked, this_process
 
@@ -86,6 +87,7 @@ def keep(home: Home, asked: Asked) -> None:
         if started:
             home.note(_processes(everyone))
         if len(everyone) == 1 and healthy(asked):
+            confine(home.ui, asked.ui)
             everyone += others
         time.sleep(POLL_SECONDS)
     stop_all(home, everyone)

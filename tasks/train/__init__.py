@@ -2,7 +2,7 @@
 
 In: a labelled `images` output or a `lessons` output, and perhaps a model to start from. Out:
 `weights.safetensors`, which says of itself what it is, and `history.parquet`. The work is done by
-processes of its own under torchrun, so that a crash does not take the caller along.
+processes of its own, so that a crash does not take the caller along.
 
     teacher = train(root, TrainOptions(model="resnet50"), labelled, classes)
     student = train(root, options.fine_tune, labelled, classes, init=pretrained)

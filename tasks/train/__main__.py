@@ -1,4 +1,4 @@
-"""The training process: `torchrun -m tasks.train job.json` trains what the job file says."""
+"""The training process, `python -m tasks.train job.json`, trains what the job file says."""
 
 import os
 import sys

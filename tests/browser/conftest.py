@@ -25,6 +25,7 @@ SWITCHES = [
     # Drawn by the processor, the graph on a run's page keeps a core busy; only pictures want it.
     *([] if os.environ.get("PROTEGE_SCREENSHOTS") else ["--disable-3d-apis"]),
 ]
+INSIDE = ("http://127.0.0.1:", "data:", "blob:")
 SIZE = {"width": 1280, "height": 900}
 
 
@@ -47,8 +48,13 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(chromium: Browser) -> Iterator[Page]:
-    """An empty page, as of a user who has never been here."""
+    """An empty page, as of a user who has never been here; it may ask nobody outside."""
     context = chromium.new_context(viewport=SIZE)
     context.set_default_timeout(1000 * SECONDS)
-    yield context.new_page()
+    page = context.new_page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    yield page
     context.close()
+    assert asked
+    assert [url for url in asked if not url.startswith(INSIDE)] == []

@@ -18,7 +18,6 @@ from tests.operate.served import Served
 SECONDS = 75
 EDITORS = ".cm-editor, .monaco-editor"
 BUSY = "Service Unavailable"
-SHORT_ID = re.compile("^[0-9a-f]{8}$")
 
 
 def open_form(page: Page, served: Served, deployment: str) -> None:
@@ -132,13 +131,6 @@ def open_artifact(page: Page, served: Served, run_id: str, name: str) -> None:
     open_run(page, served, run_id, "Artifacts")
     page.get_by_role("tabpanel").get_by_role("link", name=name).first.click()
     page.wait_for_url("**/artifacts/**")
-    if "/artifacts/key/" in page.url:
-        # An artifact with a key leads to the list of all runs; this one is told by its run.
-        run = page.get_by_role("link", name=served.run(run_id)["name"], exact=True)
-        entry = (
-            page.locator("div").filter(has=run).filter(has=page.get_by_role("link", name=SHORT_ID))
-        )
-        entry.last.get_by_role("link", name=SHORT_ID).click()
     expect(page.get_by_role("tab", name="Artifact", exact=True)).to_be_visible()
 
 

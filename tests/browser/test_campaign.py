@@ -136,7 +136,7 @@ def test_retry_completes_and_does_no_finished_work_again(
 
 def test_summary_shows_accuracy_and_counts(served: Served, page: Page, run_id: str) -> None:
     (campaign,) = served.campaigns()
-    open_artifact(page, served, run_id, "summary")
+    open_artifact(page, served, run_id, "Summary")
     student = page.get_by_role("row").filter(has_text="student").first
     expect(student).to_contain_text(f"{campaign.summary['student_top1']:.4f}")
     pile = page.get_by_role("row").filter(has_text="pile")
@@ -147,7 +147,7 @@ def test_summary_shows_accuracy_and_counts(served: Served, page: Page, run_id: s
 
 def test_report_opens_from_the_summary(served: Served, page: Page, run_id: str) -> None:
     (campaign,) = served.campaigns()
-    open_artifact(page, served, run_id, "summary")
+    open_artifact(page, served, run_id, "Summary")
     page.get_by_role("tabpanel").get_by_role("link", name="Report", exact=True).click()
     page.wait_for_url(f"{served.pages}/report/*/index.html")
     expect(page.get_by_role("heading", name="Billion-scale", level=1)).to_be_visible()

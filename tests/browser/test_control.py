@@ -43,9 +43,9 @@ def words(served: Served, run_id: str) -> Iterator[str]:
 
 
 def at_work(served: Served, run_id: str) -> bool:
-    """Whether a training goes on, with its launcher, beside the processes of Dask."""
+    """Whether a training goes on, beside the processes of Dask."""
     lines = list(words(served, run_id))
-    parts = ("prefect.engine", "torch.distributed.run", "tasks.train", "multiprocessing")
+    parts = ("prefect.engine", "tasks.train", "multiprocessing")
     return all(any(part in line for line in lines) for part in parts)
 
 

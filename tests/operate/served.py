@@ -70,6 +70,8 @@ class Served:
             "PROTEGE_PAGES_PORT": str(self.pages_port),
             "PROTEGE_DATABASE": self.database,
             "PROTEGE_LEASE_SECONDS": "10",
+            # Two servers, each with its runs, share the cores of the smallest machine.
+            "PROTEGE_WORKERS": "1",
             "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5",
         }
 
@@ -135,7 +137,7 @@ class Served:
 
     def await_state(self, run_id: str, *names: str, seconds: float = 120) -> str:
         """Wait until the run is in one of these states."""
-        ended = {"Completed", "Failed", "Crashed", "Cancelled", "Skipped"}
+        ended = {"Completed", "Failed", "Crashed", "Cancelled"}
 
         def there() -> str:
             state = self.state(run_id)
@@ -214,3 +216,7 @@ class Served:
         top = [one for one in found if one.ppid() not in ids]
         assert len(top) == 1, top
         return top[0]
+
+    def ranks(self, run_id: str) -> list[psutil.Process]:
+        """The processes of a flow run that train."""
+        return [one for one in self.flow_processes(run_id) if "tasks.train" in one.cmdline()]

@@ -23,13 +23,6 @@ ZOMBIE_SECONDS = 120  # until a run whose processes are all gone must be Crashed
 TRAIN, DIGITS = "train/single", "billion-scale/digits"
 
 
-def ranks(served: Served, run_id: str) -> list[psutil.Process]:
-    """The processes of the run that train, without torchrun's agent."""
-    found = served.flow_processes(run_id)
-    agents = [one for one in found if "torch.distributed.run" in " ".join(one.cmdline())]
-    return [one for agent in agents for one in agent.children()]
-
-
 def await_training(served: Served, run_id: str) -> list[psutil.Process]:
     """The training processes, once they have saved a checkpoint."""
     started = time.time()
@@ -39,7 +32,7 @@ def await_training(served: Served, run_id: str) -> list[psutil.Process]:
         return any(mark.stat().st_mtime > started for mark in marks)
 
     wait_until(saved, 90, "a checkpoint is saved")
-    return list(wait_until(lambda: ranks(served, run_id), 30, "a training is at work"))
+    return list(wait_until(lambda: served.ranks(run_id), 30, "a training is at work"))
 
 
 def kill(*processes: psutil.Process) -> None:
@@ -76,7 +69,7 @@ def test_dask_worker_training_rank_and_server_may_die(
     training_ranks = await_training(served, run_id)
     found = served.flow_processes(run_id)
     kill(next(one for one in found if "spawn_main" in " ".join(one.cmdline())), *training_ranks)
-    wait_until(lambda: ranks(served, run_id), 30, "the training goes on in a new process")
+    wait_until(lambda: served.ranks(run_id), 30, "the training goes on in a new process")
     served.await_line(run_id, "going on from its last checkpoint")
     before = finished_campaigns(served)
     keeper = child(served, "keeper")

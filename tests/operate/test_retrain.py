@@ -38,9 +38,9 @@ def test_first_retraining_makes_the_champion(served: Served, first: str) -> None
 def test_nothing_new_is_skipped_in_seconds(served: Served, first: str) -> None:
     started = time.monotonic()
     run_id = served.start("retrain/scheduled", {})
-    served.await_state(run_id, "Skipped", seconds=60)
+    served.await_state(run_id, "Completed", seconds=60)
     print(f"idle retraining: {time.monotonic() - started:.1f} s")
-    assert "nothing is new" in served.run(run_id)["state"]["message"]
+    assert "Skipped: nothing is new" in served.run(run_id)["state"]["message"]
 
 
 @pytest.mark.timeout(240)
@@ -81,7 +81,7 @@ def test_event_for_a_source_that_nobody_reads_does_nothing(
     served: Served, first: str, tmp_path: Path
 ) -> None:
     run_id = served.start("retrain/by-hand", {"source": str(tmp_path)})
-    served.await_state(run_id, "Skipped")
+    served.await_state(run_id, "Completed")
     assert "no finished campaign that reads" in served.run(run_id)["state"]["message"]
 
 
