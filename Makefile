@@ -5,11 +5,12 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 OUT ?= demo-output
 SEEDS ?= 0,1,2,3,4
+IMAGES ?= 10000000
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo demo-seeds test test-operate debian check format
-.PHONY: operate-sqlite operate-postgres bench-overhead bench-operate clean
+.PHONY: operate-sqlite operate-postgres bench-overhead bench-topk bench-operate clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -55,6 +56,9 @@ format: $(READY)  ## Format the code and mend what can be mended
 
 bench-overhead: $(READY)  ## Measure what a campaign costs beside its work
 	$(BIN)/python -m tests.bench.overhead
+
+bench-topk: $(READY)  ## Measure topk against DuckDB and Polars; IMAGES=100000000 for the large one
+	IMAGES=$(IMAGES) $(BIN)/python -m tests.bench.topk
 
 bench-operate: $(READY) debian  ## Measure the server: up, submit, idle retraining, zombie, cancel
 	$(BIN)/python -m tests.bench.operate

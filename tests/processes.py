@@ -29,7 +29,7 @@ def with_variable(name: str, value: str) -> set[int]:
 
 
 def wait_until(
-    happened: Callable[[], Any], seconds: float, what: str = "it happens", every: float = 0.05
+    happened: Callable[[], Any], seconds: float, what: str = "it happens", every: float = 0.3
 ) -> Any:
     """What it returns once that is true; fails with `what` when it is not in time."""
     deadline = time.monotonic() + seconds

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.browser.pages import SECONDS
 from tests.operate.conftest import served
@@ -48,16 +48,23 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture
-def page(chromium: Browser) -> Iterator[Page]:
-    """An empty page, as of a user who has never been here; it may ask nobody outside."""
+@pytest.fixture(scope="module")
+def user(chromium: Browser) -> Iterator[BrowserContext]:
+    """A user with a cache, so that a page is loaded once and not by each test."""
     context = chromium.new_context(viewport=SIZE)
     context.set_default_timeout(1000 * SECONDS)
     context.add_init_script(FEW_FRAMES)
-    page = context.new_page()
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(user: BrowserContext) -> Iterator[Page]:
+    """An empty page; it may ask nobody outside."""
+    page = user.new_page()
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     yield page
-    context.close()
+    page.close()
     assert asked
     assert [url for url in asked if not url.startswith(INSIDE)] == []

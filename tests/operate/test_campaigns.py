@@ -111,8 +111,9 @@ def test_stage_runs_by_itself(served: Served, campaign: Campaign) -> None:
         "evaluate/single": {"test": addresses["test"], "student": addresses["student"]},
         "retry-rejects/single": {"images": addresses["pile"]},
     }
-    for name, parameters in forms.items():
-        served.await_state(served.start(name, parameters), "Completed")
+    runs = [served.start(name, parameters) for name, parameters in forms.items()]
     wrong = served.start("topk/single", {"scores": addresses["pile"]})
+    for run_id in runs:
+        served.await_state(run_id, "Completed")
     served.await_state(wrong, "Failed")
     assert "is an output of shard; wanted is score" in served.run(wrong)["state"]["message"]

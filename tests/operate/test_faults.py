@@ -51,7 +51,7 @@ def child(served: Served, name: str) -> psutil.Process:
 @pytest.fixture(scope="module")
 def zombie(served: Served, data: Path, campaign: Campaign) -> tuple[str, float]:
     """A run whose flow and worker were killed together, and when."""
-    run_id = served.start(DIGITS, served.sections(slow(data, 8, teacher={"seed": 14})))
+    run_id = served.start(DIGITS, served.sections(slow(data, 4, teacher={"seed": 14})))
     await_training(served, run_id)
     kill(child(served, "worker"), served.flow_process(run_id))
     at = time.monotonic()
@@ -65,7 +65,7 @@ def test_dask_worker_training_rank_and_server_may_die(
 ) -> None:
     """The run goes on; and it waits with its end for a server that stays away."""
     # Shards of another size, so that Dask is there when the training is.
-    run_id = served.submit(slow(data, 12, teacher={"seed": 12}, pile={"images_per_shard": 15}))
+    run_id = served.submit(slow(data, 8, teacher={"seed": 12}, pile={"images_per_shard": 15}))
     training_ranks = await_training(served, run_id)
     found = served.flow_processes(run_id)
     kill(next(one for one in found if "spawn_main" in " ".join(one.cmdline())), *training_ranks)
@@ -93,7 +93,7 @@ def finished_campaigns(served: Served) -> int:
 def test_flow_that_was_killed_is_crashed_at_once_and_resumed_by_name(
     served: Served, campaign: Campaign, zombie: tuple[str, float]
 ) -> None:
-    run_id = served.start(TRAIN, training(campaign, 8, seed=13))
+    run_id = served.start(TRAIN, training(campaign, 4, seed=13))
     await_training(served, run_id)
     before = made(served.root)
     kill(served.flow_process(run_id))
@@ -114,7 +114,7 @@ def test_flow_and_worker_that_were_killed_become_crashed_and_the_next_run_goes_o
     left = max(1.0, ZOMBIE_SECONDS - (time.monotonic() - killed))
     served.await_state(run_id, "Crashed", seconds=left)
     before = made(served.root)
-    following = served.start(DIGITS, served.sections(slow(data, 8, teacher={"seed": 14})))
+    following = served.start(DIGITS, served.sections(slow(data, 4, teacher={"seed": 14})))
     served.await_state(following, "Completed", seconds=150)  # the slot was free
     after = made(served.root)
     assert {name: after[name] for name in before} == before
@@ -124,7 +124,7 @@ def test_flow_and_worker_that_were_killed_become_crashed_and_the_next_run_goes_o
 def test_down_ends_runs_at_work_as_crashed_and_they_can_be_retried(
     served: Served, campaign: Campaign
 ) -> None:
-    run_id = served.start(TRAIN, training(campaign, 8, seed=15))
+    run_id = served.start(TRAIN, training(campaign, 4, seed=15))
     await_training(served, run_id)
     served.protege("down")
     assert not served.processes()
