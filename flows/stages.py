@@ -123,7 +123,8 @@ def topk(run: Run, role: str, options: choosing.TopkOptions, scores: Output) -> 
     """Choose the best images of every class."""
     watch = run.progress("topk")
     output = choosing.topk(run.store, options, scores, run.executor, watch)
-    short = [row for row in choosing.read_classes(output).to_pylist() if row["kept"] < options.k]
+    classes = choosing.read_classes(output).to_pylist()
+    short = [row for row in classes if row["kept"] < options.k and not options.together]
     if short:
         names = ", ".join(f"{row['name']} ({row['kept']})" for row in short[:10])
         get_run_logger().warning(

@@ -13,6 +13,7 @@ import gc
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import Context, copy_context
 from dataclasses import asdict, replace
@@ -27,6 +28,7 @@ from infra.logs import LIMIT, Line, Scope, Throttle, listening
 from infra.settings import Settings
 
 Item = TypeVar("Item")
+Piece = TypeVar("Piece")
 Result = TypeVar("Result")
 
 WINDOW = 256  # futures in flight; a scheduler stays small with few, workers stay busy with many
@@ -57,6 +59,10 @@ def too_many(failed: int, tried: int) -> bool:
     return failed >= MAX_FAILURES or enough
 
 
+def ignore() -> None:
+    """What is called when nobody watches."""
+
+
 class Executor(Protocol):
     """What a stage may ask of the machines."""
 
@@ -71,11 +77,17 @@ class Executor(Protocol):
 
     def reduce(
         self,
-        chunk: Callable[[Item], Result],
-        combine: Callable[[list[Result]], Result],
+        chunk: Callable[[Item], Piece],
+        combine: Callable[[list[Piece]], Piece],
+        finish: Callable[[Piece], Result],
         items: Sequence[Item],
+        on_done: Callable[[], None] = ignore,
     ) -> Result:
-        """Tree reduction: `chunk` each item, `combine` a few at a time. Items may not be empty."""
+        """Tree reduction: `chunk` each item, `combine` a few pieces at a time, `finish` the last.
+
+        Pieces stay where they were made; only the result of `finish` comes here. Items may not be
+        empty. `on_done` is called after each chunk.
+        """
         ...
 
 
@@ -99,14 +111,50 @@ class Inline:
 
     def reduce(
         self,
-        chunk: Callable[[Item], Result],
-        combine: Callable[[list[Result]], Result],
+        chunk: Callable[[Item], Piece],
+        combine: Callable[[list[Piece]], Piece],
+        finish: Callable[[Piece], Result],
         items: Sequence[Item],
+        on_done: Callable[[], None] = ignore,
     ) -> Result:
-        level = [chunk(item) for item in items]
-        while len(level) > 1:
-            level = [combine(level[at : at + FAN_IN]) for at in range(0, len(level), FAN_IN)]
-        return level[0]
+        tree: list[list[Piece]] = []
+        for item in items:
+            _grow(tree, chunk(item), combine)
+            on_done()
+        return finish(combine([piece for level in reversed(tree) for piece in level]))
+
+
+class Threads(Inline):
+    """Threads of this process, for work that NumPy and Arrow do without Python's lock."""
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+
+    def reduce(
+        self,
+        chunk: Callable[[Item], Piece],
+        combine: Callable[[list[Piece]], Piece],
+        finish: Callable[[Piece], Result],
+        items: Sequence[Item],
+        on_done: Callable[[], None] = ignore,
+    ) -> Result:
+        tree: list[list[Piece]] = []
+        with ThreadPoolExecutor(self.workers) as pool:
+            for piece in pool.map(chunk, items):
+                _grow(tree, piece, combine)
+                on_done()
+        return finish(combine([piece for level in reversed(tree) for piece in level]))
+
+
+def _grow(tree: list[list[Piece]], piece: Piece, combine: Callable[[list[Piece]], Piece]) -> None:
+    """Hang a piece into a tree; a level that is full is combined into one piece of the next."""
+    for level in tree:
+        level.append(piece)
+        if len(level) < FAN_IN:
+            return
+        piece = combine(level)
+        level.clear()
+    tree.append([piece])
 
 
 class Cluster:
@@ -182,24 +230,32 @@ class Cluster:
 
     def reduce(
         self,
-        chunk: Callable[[Item], Result],
-        combine: Callable[[list[Result]], Result],
+        chunk: Callable[[Item], Piece],
+        combine: Callable[[list[Piece]], Piece],
+        finish: Callable[[Piece], Result],
         items: Sequence[Item],
+        on_done: Callable[[], None] = ignore,
     ) -> Result:
         self._context = copy_context()
-        level = [self._submit(chunk, item) for item in items]
+        level, depth = [self._submit(chunk, item) for item in items], 0
+        for future in level:
+            future.add_done_callback(lambda _: on_done())
         while len(level) > 1:
             groups = [level[at : at + FAN_IN] for at in range(0, len(level), FAN_IN)]
-            level = [self._submit(combine, group) for group in groups]
-        result: Result = level[0].result()
+            depth += 1
+            # What can be combined is combined first, so that pieces do not pile up.
+            level = [self._submit(combine, group, priority=depth) for group in groups]
+        last = self._submit(finish, level.pop(), priority=depth + 1)
+        result: Result = last.result()
         return result
 
-    def _submit(self, function: Callable[[Any], Any], item: Any) -> Any:
+    def _submit(self, function: Callable[[Any], Any], item: Any, priority: int = 0) -> Any:
         from dask.utils import funcname
 
         # A key of its own: Dask must not answer from an earlier run whose outputs may be gone.
         key = f"{funcname(function)}-{uuid4().hex}"
-        return self.client.submit(_heard, function, self._topic, _PROCESS, item, key=key)
+        given = (_heard, function, self._topic, _PROCESS, item)
+        return self.client.submit(*given, key=key, priority=priority)
 
     def _hear(self, event: tuple[float, Mapping[str, Any]]) -> None:
         self._throttle.take(Line(**event[1]["line"]))

@@ -31,9 +31,12 @@ def top_log_odds(logits_BC: Tensor, top_p: int) -> tuple[Tensor, Tensor]:
     # A stable sort, unlike topk, has an order for equal logits.
     order_BC = torch.sort(logits_BC, dim=1, descending=True, stable=True).indices
     labels_BP = order_BC[:, :top_p]
-    best_BP = logits_BC.gather(1, labels_BP)
-    others = [
-        logits_BC.scatter(1, labels_BP[:, place : place + 1], float("-inf")).logsumexp(dim=1)
-        for place in range(labels_BP.shape[1])
-    ]
-    return labels_BP, best_BP - torch.stack(others, dim=1)
+    places = range(labels_BP.shape[1])
+    return labels_BP, torch.stack([log_odds(logits_BC, labels_BP[:, at]) for at in places], dim=1)
+
+
+def log_odds(logits_BC: Tensor, labels_B: Tensor) -> Tensor:
+    """Log p/(1-p) of one class of each image, shape (B,), in float32."""
+    logits_BC, labels_B1 = logits_BC.float(), labels_B[:, None]
+    others_B = logits_BC.scatter(1, labels_B1, float("-inf")).logsumexp(dim=1)
+    return logits_BC.gather(1, labels_B1)[:, 0] - others_B

@@ -31,6 +31,7 @@ import pyarrow.parquet as pq
 from infra.clock import utc_now
 from infra.errors import ProtegeError
 from infra.storage import Store, open_store
+from tasks.tables import ZSTD, Layout
 
 MANIFEST = "manifest.json"
 FOOTER = b"protege"
@@ -164,7 +165,7 @@ def write_part(
     counts: Counts,
     *,
     facts: Mapping[str, str] | None = None,
-    compression: str | Mapping[str, str] = "zstd",
+    layout: Layout = ZSTD,
     row_group_rows: int = ROW_GROUP_ROWS,
 ) -> Receipt:
     """Publish a part, or take the receipt of the one that somebody else has published."""
@@ -173,7 +174,14 @@ def write_part(
     footer = canonical({**asdict(counts), "digest": digest, "facts": facts})
     described = table.replace_schema_metadata({**(table.schema.metadata or {}), FOOTER: footer})
     sink = io.BytesIO()
-    pq.write_table(described, sink, compression=compression, row_group_size=row_group_rows)
+    pq.write_table(
+        described,
+        sink,
+        compression=layout.compression,
+        column_encoding=layout.encodings,
+        use_dictionary=[name for name in table.column_names if name not in layout.encodings],
+        row_group_size=row_group_rows,
+    )
     if not store.create(name, sink.getvalue()):
         return read_receipt(store, name)
     return Receipt(name, counts.rows_in, counts.kept, counts.rejected, digest, facts)

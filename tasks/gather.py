@@ -38,6 +38,7 @@ from tasks.work import run_shards
 STAGE = "gather"
 VERSION = 1
 SHARDS_PER_SPILL = 16
+COPY_SALT = np.int64(0x5851_F42D_4C95_7F2D)  # any large odd number
 
 SPILL = pa.schema(
     [
@@ -103,22 +104,31 @@ def _delete_spills(store: Store) -> None:
 
 def plan_lessons(chosen: pa.Table, options: GatherOptions) -> Lessons:
     """Which image teaches which classes, and where in the shuffled order."""
-    ids, labels = chosen["image_id"].to_numpy(), chosen["label"].to_numpy()
-    order = np.lexsort((labels, ids))
-    ids, labels = ids[order], labels[order]
+    ids, labels, copies = _repeated(chosen)
+    order = np.lexsort((labels, copies, ids))
+    ids, labels, copies = ids[order], labels[order], copies[order]
+    starts = np.arange(len(ids))
     if options.several != "replicate":
-        unique, starts, counts = np.unique(ids, return_index=True, return_counts=True)
-        ids, offsets = unique, np.append(starts, len(labels))
-        if options.several == "sample_one":
-            draws = hash_ids(ids, options.seed + 1) % counts.astype(np.uint64)
-            labels = labels[starts + draws.astype(np.int64)]
-            offsets = np.arange(len(ids) + 1)
-    else:
+        starts = np.flatnonzero(np.append(True, (np.diff(ids) != 0) | (np.diff(copies) != 0)))
+    ids, copies, offsets = ids[starts], copies[starts], np.append(starts, len(labels))
+    if options.several == "sample_one":
+        draws = hash_ids(ids, options.seed + 1) % np.diff(offsets).astype(np.uint64)
+        labels = labels[starts + draws.astype(np.int64)]
         offsets = np.arange(len(ids) + 1)
-    # A class is mixed in, so that the replicas of an image do not follow one another.
-    salted = ids * np.int64(65_537) + labels[offsets[:-1]]
+    # Class and copy are mixed in, so that the replicas of an image do not follow one another.
+    salted = ids * np.int64(65_537) + labels[offsets[:-1]] + copies * COPY_SALT
     groups = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(labels, pa.int32()))
     return Lessons(ids, hash_ids(salted, options.seed), groups)
+
+
+def _repeated(
+    chosen: pa.Table,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+    """Images, classes and the number of the copy, a row for each time that a pair is taken."""
+    times = chosen["copies"].to_numpy()
+    ids, labels = chosen["image_id"].to_numpy(), chosen["label"].to_numpy()
+    copies = np.arange(times.sum()) - np.repeat(np.cumsum(times) - times, times)
+    return np.repeat(ids, times), np.repeat(labels, times), copies
 
 
 @dataclass(frozen=True)
@@ -254,7 +264,7 @@ def _collect(job: _Job, spills: int, number: int) -> Receipt:
         contract.part_name(number),
         lessons,
         Counts(rows, rows, 0),
-        compression={"image": "none", "image_id": "zstd"},
+        layout=tables.LESSONS_LAYOUT,
     )
     watch.lap("write")
     return contract.timed(receipt, watch)

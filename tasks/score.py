@@ -34,10 +34,12 @@ from tasks.train import weights_digest
 from tasks.work import run_shards
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from tasks.predict import Model
 
 STAGE = "score"
-VERSION = 1
+VERSION = 2
 
 
 class ScoreSpeed(Options):
@@ -125,17 +127,20 @@ def _score_one(job: _Job, number: int) -> Receipt:
     watch = Stopwatch()
     teacher = load_model(job.teacher)
     watch.lap("load model")
-    table = read_images(job.images, number, ["key"])
+    table = read_images(job.images, number, ["key", "tags"])
     watch.lap("read")
     top_p = min(job.options.top_p, len(teacher.description.classes))
     labels_NP = np.zeros((len(table), top_p), np.uint16)
     log_odds_NP = np.full((len(table), top_p), np.nan, np.float32)
+    tags = _Tags(table["tags"].to_pylist(), teacher.description.classes)
     problems: dict[int, Unusable] = {}
     first = 0
     for results in _decoded_batches(table["image"].to_pylist(), teacher, job.options):
         watch.lap("decode")
         rows = slice(first, first + len(results))
-        labels_NP[rows], log_odds_NP[rows] = _forward(teacher, results, job.options, top_p)
+        logits_BC, usable = _forward(teacher, results, job.options)
+        labels_NP[rows], log_odds_NP[rows] = _best(logits_BC, usable, top_p)
+        tags.look(logits_BC, first)
         problems |= {
             first + at: result for at, result in enumerate(results) if isinstance(result, Unusable)
         }
@@ -148,9 +153,12 @@ def _score_one(job: _Job, number: int) -> Receipt:
     receipt = contract.write_part(
         store,
         contract.part_name(number),
-        _scores_table(table["image_id"].to_numpy()[kept], labels_NP[kept], log_odds_NP[kept]),
+        scores_table(
+            table["image_id"].to_numpy()[kept], labels_NP[kept], log_odds_NP[kept], tags.of(kept)
+        ),
         Counts(len(table), len(kept), len(problems)),
         facts={"device": teacher.device.type},
+        layout=tables.scores_layout(top_p),
     )
     watch.lap("write")
     return contract.timed(receipt, watch)
@@ -179,12 +187,37 @@ def _decoded_batches(
             yield [future.result() for future in pending.popleft()]
 
 
-def _forward(
-    teacher: "Model", results: list[Pixels | Unusable], options: ScoreOptions, top_p: int
-) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.float32]]:
-    """Labels and log-odds, both (B, P), of one batch; NaN where there is no picture."""
-    from models.losses import top_log_odds
+class _Tags:
+    """The classes that the images of a shard are tagged with, and the log-odds of these."""
 
+    def __init__(self, tags_N: Sequence[Sequence[str] | None], classes: Sequence[str]) -> None:
+        number = {name: label for label, name in enumerate(classes)}
+        self.labels_N = [
+            sorted({number[tag] for tag in tags or () if tag in number}) for tags in tags_N
+        ]
+        self.log_odds_N: list[list[float]] = [[] for _ in tags_N]
+
+    def look(self, logits_BC: "Tensor", first: int) -> None:
+        """Take the log-odds from the logits of a batch, whose first image has this row."""
+        from models.losses import log_odds
+
+        for at, labels in enumerate(self.labels_N[first : first + len(logits_BC)]):
+            if labels:
+                logits_TC = logits_BC[at].expand(len(labels), -1)
+                labels_T = logits_BC.new_tensor(labels).long()
+                self.log_odds_N[first + at] = log_odds(logits_TC, labels_T).tolist()
+
+    def of(self, rows: npt.NDArray[np.intp]) -> list[pa.Array]:
+        """The two columns of these rows."""
+        labels = [self.labels_N[row] for row in rows.tolist()]
+        log_odds = [self.log_odds_N[row] for row in rows.tolist()]
+        return [pa.array(labels, pa.list_(pa.uint16())), pa.array(log_odds, pa.list_(pa.float32()))]
+
+
+def _forward(
+    teacher: "Model", results: list[Pixels | Unusable], options: ScoreOptions
+) -> tuple["Tensor", npt.NDArray[np.bool_]]:
+    """Logits (B, C) of one batch, and of which images there is a picture."""
     size = teacher.description.inputs.size
     # One shape for all batches, black where there is no picture: every image is computed alike.
     batch_BHWC = np.zeros((options.batch_size, size, size, 3), np.uint8)
@@ -192,8 +225,16 @@ def _forward(
     for row, result in enumerate(results):
         if not isinstance(result, Unusable):
             batch_BHWC[row], usable[row] = result, True
-    logits_BC = teacher.logits(batch_BHWC, options.precision)
-    labels_BP, log_odds_BP = top_log_odds(logits_BC[: len(results)], top_p)
+    return teacher.logits(batch_BHWC, options.precision)[: len(results)], usable
+
+
+def _best(
+    logits_BC: "Tensor", usable: npt.NDArray[np.bool_], top_p: int
+) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.float32]]:
+    """Labels and log-odds, both (B, P); NaN where there is no picture."""
+    from models.losses import top_log_odds
+
+    labels_BP, log_odds_BP = top_log_odds(logits_BC, top_p)
     values = log_odds_BP.cpu().numpy()
     values[~usable] = np.nan
     return labels_BP.cpu().numpy().astype(np.uint16), values
@@ -211,15 +252,14 @@ def _reject_rows(table: pa.Table, problems: dict[int, Unusable]) -> list[dict[st
     ]
 
 
-def _scores_table(
+def scores_table(
     ids: npt.NDArray[np.int64],
     labels_NP: npt.NDArray[np.uint16],
     log_odds_NP: npt.NDArray[np.float32],
+    tagged: Sequence[pa.Array],
 ) -> pa.Table:
-    top_p = labels_NP.shape[1]
-    columns = [
-        pa.array(ids, pa.int64()),
-        pa.FixedSizeListArray.from_arrays(pa.array(labels_NP.ravel()), top_p),
-        pa.FixedSizeListArray.from_arrays(pa.array(log_odds_NP.ravel()), top_p),
-    ]
-    return pa.Table.from_arrays(columns, schema=tables.scores(top_p))
+    """A part of `scores`; `tagged` are the two columns of the tags."""
+    columns = [pa.array(ids, pa.int64())]
+    for rank in range(labels_NP.shape[1]):
+        columns += [pa.array(labels_NP[:, rank]), pa.array(log_odds_NP[:, rank])]
+    return pa.Table.from_arrays([*columns, *tagged], schema=tables.scores(labels_NP.shape[1]))

@@ -4,7 +4,24 @@ Writers are given one of these schemas and readers check it; nothing infers a ty
 travel in the files, and `protege show` prints them.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
 import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Codecs and encodings of columns; the others are not compressed, and have dictionaries.
+
+    One codec may be given for all.
+    """
+
+    compression: str | Mapping[str, str]
+    encodings: Mapping[str, str] = field(default_factory=dict)
+
+
+ZSTD = Layout("zstd")
 
 
 def _field(name: str, kind: pa.DataType, note: str, *, nullable: bool = False) -> pa.Field:
@@ -42,6 +59,8 @@ IMAGES = _schema(
     _field("label", pa.string(), "true class, where the source tells it", nullable=True),
     _field("tags", pa.list_(pa.string()), "tags, where the source has them", nullable=True),
 )
+# Encoded images cannot be pressed any further.
+IMAGES_LAYOUT = Layout(dict.fromkeys(("image_id", "key", "label"), "zstd"))
 
 REJECTS = _schema(
     "rejects",
@@ -52,17 +71,40 @@ REJECTS = _schema(
 )
 
 
+TAGGED = ("tag_labels", "tag_log_odds")
+
+
+def score_columns(rank: int) -> tuple[str, str]:
+    """The columns of the class in a place among the P best (0 is the best), and of its log-odds."""
+    return f"label_{rank}", f"log_odds_{rank}"
+
+
 def scores(top_p: int) -> pa.Schema:
-    """The `scores` schema for the P best classes of each image."""
-    return _schema(
-        "scores",
-        IMAGE_ID,
-        _field("labels", pa.list_(pa.uint16(), top_p), "the P best classes, best first"),
-        _field(
-            "log_odds",
-            pa.list_(pa.float32(), top_p),
-            "log p/(1-p) of these classes; the probability is its sigmoid",
-        ),
+    """The `scores` schema for the P best classes of each image: columns of their own for each."""
+    fields = [IMAGE_ID]
+    for rank in range(top_p):
+        label, log_odds = score_columns(rank)
+        fields += [
+            _field(label, pa.uint16(), f"class in place {rank}, as an index; 0 is the best"),
+            _field(log_odds, pa.float32(), "log p/(1-p) of it; the probability is its sigmoid"),
+        ]
+    tags, tag_log_odds = TAGGED
+    fields += [
+        _field(tags, pa.list_(pa.uint16()), "classes whose names are among the image's tags"),
+        _field(tag_log_odds, pa.list_(pa.float32()), "log-odds of these, be they high or low"),
+    ]
+    return _schema("scores", *fields)
+
+
+def scores_layout(top_p: int) -> Layout:
+    """How a part of `scores` lies on disk: written once, read many times (docs/topk.md)."""
+    columns = [score_columns(rank) for rank in range(top_p)]
+    return Layout(
+        compression=dict.fromkeys([log_odds for _, log_odds in columns], "lz4"),
+        encodings={
+            "image_id": "DELTA_BINARY_PACKED",
+            **{log_odds: "BYTE_STREAM_SPLIT" for _, log_odds in columns},
+        },
     )
 
 
@@ -72,18 +114,31 @@ CHOSEN = _schema(
     _field("rank", pa.int32(), "place within the class, 0 is the best"),
     IMAGE_ID,
     _field("log_odds", pa.float32(), "log p/(1-p) that the teacher gave to this class"),
+    _field("copies", pa.int32(), "how often it is taken; more than once where a class is short"),
+)
+CHOSEN_LAYOUT = Layout(
+    compression={"log_odds": "lz4"},
+    encodings={
+        "rank": "DELTA_BINARY_PACKED",
+        "image_id": "PLAIN",
+        "log_odds": "BYTE_STREAM_SPLIT",
+    },
 )
 
 CLASSES = _schema(
     "classes",
     _field("label", pa.int32(), "class, as an index into the teacher's list of classes"),
     _field("name", pa.string(), "name of the class"),
-    _field("candidates", pa.int64(), "images with this class among their P best"),
+    _field("candidates", pa.int64(), "images that competed for this class"),
     _field("kept", pa.int32(), "images that were chosen, at most K"),
     _field("kth_log_odds", pa.float32(), "log-odds of the last image chosen", nullable=True),
     _field("ties_at_edge", pa.int64(), "chosen images with exactly the log-odds of the last"),
     _field("certified", pa.bool_(), "no image cut off by P could have ranked (design: exactness)"),
-    _field("histogram", pa.list_(pa.int64()), "candidates per bin of log-odds, lowest bin first"),
+    _field(
+        "histogram",
+        pa.list_(pa.int64()),
+        "candidates per bin of log-odds, lowest first (of many images, from a sample)",
+    ),
 )
 
 LESSONS = _schema(
@@ -93,6 +148,7 @@ LESSONS = _schema(
     _field("labels", pa.list_(pa.int32()), "classes to learn from this image"),
     _field("weights", pa.list_(pa.float32()), "weight of each of these classes; they sum to 1"),
 )
+LESSONS_LAYOUT = Layout({"image_id": "zstd"})
 
 HISTORY = _schema(
     "history",

@@ -40,7 +40,7 @@ def test_every_item_is_done_once(executor: Executor) -> None:
 
 def test_tree_reduction_is_the_sum_for_any_number_of_items(executor: Executor) -> None:
     for count in (1, 2, 8, 9, 100):
-        assert executor.reduce(double, add, range(count)) == count * (count - 1)
+        assert executor.reduce(double, add, int, range(count)) == count * (count - 1)
 
 
 def test_many_failures_stop_the_rest_from_being_tried(executor: Executor) -> None:

@@ -12,7 +12,6 @@ from tasks import contract, tables
 from tasks.contract import Counts, Manifest, Output
 from tasks.gather import GatherOptions, gather
 from tasks.shard import ShardOptions, read_images, shard
-from tasks.topk import CHOSEN
 
 # (image row, label): the first image is chosen for three classes.
 PAIRS = [(0, 0), (0, 1), (0, 2), (4, 0), (9, 1), (13, 2), (20, 1), (33, 0), (47, 2), (59, 1)]
@@ -26,13 +25,15 @@ def chosen_of(root: Store, images: Output, pairs: list[tuple[int, int]]) -> Outp
     rows = sorted((label, place) for place, label in pairs)
     table = pa.Table.from_pylist(
         [
-            {"label": label, "rank": rank, "image_id": ids[place], "log_odds": 1.0}
+            {"label": label, "rank": rank, "image_id": ids[place], "log_odds": 1.0, "copies": 1}
             for rank, (label, place) in enumerate(rows)
         ],
         schema=tables.CHOSEN,
     )
     store = open_store(f"{root.uri}/topk/{contract.digest_of(pairs)}")
-    receipt = contract.write_part(store, CHOSEN, table, Counts(len(rows), len(rows), 0))
+    receipt = contract.write_part(
+        store, contract.part_name(0), table, Counts(len(rows), len(rows), 0)
+    )
     extra = {"classes": ["a", "b", "c"]}
     return contract.publish(store, Manifest("topk", "f", {}, {}, [receipt], 0.0, extra))
 

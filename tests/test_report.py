@@ -111,8 +111,8 @@ def choice(root: Store, made: Made, scores: Output) -> Output:
     for label, (name, kept) in enumerate(zip(made.names, made.kept, strict=True)):
         log_odds = 6 - np.arange(kept) * 0.2
         rows += [
-            {"label": label, "rank": rank, "image_id": rank, "log_odds": log_odds[rank]}
-            for rank in range(kept)
+            {"label": label, "rank": rank, "image_id": rank, "log_odds": one, "copies": 1}
+            for rank, one in enumerate(log_odds)
         ]
         bins = histogram(label, crowded=label == made.suspect)
         told = {"label": label, "name": name, "candidates": sum(bins), "kept": kept}

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import safetensors.torch
@@ -49,9 +50,15 @@ def by_key(root: Store, pictures: Path, images_per_shard: int, executor=None) ->
         keys = contract.read_part(images.store, name, tables.IMAGES, ["image_id", "key"])
         rows = contract.read_part(scores.store, name, tables.scores(3))
         assert rows["image_id"].to_pylist() == keys["image_id"].to_pylist()
-        for key, row in zip(keys["key"].to_pylist(), rows["log_odds"].to_pylist()):
+        for key, row in zip(keys["key"].to_pylist(), log_odds_of(rows)):
             found[key] = np.array(row, np.float32).tobytes()
     return found
+
+
+def log_odds_of(table: pa.Table) -> list[list[float]]:
+    """The log-odds of each image, best first."""
+    columns = [table[tables.score_columns(rank)[1]].to_pylist() for rank in range(3)]
+    return [list(row) for row in zip(*columns)]
 
 
 def test_scores_are_the_same_bit_by_bit_for_any_shard_size(root: Store, pictures: Path) -> None:
@@ -87,7 +94,7 @@ def _scores(root: Store, folder: Path, **limits: float) -> tuple[Output, dict[in
     options = ScoreOptions(batch_size=4, **limits)
     output = score(root, options, images, model(root), Inline())
     table = contract.read_rows(output, tables.scores(3))
-    return output, dict(zip(table["image_id"].to_pylist(), table["log_odds"].to_pylist()))
+    return output, dict(zip(table["image_id"].to_pylist(), log_odds_of(table)))
 
 
 def test_too_many_rejects_fail_the_stage_with_the_reasons(tmp_path: Path) -> None:

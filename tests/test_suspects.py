@@ -13,8 +13,10 @@ from infra.cluster import Inline
 from infra.storage import open_store
 from tasks import contract, tables
 from tasks.contract import Counts, Manifest
+from tasks.score import scores_table
 from tasks.suspects import suspects
 from tasks.topk import HISTOGRAM_EDGES, TopkOptions, read_chosen, read_classes, topk
+from tests.score_tables import no_tags
 
 NO_METRICS = tables.METRICS.empty_table()
 K = 100
@@ -192,12 +194,7 @@ def choose(
 ) -> contract.Output:
     """What topk chooses from these scores; the image_id is the place in the pile."""
     root = open_store(str(folder))
-    columns = [
-        pa.array(np.arange(len(labels))),
-        pa.FixedSizeListArray.from_arrays(pa.array(labels.ravel()), 10),
-        pa.FixedSizeListArray.from_arrays(pa.array(log_odds.ravel()), 10),
-    ]
-    table = pa.Table.from_arrays(columns, schema=tables.scores(10))
+    table = scores_table(np.arange(len(labels)), labels, log_odds, no_tags(len(labels)))
     store = open_store(f"{root.uri}/score/made")
     part = contract.write_part(
         store, contract.part_name(0), table, Counts(len(table), len(table), 0)

@@ -1,75 +1,77 @@
-"""topk against ten lines of brute force, in any order and grouping of the parts."""
+"""topk against a sorted list of everything, in any order and grouping of the parts."""
 
-import itertools
+import os
+import signal
+import threading
+import time
+from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
+import duckdb
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from infra.cluster import Cluster, Inline
+import tasks.topk as stage
+from infra.cluster import Cluster, Inline, Threads
 from infra.errors import ProtegeError
+from infra.settings import Settings
 from infra.storage import Store, open_store
 from tasks import contract, tables
-from tasks.contract import Counts, Manifest, Output
-from tasks.score import _scores_table
-from tasks.topk import CHOSEN, CLASSES, TopkOptions, read_chosen, read_classes, topk
+from tasks.contract import Output
+from tasks.topk import CLASSES, TopkOptions, candidates, read_chosen, read_classes, topk
+from tests.score_tables import Chosen, Row, brute_force, random_rows, scores_of
 
-Row = tuple[int, list[int], list[float]]  # image_id, labels, log_odds
-
-
-def scores_of(root: Store, parts: Sequence[Sequence[Row]], classes: int, top_p: int) -> Output:
-    """A finished `scores` output with these rows."""
-    store = open_store(f"{root.uri}/score/{contract.digest_of(repr(parts))}")
-    receipts = []
-    for number, rows in enumerate(parts):
-        ids = np.array([row[0] for row in rows], np.int64)
-        labels = np.array([row[1] for row in rows], np.uint16).reshape(len(rows), top_p)
-        log_odds = np.array([row[2] for row in rows], np.float32).reshape(len(rows), top_p)
-        table = _scores_table(ids, labels, log_odds)
-        counts = Counts(len(rows), len(rows), 0)
-        receipts.append(contract.write_part(store, contract.part_name(number), table, counts))
-    names = [f"class-{label}" for label in range(classes)]
-    extra = {"classes": names, "top_p": top_p}
-    return contract.publish(store, Manifest("score", "f", {}, {}, receipts, 0.0, extra))
+MODES = [
+    "per_class",
+    "overall",
+    "random_per_class",
+    "threshold_balance",
+    "tagged",
+    "random_tagged",
+]
+VALUES = [-np.inf, -3.0, -1e-40, -0.0, 0.0, 0.5, 0.5, 1e-40, 7.25, 1e30, np.inf]
 
 
-def brute_force(rows: Sequence[Row], classes: int, k: int, top_p: int) -> list[tuple[int, int]]:
-    """(label, image_id) of the K best of each class, in the total order."""
-    chosen = []
-    for label in range(classes):
-        candidates = [
-            (-np.float32(log_odds), image_id)
-            for image_id, labels, values in rows
-            for one, log_odds in list(zip(labels, values))[:top_p]
-            if one == label
-        ]
-        chosen += [(label, image_id) for _, image_id in sorted(candidates)[:k]]
-    return chosen
+def found_by(output: Output) -> list[Chosen]:
+    table = read_chosen(output)
+    columns = [table[name].to_pylist() for name in ("label", "rank", "image_id", "copies")]
+    return list(zip(*columns))
+
+
+def files_of(output: Output) -> dict[str, bytes]:
+    """Every table of an output; manifests say when they were made."""
+    names = [name for name in output.store.sizes() if name.endswith(".parquet")]
+    return {name: output.store.read(name) for name in names}
 
 
 @st.composite
 def score_rows(draw: st.DrawFn) -> tuple[list[Row], int, int]:
-    """Rows with many ties; every class has a candidate."""
+    """Rows with many ties, infinities and a few NaN; every class has a candidate in every mode."""
     classes = draw(st.integers(2, 5))
     top_p = draw(st.integers(1, classes))
-    count = draw(st.integers(classes, 24))
-    values = st.sampled_from([-3.0, -0.0, 0.0, 0.5, 0.5, 1e-40, 7.25, 1e30])
+    values = st.sampled_from(VALUES)
     rows = []
-    for image_id in range(count):
-        first = image_id % classes  # so that no class is without a candidate
-        others = draw(st.permutations([c for c in range(classes) if c != first]))
-        labels = [first, *others][:top_p]
+    for image_id in range(draw(st.integers(classes, 24))):
+        first = image_id % classes
+        others = draw(st.permutations([label for label in range(classes) if label != first]))
         log_odds = sorted(draw(st.lists(values, min_size=top_p, max_size=top_p)), reverse=True)
-        rows.append((image_id, labels, log_odds))
+        if image_id < classes:  # so that no class is without a candidate
+            log_odds[0] = np.inf
+        elif draw(st.integers(0, 9)) == 0:
+            log_odds[draw(st.integers(0, top_p - 1))] = np.nan
+        tags = {first: draw(values), others[0]: draw(values)}
+        rows.append(Row(image_id, [first, *others][:top_p], log_odds, tags))
     return rows, classes, top_p
 
 
-@given(score_rows(), st.integers(1, 9), st.integers(1, 6), st.randoms())
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
-def test_chosen_is_the_brute_force_for_any_grouping_and_order(
-    tmp_path_factory: pytest.TempPathFactory, drawn, k: int, groups: int, random
+@given(score_rows(), st.sampled_from(MODES), st.integers(1, 9), st.integers(1, 6), st.randoms())
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+def test_choice_is_that_of_brute_force_for_any_grouping_and_order(
+    tmp_path_factory: pytest.TempPathFactory, drawn, mode: str, k: int, groups: int, random
 ) -> None:
     rows, classes, top_p = drawn
     root = open_store(str(tmp_path_factory.mktemp("topk")))
@@ -77,90 +79,221 @@ def test_chosen_is_the_brute_force_for_any_grouping_and_order(
     random.shuffle(shuffled)
     parts = [shuffled[at::groups] for at in range(groups)]
     scores = scores_of(root, parts, classes, top_p)
-    chosen = read_chosen(topk(root, TopkOptions(k=k, top_p=top_p), scores, Inline()))
-    found = list(zip(chosen["label"].to_pylist(), chosen["image_id"].to_pylist()))
-    assert found == brute_force(rows, classes, k, top_p)
-    ranks = [list(group) for _, group in itertools.groupby(found, key=lambda pair: pair[0])]
-    expected = [rank for group in ranks for rank in range(len(group))]
-    assert chosen["rank"].to_pylist() == expected
+    options = TopkOptions(k=k, top_p=top_p, mode=mode, threshold=random.choice([0.3, 0.5]))
+    with pytest.MonkeyPatch.context() as patch:
+        # Large piles are thinned out on the way, and floors come from a sample: so are these.
+        patch.setattr(candidates, "PRUNE_AT", random.choice([1, 7, 4_000_000]))
+        patch.setattr(stage, "SAMPLED", 1)
+        patch.setattr(stage, "FEWEST", random.choice([1, 1_000]))
+        output = topk(root, options, scores, random.choice([Inline(), Threads(2)]))
+    assert found_by(output) == brute_force(rows, classes, options)
+    per_class = read_classes(output)
+    kept = Counter(label for label, *_ in found_by(output))
+    assert per_class["kept"].to_pylist() == [kept[label] for label in range(classes)]
 
 
-def _random_rows(count: int, classes: int, top_p: int, seed: int) -> list[Row]:
-    rng = np.random.default_rng(seed)
-    rows = []
-    for image_id in range(count):
-        labels = rng.permutation(classes)[:top_p].tolist()
-        log_odds = np.sort(rng.integers(-8, 8, top_p) / 2)[::-1].tolist()
-        rows.append((image_id, labels, log_odds))
-    return rows
-
-
-@pytest.mark.parametrize("mode", ["per_class", "random_per_class"])
+@pytest.mark.parametrize("mode", MODES)
 def test_bytes_are_the_same_for_any_parts_and_any_workers(
     root: Store, cluster: Cluster, mode: str
 ) -> None:
-    rows = _random_rows(600, classes=7, top_p=4, seed=1)
+    rows = random_rows(600, classes=7, top_p=4, seed=1)
+    for label in range(7):  # so that no class is without a candidate, whatever the mode
+        others = [(label + at) % 7 for at in (1, 2, 3)]
+        rows.append(Row(600 + label, [label, *others], [9, 0, 0, 0], {label: 1.0}))
     options = TopkOptions(k=30, top_p=3, mode=mode)
-    files = set()
+    files = []
     for number, (parts, executor) in enumerate(
-        [(1, Inline()), (5, Inline()), (13, cluster), (40, cluster)]
+        [(1, Inline()), (5, Threads(2)), (13, cluster), (40, cluster)]
     ):
         order = np.random.default_rng(number).permutation(len(rows))
         grouped = [[rows[at] for at in piece] for piece in np.array_split(order, parts)]
         place = open_store(f"{root.uri}/{number}")
-        output = topk(place, options, scores_of(place, grouped, 7, 4), executor)
-        files.add((output.store.read(CHOSEN), output.store.read(CLASSES)))
-    assert len(files) == 1
+        files.append(files_of(topk(place, options, scores_of(place, grouped, 7, 4), executor)))
+    assert len(files[0]) == 2
+    assert files.count(files[0]) == len(files)
+
+
+def test_floors_that_were_too_high_are_noticed_and_cost_nothing_but_time(
+    root: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = random_rows(300, classes=4, top_p=3, seed=5)
+    scores = scores_of(root, [rows[at::3] for at in range(3)], 4, 3)
+    too_high = {"per_class": [99, -np.inf, 1.0, 3.5], "overall": [99] * 4}
+    for mode, floors in too_high.items():
+        floors_C = np.array(floors, np.float32)
+        monkeypatch.setattr(stage, "_floors", lambda work, executor, found=floors_C: found)
+        options = TopkOptions(k=40, top_p=3, mode=mode)
+        output = topk(root, options, scores, Inline())
+        assert found_by(output) == brute_force(rows, 4, options), mode
+
+
+def test_choice_is_that_of_a_database(root: Store) -> None:
+    rng = np.random.default_rng(0)
+    rows = []
+    for image_id in rng.permutation(3_000).tolist():
+        log_odds = np.sort(rng.normal(size=3).round(1))[::-1].tolist()
+        rows.append(Row(image_id, rng.permutation(20)[:3].tolist(), log_odds))
+    scores = scores_of(root, [rows[at::4] for at in range(4)], 20, 3)
+    output = topk(root, TopkOptions(k=100, top_p=3), scores, Inline())
+    pairs = " UNION ALL ".join(
+        f"SELECT label_{rank} AS label, log_odds_{rank} AS log_odds, image_id "
+        f"FROM '{scores.uri}/part-*.parquet'"
+        for rank in range(3)
+    )
+    ranked = "row_number() OVER (PARTITION BY label ORDER BY log_odds DESC, image_id) - 1 AS rank"
+    asked = f"SELECT label, {ranked}, image_id, 1 FROM ({pairs}) QUALIFY rank < 100 ORDER BY 1, 2"
+    assert found_by(output) == duckdb.sql(asked).fetchall()
+
+
+def test_class_tells_candidates_edge_and_ties(root: Store) -> None:
+    rows = [Row(at, [0, 1], [value, -1.0]) for at, value in enumerate([3, 2, 2, 2, 1])]
+    output = topk(root, TopkOptions(k=3, top_p=2), scores_of(root, [rows], 2, 2), Inline())
+    first, second = read_classes(output).to_pylist()
+    assert (first["candidates"], first["kept"], first["kth_log_odds"]) == (5, 3, 2.0)
+    assert first["ties_at_edge"] == 2  # of the three that are equal, two had a place
+    assert (second["candidates"], second["kept"], second["ties_at_edge"]) == (5, 3, 3)
+    assert sum(first["histogram"]) == 5
 
 
 def test_class_is_certified_only_when_nothing_cut_off_could_rank(root: Store) -> None:
-    sure = [(image_id, [0, 1], [3.0, -3.0]) for image_id in range(4)]
-    unsure = [(10 + image_id, [1, 2], [-0.9, -1.0]) for image_id in range(4)]
-    third = [(20, [2, 0], [1.0, -5.0])]
+    sure = [Row(at, [0, 1], [3.0, -3.0]) for at in range(4)]
+    unsure = [Row(10 + at, [1, 2], [-0.9, -1.0]) for at in range(4)]
+    third = [Row(20, [2, 0], [1.0, -5.0])]
     scores = scores_of(root, [sure + unsure + third], classes=3, top_p=2)
     table = read_classes(topk(root, TopkOptions(k=3, top_p=2), scores, Inline()))
     # K reached at p > 1/3; K reached at p = 0.29 < 1/3; K reached but at log-odds of -1.
     assert table["certified"].to_pylist() == [True, False, False]
-    complete = scores_of(root, [[(1, [0, 1], [1.0, -1.0]), (2, [1, 0], [1.0, -1.0])]], 2, 2)
+    rows = [Row(1, [0, 1], [1.0, -1.0]), Row(2, [1, 0], [1.0, -1.0])]
+    complete = scores_of(root, [rows], 2, 2)
     table = read_classes(topk(root, TopkOptions(k=9, top_p=2), complete, Inline()))
     assert table["certified"].to_pylist() == [True, True]  # P is every class: nothing was cut off
 
 
-def test_class_without_a_candidate_is_named(root: Store) -> None:
-    scores = scores_of(root, [[(1, [0], [1.0])]], classes=2, top_p=1)
-    with pytest.raises(ProtegeError, match="class-1"):
-        topk(root, TopkOptions(k=1, top_p=1), scores, Inline())
+def test_image_whose_score_is_not_a_number_is_rejected(root: Store) -> None:
+    rows = [Row(1, [0, 1], [1.0, -1.0]), Row(2, [1, 0], [1.0, np.nan])]
+    rows += [Row(3, [1, 0], [0.5, -1.0])]
+    output = topk(root, TopkOptions(k=9, top_p=2), scores_of(root, [rows], 2, 2), Inline())
+    assert output.rejected == 1
+    rejects = pq.read_table(Path(output.uri) / "rejects-00000.parquet").to_pylist()
+    assert [(one["image_id"], one["reason"]) for one in rejects] == [(2, "not_finite")]
+    assert {row[2] for row in found_by(output)} == {1, 3}
+
+
+def test_many_classes_and_shards_of_one_row_or_none(root: Store) -> None:
+    rows = [Row(label, [label], [float(label % 7)]) for label in range(60_000)]
+    single = [[row] for row in rows[:20]]
+    scores = scores_of(root, [*single, [], rows[20:], []], classes=60_000, top_p=1)
+    output = topk(root, TopkOptions(k=2, top_p=1), scores, Inline())
+    assert [row[:3] for row in found_by(output)] == [(label, 0, label) for label in range(60_000)]
+
+
+@pytest.mark.parametrize(
+    ("mode", "told"),
+    [
+        ("per_class", "raise topk.top_p"),
+        ("threshold_balance", "lower topk.threshold"),
+        ("tagged", "the images need tags"),
+    ],
+)
+def test_class_without_a_candidate_is_named(root: Store, mode: str, told: str) -> None:
+    scores = scores_of(root, [[Row(1, [0], [1.0], {0: 1.0})]], classes=2, top_p=1)
+    with pytest.raises(ProtegeError, match=rf"class-1 \(1 classes\): {told}"):
+        topk(root, TopkOptions(k=1, top_p=1, mode=mode), scores, Inline())
+
+
+def test_overall_may_leave_a_class_with_nothing(root: Store) -> None:
+    rows = [Row(at, [0, 1], [5.0, -5.0]) for at in range(4)]
+    scores = scores_of(root, [rows], classes=2, top_p=2)
+    output = topk(root, TopkOptions(k=2, top_p=2, mode="overall"), scores, Inline())
+    assert read_classes(output)["kept"].to_pylist() == [4, 0]
+    assert read_classes(output)["kth_log_odds"].to_pylist() == [5.0, None]
 
 
 def test_more_classes_than_were_scored_cannot_be_asked_for(root: Store) -> None:
-    scores = scores_of(root, [_random_rows(9, 3, 1, 0)], classes=3, top_p=1)
+    scores = scores_of(root, [random_rows(9, 3, 1, 0)], classes=3, top_p=1)
     with pytest.raises(ProtegeError, match=r"raise score\.top_p"):
         topk(root, TopkOptions(k=1, top_p=2), scores, Inline())
 
 
 def test_torn_part_is_named(root: Store) -> None:
-    scores = scores_of(root, [_random_rows(50, 3, 2, 0)], classes=3, top_p=2)
+    scores = scores_of(root, [random_rows(50, 3, 2, 0)], classes=3, top_p=2)
     data = scores.store.read("part-00000.parquet")
     scores.store.replace("part-00000.parquet", data[: len(data) // 2])
     with pytest.raises(ProtegeError, match=r"part-00000\.parquet cannot be read"):
         topk(root, TopkOptions(k=1, top_p=2), scores, Inline())
 
 
-def test_random_choice_takes_only_images_whose_best_class_it_is(root: Store) -> None:
-    rows = _random_rows(300, classes=4, top_p=3, seed=3)
-    scores = scores_of(root, [rows], 4, 3)
-    options = TopkOptions(k=20, top_p=3, mode="random_per_class", seed=1)
-    chosen = read_chosen(topk(root, options, scores, Inline()))
-    best = {image_id: labels[0] for image_id, labels, _ in rows}
-    pairs = list(zip(chosen["image_id"].to_pylist(), chosen["label"].to_pylist()))
-    assert len(pairs) == 80
-    assert all(best[image_id] == label for image_id, label in pairs)
-    other = read_chosen(topk(root, options.model_copy(update={"seed": 2}), scores, Inline()))
-    assert other["image_id"].to_pylist() != chosen["image_id"].to_pylist()
+def test_part_with_another_schema_or_a_class_that_is_not_there_is_named(root: Store) -> None:
+    rows = random_rows(50, 3, 2, 0)
+    narrow, wide = (scores_of(root, [rows], 3, 2), scores_of(root, [random_rows(9, 3, 3, 0)], 3, 3))
+    narrow.store.replace("part-00000.parquet", wide.store.read("part-00000.parquet"))
+    with pytest.raises(ProtegeError, match=r"part-00000\.parquet.*another schema"):
+        topk(root, TopkOptions(k=1, top_p=2), narrow, Inline())
+    foreign = scores_of(root, [[Row(1, [0, 7], [1.0, 0.0])]], 3, 2)
+    with pytest.raises(ProtegeError, match=r"part-00000\.parquet has a class 7 of 3"):
+        topk(root, TopkOptions(k=1, top_p=2), foreign, Inline())
+
+
+@pytest.mark.parametrize("parts", [((1, 2, 2), (5,)), ((1, 2), (9,), (2, 4))])
+def test_image_that_is_there_twice_is_an_error_that_says_where(
+    root: Store, parts: Sequence[Sequence[int]]
+) -> None:
+    rows = [[Row(image_id, [0], [1.0]) for image_id in part] for part in parts]
+    told = "image 2 twice"
+    if len(parts) == 3:
+        told = "image 2 is both in part-00000.parquet and in part-00002.parquet"
+    with pytest.raises(ProtegeError, match=told):
+        topk(root, TopkOptions(k=1, top_p=1), scores_of(root, rows, 1, 1), Inline())
+
+
+def test_parts_whose_ids_overlap_are_no_error(root: Store) -> None:
+    rows = [[Row(image_id, [0], [1.0]) for image_id in part] for part in ((1, 3, 5), (4, 2))]
+    output = topk(root, TopkOptions(k=9, top_p=1), scores_of(root, rows, 1, 1), Inline())
+    assert [row[2] for row in found_by(output)] == [1, 2, 3, 4, 5]
+
+
+def test_other_k_reads_the_same_scores_and_makes_nothing_twice(root: Store) -> None:
+    scores = scores_of(root, [random_rows(90, 3, 2, 0)], 3, 2)
+    before = scores.store.sizes()
+    first = topk(root, TopkOptions(k=5, top_p=2), scores, Inline())
+    topk(root, TopkOptions(k=7, top_p=1), scores, Inline())
+    # What a mode does not use does not make another output.
+    again = topk(root, TopkOptions(k=5, top_p=2, seed=4, threshold=0.9), scores, Inline())
+    assert (again.uri, again.reused) == (first.uri, True)
+    assert scores.store.sizes() == before
+
+
+@pytest.mark.timeout(120)
+def test_workers_that_are_killed_change_nothing(root: Store) -> None:
+    rows = random_rows(4_000, classes=9, top_p=4, seed=2)
+    scores = scores_of(root, [rows[at::50] for at in range(50)], 9, 4)
+    options = TopkOptions(k=60, top_p=4)
+    expected = files_of(topk(open_store(f"{root.uri}/calm"), options, scores, Inline()))
+    with Cluster(Settings(workers=2)) as cluster:
+        done = threading.Event()
+
+        def kill() -> None:
+            while not done.wait(0.3):
+                pids = list(cluster.client.run(os.getpid).values())
+                os.kill(pids[0], signal.SIGKILL)
+                time.sleep(1.5)
+
+        list(cluster.run(abs, [1, 2]))
+        killer = threading.Thread(target=kill)
+        killer.start()
+        try:
+            found = [
+                files_of(topk(open_store(f"{root.uri}/{number}"), options, scores, cluster))
+                for number in range(4)
+            ]
+        finally:
+            done.set()
+            killer.join()
+    assert found == [expected] * 4
 
 
 def test_schema_of_chosen_is_the_declared_one(root: Store) -> None:
-    scores = scores_of(root, [_random_rows(30, 3, 2, 0)], 3, 2)
-    assert read_chosen(topk(root, TopkOptions(k=2, top_p=2), scores, Inline())).schema.equals(
-        tables.CHOSEN
-    )
+    scores = scores_of(root, [random_rows(30, 3, 2, 0)], 3, 2)
+    output = topk(root, TopkOptions(k=2, top_p=2), scores, Inline())
+    assert read_chosen(output).schema.equals(tables.CHOSEN)
+    assert contract.read_part(output.store, CLASSES, tables.CLASSES).num_rows == 3

@@ -22,7 +22,7 @@ from infra.storage import Store
 from tasks import contract, tables
 from tasks.contract import Output
 from tasks.evaluate import read_metrics
-from tasks.topk import read_chosen, read_classes
+from tasks.topk import TopkOptions, read_chosen, read_classes
 from tasks.train.names import HISTORY
 
 MODELS = ("teacher", "baseline", "pretrained", "student")
@@ -43,9 +43,14 @@ class Campaign:
     metrics: pa.Table
 
     @property
+    def topk(self) -> TopkOptions:
+        """How the images were chosen."""
+        return TopkOptions.model_validate(self.manifests["topk"]["options"])
+
+    @property
     def k(self) -> int:
         """Images asked for each class."""
-        return int(self.manifests["topk"]["options"]["k"])
+        return self.topk.k
 
     @property
     def measures(self) -> Measures:

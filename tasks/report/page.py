@@ -39,7 +39,7 @@ class ClassCard:
     name: str
     kept: int
     candidates: int
-    kth_log_odds: float
+    kth_log_odds: float | None
     certified: bool
     agreement: float | None
     precision: float | None
@@ -76,6 +76,7 @@ def render(root: Store, options: "ReportOptions", story: "Story", on_progress: O
         "story": story,
         "campaign": campaign,
         "head": facts.headline(campaign),
+        "chosen_words": words.choice(campaign.topk, campaign.outputs["topk"].kept),
         "models": facts.models(campaign),
         "cards": cards,
         "shown": shown,
@@ -141,21 +142,19 @@ def _cards(campaign: Campaign, flagged: Sequence[Suspect]) -> list[ClassCard]:
 
 
 def _warnings(campaign: Campaign, row: Mapping[str, Any]) -> list[str]:
-    topk = campaign.manifests["topk"]["options"]
+    topk = campaign.topk
     found = []
-    if row["kept"] < campaign.k:
+    if row["kept"] < campaign.k and not topk.together:
         found.append(
             f"short: {row['kept']:,} of {campaign.k:,} places are filled, because only "
-            f"{row['candidates']:,} images have it among their {topk['top_p']} best classes"
+            f"{row['candidates']:,} images {words.candidacy(topk)}"
         )
-    if topk["mode"] != "per_class":
-        return found
     if not row["certified"]:
         found.append(
             "not certified: an image whose best classes were cut off before this one might have "
             "ranked; raise score.top_p and topk.top_p to be sure"
         )
-    if row["kth_log_odds"] < 0:
+    if topk.mode == "per_class" and row["kept"] and row["kth_log_odds"] < 0:
         chance = words.probability(row["kth_log_odds"])
         found.append(
             f"its last image has p {chance}: K may be more than the pile holds of this class"
@@ -181,7 +180,7 @@ def _in_need(cards: Sequence[ClassCard], k: int, most: int) -> list[ClassCard]:
 def _plots(
     campaign: Campaign, shown: Sequence[ClassCard], spread: Sequence[Mapping[str, float]]
 ) -> dict[str, Any]:
-    by_score = campaign.manifests["topk"]["options"]["mode"] == "per_class"
+    by_score = not campaign.topk.random
     k = campaign.k
     some = plots.curves(campaign.classes, campaign.chosen, k, by_score=by_score)
     wanted = {card.label for card in shown}

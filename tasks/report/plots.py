@@ -64,6 +64,10 @@ def curves(classes: pa.Table, chosen: pa.Table, k: int, *, by_score: bool) -> li
     for row, told in enumerate(classes.select(["label", "kept"]).to_pylist()):
         first, last = np.searchsorted(labels, [told["label"], told["label"] + 1])
         mine = log_odds[first:last].astype(float)
+        if not len(mine):
+            # Where all classes compete with one another, one may get nothing.
+            found.append(Curve(told["label"], *[_beyond(above_CB[row], 0, BEYOND * k)] * 2))
+            continue
         at = np.unique(np.linspace(0, len(mine) - 1, CURVE_POINTS).astype(int))
         start = told["kept"] if by_score else 0
         beyond = _beyond(above_CB[row], start, BEYOND * k)

@@ -129,7 +129,7 @@ def _shard_one(job: _Job, number: int) -> Receipt:
         table,
         Counts(len(table) + len(rejected), len(table), len(rejected)),
         # Encoded images do not shrink, and readers should not pay for trying.
-        compression={"image": "none", **dict.fromkeys(("image_id", "key", "label"), "zstd")},
+        layout=tables.IMAGES_LAYOUT,
         row_group_rows=ROW_GROUP_ROWS,
     )
     watch.lap("write")

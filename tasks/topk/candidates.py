@@ -1,0 +1,236 @@
+"""Candidates: the pairs (image, class) that may still be chosen, few of the many that there are.
+
+In: parts of `scores`, and for each class a floor, the least value that can still be chosen. Out:
+the pairs at or above the floors, 14 bytes each, and counts over all that were seen. Floors only
+rise: when K candidates of a class are known, nothing below the worst of them can be chosen.
+
+    pile = Pile(job, floors_C)
+    for part in reader.parts(numbers): pile.add(part)
+    found = pile.found()
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.topk.options import TopkOptions
+from tasks.topk.order import Ids, Labels, Positions, Values, best, draws, hash_ids
+from tasks.topk.parts import Part
+
+# Bins of the histogram of log-odds: a half each, the first and last one open.
+HISTOGRAM_EDGES = np.arange(-24, 40.5, 0.5)
+BINS = len(HISTOGRAM_EDGES) - 1
+PRUNE_AT = 4_000_000  # pairs, 56 MB
+MOST_PIECES = 128
+NONE = np.float32(-np.inf)  # a floor that everything is above
+
+Counts = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every task of a reduction knows.
+
+    `wanted` is how many are kept of each group: of each class, or of all classes together. The
+    histogram is made of one image in `one_in`.
+    """
+
+    options: TopkOptions
+    num_classes: int
+    wanted: int
+    one_in: int
+
+    @property
+    def most(self) -> int:
+        """How many are wanted of all groups together."""
+        return self.wanted * (1 if self.options.together else self.num_classes)
+
+    def values(self, some: "Candidates") -> Values:
+        """What the candidates compete by; greater is better."""
+        if self.options.random:
+            return draws(some.image_ids_N, self.options.seed)
+        return some.log_odds_N
+
+    def groups(self, some: "Candidates") -> Iterator[slice]:
+        """The candidates that compete with one another, group by group."""
+        if self.options.together:
+            yield slice(0, len(some))
+            return
+        bounds = some.bounds(self.num_classes)
+        for label in np.flatnonzero(np.diff(bounds)).tolist():
+            yield slice(bounds[label], bounds[label + 1])
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Pairs, sorted by label."""
+
+    labels_N: Labels
+    log_odds_N: Values
+    image_ids_N: Ids
+
+    def __len__(self) -> int:
+        return len(self.labels_N)
+
+    def take(self, rows: Positions) -> "Candidates":
+        """Some of them."""
+        return Candidates(
+            self.labels_N.take(rows), self.log_odds_N.take(rows), self.image_ids_N.take(rows)
+        )
+
+    def between(self, first: int, last: int) -> "Candidates":
+        """Some that stand together, without a copy."""
+        part = slice(first, last)
+        return Candidates(self.labels_N[part], self.log_odds_N[part], self.image_ids_N[part])
+
+    def bounds(self, num_classes: int) -> Positions:
+        """Where each class begins, and the end: shape (C + 1,)."""
+        return np.searchsorted(self.labels_N, np.arange(num_classes + 1))
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Counts over all pairs that were looked at, whatever became of them.
+
+    `spans_S3` has of each part the place in the manifest, and its lowest and highest image_id.
+    """
+
+    candidates_C: Counts
+    histogram_CB: Counts
+    not_finite: Ids
+    spans_S3: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What came out of some parts: pieces of candidates, and counts."""
+
+    pieces: tuple[Candidates, ...]
+    seen: Seen
+
+    def __len__(self) -> int:
+        return sum(map(len, self.pieces))
+
+
+def joined(several: Sequence[Candidates]) -> Candidates:
+    """All of them, sorted by label."""
+    labels_N = np.concatenate([one.labels_N for one in several])
+    order = np.argsort(labels_N, kind="stable")  # of 16 bits, this is a radix sort
+    return Candidates(
+        labels_N.take(order),
+        np.concatenate([one.log_odds_N for one in several]).take(order),
+        np.concatenate([one.image_ids_N for one in several]).take(order),
+    )
+
+
+def _few(pieces: Sequence[Candidates]) -> tuple[Candidates, ...]:
+    """The same in one piece, if there are many: each costs some time at every later step."""
+    return (joined(pieces),) if len(pieces) > MOST_PIECES else tuple(pieces)
+
+
+def combine(job: Job, several: Sequence[Found]) -> Found:
+    """What came out of several groups of parts; no more than is wanted of each group."""
+    pieces = _few([piece for one in several for piece in one.pieces if len(piece)])
+    if len(pieces) > 1 and sum(map(len, pieces)) > max(PRUNE_AT, 1.5 * job.most):
+        pieces = (prune(job, joined(pieces))[0],)
+    seen = [one.seen for one in several]
+    return Found(
+        pieces,
+        Seen(
+            np.sum([one.candidates_C for one in seen], axis=0),
+            np.sum([one.histogram_CB for one in seen], axis=0),
+            np.concatenate([one.not_finite for one in seen]),
+            np.concatenate([one.spans_S3 for one in seen]),
+        ),
+    )
+
+
+def prune(job: Job, some: Candidates) -> tuple[Candidates, Values]:
+    """The best of each group, and the floors that follow from them, shape (C,)."""
+    values_N = job.values(some)
+    kept = [
+        np.sort(best(values_N[group], some.labels_N[group], some.image_ids_N[group], job.wanted))
+        + group.start
+        for group in job.groups(some)
+    ]
+    few = some.take(np.concatenate(kept)) if kept else some
+    return few, floors(job, few)
+
+
+def floors(job: Job, some: Candidates) -> Values:
+    """What the candidates of each class have to reach, since so many others do, shape (C,)."""
+    floors_C = np.full(job.num_classes, NONE)
+    values_N = job.values(some)
+    for group in job.groups(some):
+        place = group.stop - group.start - job.wanted
+        if place >= 0:
+            labels = slice(None) if job.options.together else some.labels_N[group.start]
+            floors_C[labels] = np.partition(values_N[group], place)[place]
+    return floors_C
+
+
+class Pile:
+    """Candidates of one part after the other, of which only those stay that can be chosen."""
+
+    def __init__(self, job: Job, floors_C: Values) -> None:
+        self._job = job
+        self._floors_C = floors_C
+        self._pieces: list[Candidates] = []
+        self._pairs = 0
+        self._prune_at = PRUNE_AT
+        self._candidates_C = np.zeros(job.num_classes, np.int64)
+        self._histogram_CB = np.zeros((job.num_classes, BINS), np.int64)
+        self._not_finite = [np.zeros(0, np.int64)]
+        self._spans: list[tuple[int, int, int]] = []
+
+    def add(self, part: Part) -> None:
+        """Look at a part."""
+        if not len(part.image_ids_N):
+            return
+        self._spans.append((part.number, part.image_ids_N.min(), part.image_ids_N.max()))
+        bad_N = part.not_finite
+        self._not_finite.append(part.image_ids_N[bad_N])
+        chance_N = hash_ids(part.image_ids_N, 0) % np.uint64(self._job.one_in)
+        sample = np.flatnonzero(chance_N == 0)
+        random, seed = self._job.options.random, self._job.options.seed
+        drawn_N = draws(part.image_ids_N, seed) if random else None
+        pieces = []
+        for labels_M, log_odds_M, rows in part.pairs(bad_N, self._job.options.least):
+            cells_M = labels_M.astype(np.intp)
+            self._candidates_C += np.bincount(cells_M, minlength=self._job.num_classes)
+            mine = sample if isinstance(rows, slice) else np.flatnonzero(np.isin(rows, sample))
+            self._draw(cells_M[mine], log_odds_M[mine])
+            values_M = log_odds_M if drawn_N is None else drawn_N[rows]
+            hits = np.flatnonzero(values_M >= self._floors_C[cells_M])
+            ids = part.image_ids_N[rows][hits]
+            pieces.append(Candidates(labels_M[hits], log_odds_M[hits], ids))
+        self._pieces.append(joined(pieces))
+        self._pairs += len(self._pieces[-1])
+        if self._pairs > self._prune_at:
+            self._prune()
+
+    def found(self) -> Found:
+        """What the parts have brought."""
+        seen = Seen(
+            self._candidates_C,
+            self._histogram_CB,
+            np.concatenate(self._not_finite),
+            np.array(self._spans, np.int64).reshape(-1, 3),
+        )
+        return Found(_few(self._pieces), seen)
+
+    def _draw(self, cells_S: Positions, log_odds_S: Values) -> None:
+        """Add to the histogram."""
+        # The bins are a half wide; what is beyond the first or the last one counts there.
+        bins = np.clip(log_odds_S * 2 - 2 * HISTOGRAM_EDGES[0], 0, BINS - 1).astype(np.intp)
+        cells = np.bincount(cells_S * BINS + bins, minlength=self._histogram_CB.size)
+        self._histogram_CB += cells.reshape(-1, BINS)
+
+    def _prune(self) -> None:
+        kept, floors_C = prune(self._job, joined(self._pieces))
+        self._floors_C = np.fmax(self._floors_C, floors_C)
+        self._pieces, self._pairs = [kept], len(kept)
+        # Where K times the classes is more than that, pruning again at once would be in vain.
+        self._prune_at = max(PRUNE_AT, 2 * len(kept))

@@ -1,0 +1,64 @@
+"""Order: the one total order in which candidates compete.
+
+In: values, which are log-odds or numbers drawn from the image_id, and ids. Out: positions. The
+greater value wins; among equal ones, the lower (label, image_id). Zero has two signs, which count
+as equal; NaN never comes so far.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+Values = npt.NDArray[np.float32]
+Ids = npt.NDArray[np.int64]
+Labels = npt.NDArray[np.uint16]
+Positions = npt.NDArray[np.intp]
+
+SIGN = np.uint32(0x8000_0000)
+
+
+def hash_ids(image_ids: Ids, seed: int) -> npt.NDArray[np.uint64]:
+    """A seeded 64-bit hash of each id (the finaliser of SplitMix64, a bijection for each seed)."""
+    mixed = image_ids.astype(np.uint64) + np.uint64((seed * 0x9E3779B97F4A7C15) % 2**64)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))
+
+
+def draws(image_ids: Ids, seed: int) -> Values:
+    """A number in [0, 1) for each image, in steps of 2^-24, which float32 holds exactly."""
+    return (hash_ids(image_ids, seed) >> np.uint64(40)).astype(np.float32) * np.float32(2**-24)
+
+
+def best(values_N: Values, labels_N: Labels, ids_N: Ids, count: int) -> Positions:
+    """Positions of the best, at most so many, in no order."""
+    if len(values_N) <= count:
+        return np.arange(len(values_N))
+    edge = np.partition(values_N, len(values_N) - count)[len(values_N) - count]
+    above = np.flatnonzero(values_N > edge)
+    equal = np.flatnonzero(values_N == edge)
+    if len(above) + len(equal) > count:
+        order = np.lexsort((ids_N[equal], labels_N[equal]))
+        equal = equal[order[: count - len(above)]]
+    return np.concatenate([above, equal])
+
+
+def ranked(values_N: Values, ids_N: Ids) -> Positions:
+    """Positions of the candidates of one class, the best first."""
+    bits_N = _descending(values_N)
+    # Sorting by the lower half and then, stably, by the upper one: of 16 bits, NumPy's stable sort
+    # is a radix sort, twice as fast as its sort of the floats.
+    order = np.argsort(bits_N.astype(np.uint16), kind="stable")
+    order = order[np.argsort((bits_N >> np.uint32(16)).astype(np.uint16)[order], kind="stable")]
+    bits_N = bits_N[order]
+    tied = bits_N[1:] == bits_N[:-1]
+    if tied.any():
+        rows = np.flatnonzero(np.append(tied, False) | np.append(False, tied))
+        order[rows] = order[rows][np.lexsort((ids_N[order[rows]], bits_N[rows]))]
+    return order
+
+
+def _descending(values_N: Values) -> npt.NDArray[np.uint32]:
+    """Integers that sort as the values do, backwards: the bits of a float, read as an integer."""
+    bits_N = (values_N + np.float32(0)).view(np.uint32)
+    # Of negative floats the bits grow as the value falls; of others they do the opposite.
+    return np.where(bits_N & SIGN, bits_N, bits_N ^ ~SIGN)

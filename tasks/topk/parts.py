@@ -1,0 +1,156 @@
+"""Parts: the columns of one part of `scores` that a choice needs, checked.
+
+In: the name of a part. Out: its images, and for each rank (or for the tags) the pairs of images and
+classes. Nothing is read that is not needed.
+"""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from infra.errors import ProtegeError
+from tasks import contract, tables
+from tasks.contract import Output
+from tasks.topk.options import TopkOptions
+from tasks.topk.order import Ids, Labels, Positions, Values
+
+AHEAD = 2
+
+Name = tuple[int, str]  # the place of a part in its manifest, and what it is called
+
+# Labels, log-odds and the rows of the part that they belong to.
+Pairs = tuple[Labels, Values, Positions | slice]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads parts of an output of `score`. It travels with every task, so it knows no names."""
+
+    scores: Output
+    scored_p: int
+    num_classes: int
+    options: TopkOptions
+
+    def parts(self, names: Sequence[Name]) -> Iterator["Part"]:
+        """These parts; the next ones are read while the caller has one."""
+        with ThreadPoolExecutor(AHEAD) as pool:
+            reading = [pool.submit(self.part, name) for name in names[:AHEAD]]
+            for at in range(len(names)):
+                part = reading.pop(0).result()
+                if at + AHEAD < len(names):
+                    reading.append(pool.submit(self.part, names[at + AHEAD]))
+                yield part
+
+    def part(self, which: Name) -> "Part":
+        """A part. Raises ProtegeError, naming it, when it is damaged."""
+        number, name = which
+        width = 0 if self.options.by_tag else self.options.width(self.scored_p)
+        columns = [name for rank in range(width) for name in tables.score_columns(rank)]
+        columns = columns or list(tables.TAGGED)
+        table = contract.read_part(
+            self.scores.store, name, tables.scores(self.scored_p), ["image_id", *columns]
+        )
+        part = Part(number, _column(table, "image_id"), table, width)
+        self._check(part, f"{self.scores.uri}/{name}")
+        return part
+
+    def ids(self, name: str) -> Ids:
+        """The images of a part."""
+        schema = tables.scores(self.scored_p)
+        table = contract.read_part(self.scores.store, name, schema, ["image_id"])
+        return _column(table, "image_id")
+
+    def _check(self, part: "Part", place: str) -> None:
+        ids_N = part.image_ids_N
+        if (ids_N[1:] <= ids_N[:-1]).any():
+            sorted_N = np.sort(ids_N)
+            twice = sorted_N[1:][sorted_N[1:] == sorted_N[:-1]]
+            if len(twice):
+                raise ProtegeError(f"{place} has image {twice[0]} twice: delete it and run again")
+        for labels_M, _, _ in part.all_pairs():
+            if len(labels_M) and labels_M.max() >= self.num_classes:
+                raise ProtegeError(
+                    f"{place} has a class {labels_M.max()} of {self.num_classes}: delete it and "
+                    "run again"
+                )
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of `scores`, or what was read of it."""
+
+    number: int
+    image_ids_N: Ids
+    table: pa.Table
+    width: int
+
+    @property
+    def not_finite(self) -> npt.NDArray[np.bool_]:
+        """The images with a score that is not a number, shape (N,)."""
+        bad_N = np.zeros(len(self.image_ids_N), bool)
+        for _, log_odds_M, rows in self.all_pairs():
+            # The maximum is NaN if there is any, and is found faster than where it is.
+            if len(log_odds_M) and np.isnan(log_odds_M.max()):
+                bad_N[np.arange(len(bad_N))[rows][np.isnan(log_odds_M)]] = True
+        return bad_N
+
+    def pairs(self, bad_N: npt.NDArray[np.bool_], least: np.float32) -> Iterator[Pairs]:
+        """The pairs without the bad images, and with log-odds of at least so much."""
+        some_bad = bool(bad_N.any())
+        for labels_M, log_odds_M, rows in self.all_pairs():
+            if not some_bad and least == -np.inf:
+                yield labels_M, log_odds_M, rows
+                continue
+            all_rows = np.arange(len(bad_N))[rows]
+            keep = np.flatnonzero(~bad_N[all_rows] & (log_odds_M >= least))
+            yield labels_M[keep], log_odds_M[keep], all_rows[keep]
+
+    def all_pairs(self) -> Iterator[Pairs]:
+        """The pairs rank by rank, or those of the tags."""
+        for rank in range(self.width):
+            labels, log_odds = tables.score_columns(rank)
+            yield _column(self.table, labels), _column(self.table, log_odds), slice(None)
+        if not self.width:
+            labels, log_odds = tables.TAGGED
+            counts_N = self.table[labels].combine_chunks().value_lengths().to_numpy()
+            rows = np.repeat(np.arange(len(counts_N)), counts_N)
+            yield _flat(self.table, labels), _flat(self.table, log_odds), rows
+
+
+def _column(table: pa.Table, name: str) -> npt.NDArray[Any]:
+    values: npt.NDArray[Any] = table[name].to_numpy()
+    return values
+
+
+def _flat(table: pa.Table, name: str) -> npt.NDArray[Any]:
+    values: npt.NDArray[Any] = table[name].combine_chunks().flatten().to_numpy()
+    return values
+
+
+def check_ids(reader: Reader, names: Sequence[str], spans_S3: npt.NDArray[np.int64]) -> None:
+    """Raise ProtegeError, naming both parts, when an image is in two of them.
+
+    Parts whose ids do not overlap, as those of one pile, need not be read for it.
+    """
+    spans = spans_S3[np.argsort(spans_S3[:, 1], kind="stable")]
+    overlap = spans[1:, 1] <= np.maximum.accumulate(spans[:, 2])[:-1]
+    if not overlap.any():
+        return
+    several = np.flatnonzero(np.append(overlap, False) | np.append(False, overlap))
+    numbers = spans[several, 0].tolist()
+    ids = [reader.ids(names[number]) for number in numbers]
+    together = np.concatenate(ids)
+    order = np.argsort(together, kind="stable")
+    twice = np.flatnonzero(together[order][1:] == together[order][:-1])
+    if len(twice):
+        owner = np.repeat(numbers, [len(one) for one in ids])[order]
+        first, second = (names[owner[at]] for at in (twice[0], twice[0] + 1))
+        raise ProtegeError(
+            f"image {together[order][twice[0]]} is both in {first} and in {second} of "
+            f"{reader.scores.uri}: delete the one that does not belong there and run again"
+        )

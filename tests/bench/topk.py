@@ -1,0 +1,257 @@
+"""Topk: the exact K best of every class, against DuckDB and Polars. `make bench-topk`
+
+`IMAGES` images (10 million unless told) with their 10 best of 1,000 skewed classes, in parts of
+100,000 as the stage `score` writes them, K = 16,000, two cores. Everybody reads the same files and
+writes the same table; the results are compared row by row. Each runs in a process of its own, whose
+peak memory is that of the kernel's books (VmHWM). Prints a table and one JSON line.
+
+`seconds` and `peak_gb` are ours, `dask_seconds` over two worker processes of a cluster that is up
+already, `read_seconds` for reading the columns and nothing else, `again_seconds` for another K on
+the same scores. `scheduler_*` are the tree of a reduction over 100,000 parts of nothing.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from infra.cluster import Threads
+from infra.storage import open_store
+from tasks import contract, tables
+from tasks.contract import Counts, Manifest, Output, Receipt
+from tasks.score import scores_table
+from tasks.topk import TopkOptions, topk
+from tasks.work import MAX_BATCH
+from tests.score_tables import no_tags
+
+IMAGES = int(os.environ.get("IMAGES", "10000000"))
+PART_ROWS = 100_000
+CLASSES, TOP_P, K = 1_000, 10, 16_000
+CORES = 2
+PATIENCE_SECONDS = 600
+PARTS_OF_A_BILLION = 100_000
+CDF = np.cumsum(np.arange(1, CLASSES + 1) ** -0.7)
+
+
+def write_part(uri: str, number: int) -> Receipt:
+    """A part as a teacher leaves it: few classes are common, and only the best may be likely."""
+    rng = np.random.default_rng(number)
+    # Evenly spaced over the classes' shares, so that those of one image are all different.
+    points = (rng.random((PART_ROWS, 1)) + rng.permutation(TOP_P) / TOP_P) % 1
+    labels_NP = np.searchsorted(CDF / CDF[-1], points).astype(np.uint16)
+    log_odds_NP = rng.normal(-1, 3, (PART_ROWS, TOP_P)).astype(np.float32)
+    log_odds_NP[:, 1:] = -np.abs(log_odds_NP[:, 1:])
+    log_odds_NP = -np.sort(-log_odds_NP, axis=1)
+    ids = (np.int64(number) << 32) + np.arange(PART_ROWS)
+    table = scores_table(ids, labels_NP, log_odds_NP, no_tags(PART_ROWS))
+    counts = Counts(PART_ROWS, PART_ROWS, 0)
+    name, layout = contract.part_name(number), tables.scores_layout(TOP_P)
+    return contract.write_part(open_store(uri), name, table, counts, layout=layout)
+
+
+def generate(folder: Path) -> Output:
+    """The scores of a pile."""
+    store = open_store(str(folder / "score" / "bench"))
+    numbers = range(-(-IMAGES // PART_ROWS))
+    with ProcessPoolExecutor(CORES, get_context("spawn")) as pool:
+        receipts = list(pool.map(write_part, [store.uri] * len(numbers), numbers, chunksize=8))
+    names = [f"class-{label}" for label in range(CLASSES)]
+    extra = {"classes": names, "top_p": TOP_P}
+    return contract.publish(store, Manifest("score", "bench", {}, {}, receipts, 0.0, extra))
+
+
+def scores_at(folder: Path) -> Output:
+    found = contract.find_output(open_store(str(folder / "score" / "bench")))
+    assert found is not None
+    return found
+
+
+def ours(folder: Path, k: int = K, name: str = "ours") -> None:
+    topk(
+        open_store(str(folder / name)),
+        TopkOptions(k=k, top_p=TOP_P),
+        scores_at(folder),
+        Threads(CORES),
+    )
+
+
+def again(folder: Path) -> None:
+    ours(folder, k=K // 2, name="ours")
+
+
+def read(folder: Path) -> None:
+    columns = [name for rank in range(TOP_P) for name in tables.score_columns(rank)]
+
+    def one(path: Path) -> int:
+        return pq.ParquetFile(path).read(["image_id", *columns], use_threads=False).num_rows
+
+    with ThreadPoolExecutor(CORES) as pool:
+        assert sum(pool.map(one, sorted((folder / "score/bench").glob("part-*")))) >= IMAGES
+
+
+def duckdb(folder: Path) -> None:
+    import duckdb
+
+    database = duckdb.connect(config={"threads": CORES})
+    labels = ", ".join(tables.score_columns(rank)[0] for rank in range(TOP_P))
+    log_odds = ", ".join(tables.score_columns(rank)[1] for rank in range(TOP_P))
+    database.execute(f"SET temp_directory = '{folder}/duckdb-spill'")
+    ordered = "PARTITION BY label ORDER BY log_odds DESC, image_id"
+    database.execute(
+        f"""COPY (
+            SELECT label::INT AS label, (row_number() OVER ({ordered}) - 1)::INT AS rank, image_id,
+                   log_odds
+            FROM (SELECT image_id, unnest([{labels}]) AS label, unnest([{log_odds}]) AS log_odds
+                  FROM read_parquet('{folder}/score/bench/part-*.parquet'))
+            QUALIFY rank < {K} ORDER BY label, rank
+        ) TO '{folder}/duckdb.parquet'"""
+    )
+
+
+def polars(folder: Path) -> None:
+    import polars as pl
+
+    scan = pl.scan_parquet(folder / "score/bench/part-*.parquet")
+    pairs = [
+        scan.select("image_id", label=label, log_odds=log_odds)
+        for label, log_odds in map(tables.score_columns, range(TOP_P))
+    ]
+    order = {"by": ["label", "log_odds", "image_id"], "descending": [False, True, False]}
+    best = pl.col("image_id", "log_odds").top_k_by(
+        ["log_odds", "image_id"], k=K, reverse=[False, True]
+    )
+    chosen = (
+        pl.concat(pairs)
+        .group_by("label")
+        .agg(best)
+        .explode("image_id", "log_odds")
+        .sort(**order)
+        .with_columns(rank=pl.int_range(pl.len()).over("label").cast(pl.Int32))
+        .select(pl.col("label").cast(pl.Int32), "rank", "image_id", "log_odds")
+    )
+    chosen.collect(engine="streaming").write_parquet(folder / "polars.parquet")
+
+
+def dask(folder: Path) -> float:
+    """Seconds over two worker processes that have done something before."""
+    from infra.cluster import Cluster
+    from infra.settings import Settings
+
+    with Cluster(Settings(workers=CORES)) as cluster:
+        list(cluster.run(contract.part_name, range(4 * CORES)))
+        started = time.perf_counter()
+        root = open_store(str(folder / "dask"))
+        topk(root, TopkOptions(k=K, top_p=TOP_P), scores_at(folder), cluster)
+        return time.perf_counter() - started
+
+
+def nothing(numbers: range) -> int:
+    return len(numbers)
+
+
+def tree(folder: Path) -> float:
+    """Seconds of a reduction over 100,000 parts in which nothing is done."""
+    from infra.cluster import Cluster
+    from infra.settings import Settings
+
+    with Cluster(Settings(workers=CORES)) as cluster:
+        list(cluster.run(nothing, [range(1)] * 4 * CORES))
+        groups = [range(at, at + MAX_BATCH) for at in range(0, PARTS_OF_A_BILLION, MAX_BATCH)]
+        before, started = resident_mb(), time.perf_counter()
+        assert cluster.reduce(nothing, sum, int, groups) == PARTS_OF_A_BILLION
+        seconds = time.perf_counter() - started
+        print(f"the scheduler grew by {resident_mb() - before:.0f} MB", file=sys.stderr)
+        return seconds
+
+
+def resident_mb() -> float:
+    """Memory of this process, in which the scheduler of a local cluster runs, too."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+
+RUNS: dict[str, Callable[[Path], object]] = {
+    one.__name__: one for one in (ours, again, read, duckdb, polars, dask, tree)
+}
+
+
+def measured(name: str, folder: Path) -> dict[str, float] | str:
+    """Seconds and peak memory of one of them in a process of its own, or why there are none."""
+    command = [sys.executable, "-m", "tests.bench.topk", name, str(folder)]
+    environment = {**os.environ, "POLARS_MAX_THREADS": str(CORES)}
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_SECONDS,
+            env=environment,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"not done after {PATIENCE_SECONDS} s"
+    if done.returncode:
+        return f"ended with status {done.returncode}: {done.stderr.strip().splitlines()[-1:]}"
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def run(name: str, folder: Path) -> None:
+    """In the process that is measured."""
+    started = time.perf_counter()
+    seconds = RUNS[name](folder)
+    if not isinstance(seconds, float):
+        seconds = time.perf_counter() - started
+    status = Path("/proc/self/status").read_text()
+    peak_kib = int(status.split("VmHWM:")[1].split()[0])
+    print(json.dumps({"seconds": round(seconds, 2), "peak_gb": round(peak_kib * 1024 / 1e9, 2)}))
+
+
+def same(folder: Path, theirs: str) -> bool:
+    """Whether their table is ours, row by row."""
+    place = next((folder / "ours" / "topk").glob("*/manifest.json"))
+    output = contract.find_output(open_store(str(place.parent)))
+    assert output is not None
+    expected = contract.read_rows(output, tables.CHOSEN)
+    found = pq.read_table(folder / theirs)
+    return len(found) == len(expected) and all(
+        pc.all(pc.equal(found[name].combine_chunks(), expected[name].combine_chunks())).as_py()
+        for name in ("label", "rank", "image_id", "log_odds")
+    )
+
+
+def main() -> None:
+    """Measure and print."""
+    with tempfile.TemporaryDirectory(prefix="protege-topk-", dir=os.environ.get("TMPDIR")) as place:
+        folder = Path(place)
+        generate(folder)
+        parts = sum(one.stat().st_size for one in (folder / "score/bench").glob("part-*"))
+        line: dict[str, object] = {"images": IMAGES, "bytes_per_image": round(parts / IMAGES, 1)}
+        for name in ("read", "ours", "duckdb", "polars", "dask", "again"):
+            found = measured(name, folder)
+            print(f"{name:<8} {found}", file=sys.stderr, flush=True)
+            prefix = "" if name == "ours" else f"{name}_"
+            if isinstance(found, str):
+                line[f"{prefix}seconds"] = found
+            else:
+                line |= {f"{prefix}{key}": value for key, value in found.items()}
+            if name in ("duckdb", "polars") and not isinstance(found, str):
+                line[f"{name}_same"] = same(folder, f"{name}.parquet")
+        print(json.dumps(line))
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        run(sys.argv[1], Path(sys.argv[2]))
+    else:
+        main()

@@ -1,0 +1,124 @@
+"""Score tables: small outputs of `score` with given rows, and the choice by brute force."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+from infra.storage import Store, open_store
+from tasks import contract, tables
+from tasks.contract import Counts, Manifest, Output
+from tasks.score import scores_table
+from tasks.topk import TopkOptions, hash_ids
+
+
+@dataclass(frozen=True)
+class Row:
+    """An image: its P best classes with their log-odds, best first, and those of its tags."""
+
+    image_id: int
+    labels: Sequence[int]
+    log_odds: Sequence[float]
+    tags: Mapping[int, float] = field(default_factory=dict)
+
+
+def scores_of(root: Store, parts: Sequence[Sequence[Row]], classes: int, top_p: int) -> Output:
+    """A finished `scores` output with these rows."""
+    store = open_store(f"{root.uri}/score/{contract.digest_of(repr(parts))}")
+    receipts = []
+    for number, rows in enumerate(parts):
+        counts = Counts(len(rows), len(rows), 0)
+        name, layout = contract.part_name(number), tables.scores_layout(top_p)
+        table = _table(rows, top_p)
+        receipts.append(contract.write_part(store, name, table, counts, layout=layout))
+    names = [f"class-{label}" for label in range(classes)]
+    extra = {"classes": names, "top_p": top_p}
+    return contract.publish(store, Manifest("score", "f", {}, {}, receipts, 0.0, extra))
+
+
+def _table(rows: Sequence[Row], top_p: int) -> pa.Table:
+    shape = (len(rows), top_p)
+    return scores_table(
+        np.array([row.image_id for row in rows], np.int64),
+        np.array([row.labels for row in rows], np.uint16).reshape(shape),
+        np.array([row.log_odds for row in rows], np.float32).reshape(shape),
+        [
+            pa.array([list(row.tags) for row in rows], pa.list_(pa.uint16())),
+            pa.array([list(row.tags.values()) for row in rows], pa.list_(pa.float32())),
+        ],
+    )
+
+
+def no_tags(images: int) -> list[pa.Array]:
+    """The two columns of images without tags."""
+    offsets = np.zeros(images + 1, np.int32)
+    kinds = (pa.uint16(), pa.float32())
+    return [pa.ListArray.from_arrays(offsets, pa.array([], kind)) for kind in kinds]
+
+
+def random_rows(count: int, classes: int, top_p: int, seed: int) -> list[Row]:
+    """Rows with many ties, some of them tagged."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for image_id in range(count):
+        labels = rng.permutation(classes)[:top_p].tolist()
+        log_odds = np.sort(rng.integers(-8, 8, top_p) / 2)[::-1].tolist()
+        tags = {label: float(rng.integers(-9, 9)) for label in range(image_id % 3)}
+        rows.append(Row(image_id, labels, log_odds, tags))
+    return rows
+
+
+# label, rank, image_id, copies
+Chosen = tuple[int, int, int, int]
+
+
+def brute_force(rows: Sequence[Row], classes: int, options: TopkOptions) -> list[Chosen]:
+    """What the options choose, from a sorted list of all candidates."""
+    pairs = [
+        (np.float32(log_odds) + np.float32(0), label, row.image_id)
+        for row in rows
+        if not np.isnan(_scores(row, options)).any()
+        for label, log_odds in _candidates(row, options)
+    ]
+
+    def order(pair: tuple[np.float32, int, int]) -> tuple[float, int, int]:
+        log_odds, label, image_id = pair
+        if options.random:
+            drawn = hash_ids(np.array([image_id]), options.seed) >> np.uint64(40)
+            return (-float(drawn[0]), label, image_id)
+        return (-float(log_odds), label, image_id)
+
+    pairs.sort(key=order)
+    if options.together:
+        pairs = pairs[: options.k * classes]
+    found = []
+    for label in range(classes):
+        mine = [pair for pair in pairs if pair[1] == label]
+        mine = sorted(mine if options.together else mine[: options.k], key=_by_score)
+        for rank, (_, _, image_id) in enumerate(mine):
+            copies = 1
+            if options.mode == "threshold_balance":
+                copies = options.k // len(mine) + (rank < options.k % len(mine))
+            found.append((label, rank, image_id, copies))
+    return found
+
+
+def _by_score(pair: tuple[np.float32, int, int]) -> tuple[float, int]:
+    return (-float(pair[0]), pair[2])
+
+
+def _scores(row: Row, options: TopkOptions) -> Sequence[float]:
+    if options.by_tag:
+        return list(row.tags.values())
+    return row.log_odds[: options.width(len(row.log_odds))]
+
+
+def _candidates(row: Row, options: TopkOptions) -> list[tuple[int, float]]:
+    if options.by_tag:
+        return list(row.tags.items())
+    some = list(zip(row.labels, row.log_odds, strict=True))[: options.width(len(row.labels))]
+    if options.mode != "threshold_balance":
+        return some
+    least = np.log(options.threshold / (1 - options.threshold))
+    return [(label, value) for label, value in some if value > least]
