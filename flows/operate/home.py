@@ -2,6 +2,7 @@
 
 up.json          what was asked for: ports, database, root, working directory
 processes.json   what runs: the keeper and its children, by process id and start time
+registered       the sign for the keeper to start the worker
 prefect/         Prefect's own files, the SQLite database among them
 ui/              the pages of the UI, confined to this server
 logs/            what the server, the worker, the pages and the keeper print
@@ -84,6 +85,11 @@ class Home:
     def ui(self) -> Path:
         """Where the server copies its pages to."""
         return self.folder / "ui"
+
+    @property
+    def registered(self) -> Path:
+        """A file that is there once everything is registered; the worker waits for it."""
+        return self.folder / "registered"
 
     def log(self, name: str) -> Path:
         """The log of a process."""

@@ -19,7 +19,6 @@ from types import FrameType
 
 import psutil
 
-from flows.operate.confine import confine
 from flows.operate.environment import prefect_environment
 from flows.operate.home import HOST, Asked, Home, Process, marked, this_process
 
@@ -86,15 +85,17 @@ def keep(home: Home, asked: Asked) -> None:
         started = [child for child in everyone if child.tend(home, environment)]
         if started:
             home.note(_processes(everyone))
-        if len(everyone) == 1 and healthy(asked):
-            confine(home.ui, asked.ui)
+        if len(everyone) == 1 and home.registered.exists():
             everyone += others
         time.sleep(POLL_SECONDS)
     stop_all(home, everyone)
 
 
 def children(asked: Asked) -> list[Child]:
-    """What is kept running; the others wait until the server answers."""
+    """What is kept running; the others wait until everything is registered.
+
+    All at once, they would keep one another waiting for the processor and the database.
+    """
     python = [sys.executable, "-m"]
     prefect = [*python, "prefect"]
     serve = ["server", "start", "--host", HOST, "--port", str(asked.port)]

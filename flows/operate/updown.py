@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 
+from flows.operate.confine import confine
 from flows.operate.environment import NO_CALLS_HOME
 from flows.operate.home import HOST, MARK, Asked, Home, marked
 from flows.operate.keeper import end, healthy
@@ -46,6 +47,7 @@ def up(home: Home, asked: Asked) -> Iterator[str]:
             _end_leftovers(home)
             _check_free(asked)
             home.ask(asked)
+            home.registered.unlink(missing_ok=True)
             _start_keeper(home)
         elif home.asked() != asked:
             raise ProtegeError(_differs(home, asked))
@@ -55,7 +57,10 @@ def up(home: Home, asked: Asked) -> Iterator[str]:
         from flows.operate.register import register
 
         _await_server(home, asked)
+        confine(home.ui, asked.ui)
         count = register(asked.folder, asked.notify)
+        home.registered.touch()
+        _await_worker(home)
         yield f"{count} deployments, and a worker that runs them in {asked.folder}"
         yield f"outputs   {asked.root}"
         yield f"reports   {asked.pages}"
@@ -150,6 +155,15 @@ def _await_server(home: Home, asked: Asked) -> None:
                 f"The end of {log}:\n" + "\n".join(tail)
             )
         time.sleep(0.2)
+
+
+def _await_worker(home: Home) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while "worker" not in home.processes():
+        if time.monotonic() > deadline:
+            log = home.log("keeper")
+            raise ProtegeError(f"the worker did not start within {START_SECONDS} s: see {log}")
+        time.sleep(0.1)
 
 
 def _end_leftovers(home: Home) -> None:

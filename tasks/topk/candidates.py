@@ -5,7 +5,7 @@ the pairs at or above the floors, 14 bytes each, and counts over all that were s
 rise: when K candidates of a class are known, nothing below the worst of them can be chosen.
 
     pile = Pile(job, floors_C)
-    for part in reader.parts(numbers): pile.add(part)
+    for part in reader.parts(names): pile.add(part)
     found = pile.found()
 """
 
@@ -23,7 +23,7 @@ from tasks.topk.parts import Part
 HISTOGRAM_EDGES = np.arange(-24, 40.5, 0.5)
 BINS = len(HISTOGRAM_EDGES) - 1
 PRUNE_AT = 4_000_000  # pairs, 56 MB
-MOST_PIECES = 128
+MOST_PIECES = 128  # each costs some time at every later step
 NONE = np.float32(-np.inf)  # a floor that everything is above
 
 Counts = npt.NDArray[np.int64]
@@ -110,9 +110,6 @@ class Found:
     pieces: tuple[Candidates, ...]
     seen: Seen
 
-    def __len__(self) -> int:
-        return sum(map(len, self.pieces))
-
 
 def joined(several: Sequence[Candidates]) -> Candidates:
     """All of them, sorted by label."""
@@ -126,7 +123,7 @@ def joined(several: Sequence[Candidates]) -> Candidates:
 
 
 def _few(pieces: Sequence[Candidates]) -> tuple[Candidates, ...]:
-    """The same in one piece, if there are many: each costs some time at every later step."""
+    """The same, in one piece if there are many."""
     return (joined(pieces),) if len(pieces) > MOST_PIECES else tuple(pieces)
 
 

@@ -19,7 +19,7 @@ from tasks.contract import Output
 from tasks.topk.options import TopkOptions
 from tasks.topk.order import Ids, Labels, Positions, Values
 
-AHEAD = 2
+AHEAD = 2  # parts that are read while one is looked at
 
 Name = tuple[int, str]  # the place of a part in its manifest, and what it is called
 
@@ -50,7 +50,7 @@ class Reader:
         """A part. Raises ProtegeError, naming it, when it is damaged."""
         number, name = which
         width = 0 if self.options.by_tag else self.options.width(self.scored_p)
-        columns = [name for rank in range(width) for name in tables.score_columns(rank)]
+        columns = [one for rank in range(width) for one in tables.score_columns(rank)]
         columns = columns or list(tables.TAGGED)
         table = contract.read_part(
             self.scores.store, name, tables.scores(self.scored_p), ["image_id", *columns]
