@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from flows.execute import PREFECT_DEFAULTS
+from infra.errors import ProtegeError
 from infra.launch import launch
 from infra.storage import Store, open_store
 from tasks.contract import silent
@@ -88,3 +89,17 @@ def test_what_is_said_in_a_run_is_in_its_log_once(
     for name in ("flows", "tasks", "models", "infra"):
         logger = logging.getLogger(name)
         assert (logger.level, logger.propagate, logger.handlers) == (logging.NOTSET, True, [])
+
+
+def test_error_that_was_told_is_not_told_again(caplog: pytest.LogCaptureFixture) -> None:
+    from flows.logs import told_once
+
+    logger = logging.getLogger("tests.told")
+    told_once(logger, (ProtegeError,))
+    for error in (ProtegeError("told"), ValueError("a defect")):
+        try:
+            raise error
+        except Exception:
+            logger.exception("it exited with %s", error)
+    logger.error("and then")
+    assert [one.getMessage() for one in caplog.records] == ["it exited with a defect", "and then"]
