@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.pages import expect_state, fill, shoot, turn
+from tests.browser.pages import answer, expect_state, fill, shoot, turn
 from tests.operate.served import Served
 from tests.processes import wait_until
 
@@ -63,8 +63,7 @@ def test_schedule_made_in_the_browser_has_its_runs(
     deployment.get_by_role("option", name="Seconds").click()
     # Nothing can be repeated in an empty root, so each run takes seconds.
     fill(dialog, "root", value=tmp_path)
-    dialog.get_by_role("button", name="Save").click()
-    expect(dialog).to_be_hidden()
+    answer(dialog, "Save")
     expect(switch_of(deployment, EVERY)).to_be_checked()
     wait_until(lambda: in_state(served, "Scheduled"), 20, "runs are scheduled")
     deployment.get_by_role("tab", name="Upcoming").click()
@@ -93,7 +92,6 @@ def test_schedule_that_is_paused_and_deleted_has_no_more_runs(
     wait_until(lambda: not in_state(served, "Scheduled"), 20, "nothing is scheduled")
     switch_of(deployment, EVERY).locator("xpath=following::button[1]").click()
     deployment.get_by_role("menuitem", name="Delete").click()
-    question = deployment.get_by_role("alertdialog")
-    question.get_by_role("button", name="Delete").click()
+    answer(deployment.get_by_role("alertdialog"), "Delete")
     expect(switch_of(deployment, EVERY)).to_have_count(0)
     wait_until(lambda: schedules(served) == [False], 20, "the schedule is gone, the other paused")
