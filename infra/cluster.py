@@ -118,10 +118,13 @@ class Inline:
         on_done: Callable[[], None] = ignore,
     ) -> Result:
         tree: list[list[Piece]] = []
-        for item in items:
-            _grow(tree, chunk(item), combine)
+        for piece in self._each(chunk, items):
+            _grow(tree, piece, combine)
             on_done()
         return finish(combine([piece for level in reversed(tree) for piece in level]))
+
+    def _each(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        return map(function, items)
 
 
 class Threads(Inline):
@@ -130,20 +133,9 @@ class Threads(Inline):
     def __init__(self, workers: int) -> None:
         self.workers = workers
 
-    def reduce(
-        self,
-        chunk: Callable[[Item], Piece],
-        combine: Callable[[list[Piece]], Piece],
-        finish: Callable[[Piece], Result],
-        items: Sequence[Item],
-        on_done: Callable[[], None] = ignore,
-    ) -> Result:
-        tree: list[list[Piece]] = []
+    def _each(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         with ThreadPoolExecutor(self.workers) as pool:
-            for piece in pool.map(chunk, items):
-                _grow(tree, piece, combine)
-                on_done()
-        return finish(combine([piece for level in reversed(tree) for piece in level]))
+            yield from pool.map(function, items)
 
 
 def _grow(tree: list[list[Piece]], piece: Piece, combine: Callable[[list[Piece]], Piece]) -> None:

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 import duckdb
 import numpy as np
@@ -23,16 +24,10 @@ from infra.storage import Store, open_store
 from tasks import contract, tables
 from tasks.contract import Output
 from tasks.topk import CLASSES, TopkOptions, candidates, read_chosen, read_classes, topk
+from tasks.topk.options import Mode
 from tests.score_tables import Chosen, Row, brute_force, random_rows, scores_of
 
-MODES = [
-    "per_class",
-    "overall",
-    "random_per_class",
-    "threshold_balance",
-    "tagged",
-    "random_tagged",
-]
+MODES = get_args(Mode)
 VALUES = [-np.inf, -3.0, -1e-40, -0.0, 0.0, 0.5, 0.5, 1e-40, 7.25, 1e30, np.inf]
 
 

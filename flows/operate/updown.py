@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -56,11 +56,12 @@ def up(home: Home, asked: Asked) -> Iterator[str]:
         # Imported while the server starts: both take seconds.
         from flows.operate.register import register
 
-        _await_server(home, asked)
+        answer = f"the server did not answer at {asked.ui}"
+        _await(lambda: healthy(asked), answer, home.log("server"))
         confine(home.ui, asked.ui)
         count = register(asked.folder, asked.notify)
         home.registered.touch()
-        _await_worker(home)
+        _await(lambda: "worker" in home.processes(), "no worker started", home.log("keeper"))
         yield f"{count} deployments, and a worker that runs them in {asked.folder}"
         yield f"outputs   {asked.root}"
         yield f"reports   {asked.pages}"
@@ -144,26 +145,15 @@ def _start_keeper(home: Home) -> None:
         )
 
 
-def _await_server(home: Home, asked: Asked) -> None:
+def _await(happened: Callable[[], bool], what: str, log: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
-    while not healthy(asked):
+    while not happened():
         if time.monotonic() > deadline:
-            log = home.log("server")
             tail = log.read_text(errors="replace").splitlines()[-TAIL_LINES:]
             raise ProtegeError(
-                f"the server did not answer at {asked.ui} within {START_SECONDS} s. "
-                f"The end of {log}:\n" + "\n".join(tail)
+                f"{what} within {START_SECONDS} s. The end of {log}:\n" + "\n".join(tail)
             )
         time.sleep(0.2)
-
-
-def _await_worker(home: Home) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while "worker" not in home.processes():
-        if time.monotonic() > deadline:
-            log = home.log("keeper")
-            raise ProtegeError(f"the worker did not start within {START_SECONDS} s: see {log}")
-        time.sleep(0.1)
 
 
 def _end_leftovers(home: Home) -> None:

@@ -93,9 +93,7 @@ def topk(
     work = _Work(
         uri=store.uri,
         reader=Reader(scores, scored_p, len(classes), options),
-        options=options,
         classes=tuple(classes),
-        rows=scores.kept,
         parts=tuple((part["name"], part["kept"]) for part in manifest["parts"]),
     )
     make = functools.partial(_make, work, executor)
@@ -116,10 +114,18 @@ def read_classes(chosen: Output) -> pa.Table:
 class _Work:
     uri: str
     reader: Reader
-    options: TopkOptions
     classes: tuple[str, ...]
-    rows: int
     parts: tuple[tuple[str, int], ...]  # names and rows
+
+    @property
+    def options(self) -> TopkOptions:
+        """How they are chosen."""
+        return self.reader.options
+
+    @property
+    def rows(self) -> int:
+        """Images with scores."""
+        return self.reader.scores.kept
 
     @property
     def job(self) -> Job:

@@ -131,7 +131,7 @@ def combine(job: Job, several: Sequence[Found]) -> Found:
     """What came out of several groups of parts; no more than is wanted of each group."""
     pieces = _few([piece for one in several for piece in one.pieces if len(piece)])
     if len(pieces) > 1 and sum(map(len, pieces)) > max(PRUNE_AT, 1.5 * job.most):
-        pieces = (prune(job, joined(pieces))[0],)
+        pieces = (prune(job, joined(pieces)),)
     seen = [one.seen for one in several]
     return Found(
         pieces,
@@ -144,16 +144,15 @@ def combine(job: Job, several: Sequence[Found]) -> Found:
     )
 
 
-def prune(job: Job, some: Candidates) -> tuple[Candidates, Values]:
-    """The best of each group, and the floors that follow from them, shape (C,)."""
+def prune(job: Job, some: Candidates) -> Candidates:
+    """The best of each group."""
     values_N = job.values(some)
     kept = [
         np.sort(best(values_N[group], some.labels_N[group], some.image_ids_N[group], job.wanted))
         + group.start
         for group in job.groups(some)
     ]
-    few = some.take(np.concatenate(kept)) if kept else some
-    return few, floors(job, few)
+    return some.take(np.concatenate(kept)) if kept else some
 
 
 def floors(job: Job, some: Candidates) -> Values:
@@ -226,8 +225,8 @@ class Pile:
         self._histogram_CB += cells.reshape(-1, BINS)
 
     def _prune(self) -> None:
-        kept, floors_C = prune(self._job, joined(self._pieces))
-        self._floors_C = np.fmax(self._floors_C, floors_C)
+        kept = prune(self._job, joined(self._pieces))
+        self._floors_C = np.fmax(self._floors_C, floors(self._job, kept))
         self._pieces, self._pairs = [kept], len(kept)
         # Where K times the classes is more than that, pruning again at once would be in vain.
         self._prune_at = max(PRUNE_AT, 2 * len(kept))

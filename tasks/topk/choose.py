@@ -47,7 +47,7 @@ def choose(job: Job, uri: str, found: Found) -> Choice:
     """Rank the candidates class by class, and write those that are chosen."""
     pieces = list(found.pieces)
     if job.options.together and pieces:
-        pieces = [prune(job, joined(pieces))[0]]
+        pieces = [prune(job, joined(pieces))]
     held_C = np.zeros(job.num_classes, np.int64)
     for piece in pieces:
         held_C += np.diff(piece.bounds(job.num_classes))

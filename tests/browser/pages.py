@@ -3,9 +3,11 @@
 Nothing here waits for a fixed time; what is awaited is what the user would see.
 """
 
+import functools
 import os
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -63,15 +65,24 @@ def switch(scope: Page | Locator, *path: str, on: bool) -> None:
 def turn(button: Locator, *, on: bool) -> None:
     """Turn a switch, if it does not stand so already; it goes back when the server is too busy."""
     wanted = ("aria-checked", str(on).lower())
-    for _ in range(3):
+
+    def press() -> None:
         if button.get_attribute(wanted[0]) != wanted[1]:
             button.click()
+
+    insist(press, functools.partial(expect(button).to_have_attribute, *wanted), 10)
+
+
+def insist(press: Callable[[], Any], taken: Callable[..., None], seconds: float) -> None:
+    """Press once more, as a user would, when the server was too busy to take it in time."""
+    for _ in range(3):
+        press()
         try:
-            expect(button).to_have_attribute(*wanted, timeout=10_000)
+            taken(timeout=1000 * seconds)
         except AssertionError:
             continue
         return
-    expect(button).to_have_attribute(*wanted)
+    taken()
 
 
 def submit(page: Page) -> str:
@@ -104,14 +115,8 @@ def act(page: Page, name: str) -> Locator:
 
 def answer(question: Locator, name: str) -> None:
     """Press a button of a question, which goes away; it stays when the server is too busy."""
-    for _ in range(3):
-        question.get_by_role("button", name=name, exact=True).click()
-        try:
-            expect(question).to_be_hidden(timeout=20_000)
-        except AssertionError:
-            continue
-        return
-    expect(question).to_be_hidden()
+    button = question.get_by_role("button", name=name, exact=True)
+    insist(button.click, expect(question).to_be_hidden, 20)
 
 
 def expect_state(page: Page, name: str, seconds: float = SECONDS) -> None:
