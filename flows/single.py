@@ -76,19 +76,43 @@ def score(
         return stages.score(run, "score", options, pile, model).uri
 
 
+@flow(name="sketch", persist_result=False)
+@stages.readable
+def sketch(images: str = "", root: str = "") -> str:
+    """Sketch images, so that their copies in a pile are found.
+
+    Args:
+        images: Address of an output of shard.
+        root: Folder or s3:// prefix of all outputs; empty takes PROTEGE_ROOT.
+    """
+    known = output_at(images, "shard")
+    with machines(root) as run:
+        return stages.sketch(run, "sketch", known).uri
+
+
 @flow(name="topk", persist_result=False)
 @stages.readable
-def topk(scores: str = "", options: TopkOptions = TopkOptions(), root: str = "") -> str:
+def topk(
+    scores: str = "",
+    labelled: str = "",
+    test: str = "",
+    options: TopkOptions = TopkOptions(),
+    root: str = "",
+) -> str:
     """Choose the best images of every class.
 
     Args:
         scores: Address of an output of score.
+        labelled: Address of an output of sketch whose copies are left out; may be empty.
+        test: The same of the images for testing.
         options: How many are chosen, and how.
         root: Folder or s3:// prefix of all outputs; empty takes PROTEGE_ROOT.
     """
     found = output_at(scores, "score")
+    addresses = {"labelled": labelled, "test": test}
+    known = {role: output_at(place, "sketch") for role, place in addresses.items() if place}
     with machines(root) as run:
-        return stages.topk(run, "topk", options, found).uri
+        return stages.topk(run, "topk", options, found, known).uri
 
 
 @flow(name="gather", persist_result=False)

@@ -29,6 +29,7 @@ from tasks import gather as gathering
 from tasks import report as reporting
 from tasks import score as scoring
 from tasks import shard as sharding
+from tasks import sketch as sketching
 from tasks import topk as choosing
 from tasks import train as training
 from tasks.contract import Output
@@ -118,12 +119,28 @@ def score(
     return _told(run, role, output)
 
 
+@_stage("sketch")
+def sketch(run: Run, role: str, images: Output) -> Output:
+    """Sketch known images, so that their copies in the pile are found."""
+    watch = run.progress(f"sketch {role}")
+    output = sketching.sketch(run.store, images, run.executor, watch)
+    return _told(run, f"{role}_sketches", output)
+
+
 @_stage("topk")
-def topk(run: Run, role: str, options: choosing.TopkOptions, scores: Output) -> Output:
+def topk(
+    run: Run,
+    role: str,
+    options: choosing.TopkOptions,
+    scores: Output,
+    known: Mapping[str, Output],
+) -> Output:
     """Choose the best images of every class."""
     watch = run.progress("topk")
-    output = choosing.topk(run.store, options, scores, run.executor, watch)
+    output = choosing.topk(run.store, options, scores, run.executor, watch, known=known)
     classes = choosing.read_classes(output).to_pylist()
+    for line in choosing.left_out(classes):
+        get_run_logger().info(line)
     short = [row for row in classes if row["kept"] < options.k and not options.together]
     if short:
         names = ", ".join(f"{row['name']} ({row['kept']})" for row in short[:10])

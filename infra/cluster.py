@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import Context, copy_context
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from types import TracebackType
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 from uuid import uuid4
 
 from infra.devices import core_count, gpu_count
@@ -36,6 +36,7 @@ MAX_FAILURES = 50
 MAX_FAILED_SHARE = 0.05
 FEW_TRIED = 400  # below it, a share says little
 FAN_IN = 8
+LAST = 100  # before anything that a tree still has to do
 LINES = 3 * LIMIT  # of a level in a minute, from all workers together
 
 # Threads of one worker may work for several runs. A run hears of its own work, and of what may be.
@@ -79,16 +80,30 @@ class Executor(Protocol):
         self,
         chunk: Callable[[Item], Piece],
         combine: Callable[[list[Piece]], Piece],
-        finish: Callable[[Piece], Result],
         items: Sequence[Item],
         on_done: Callable[[], None] = ignore,
-    ) -> Result:
-        """Tree reduction: `chunk` each item, `combine` a few pieces at a time, `finish` the last.
+    ) -> "Held[Piece]":
+        """Tree reduction: `chunk` each item, `combine` a few pieces at a time, up to one.
 
-        Pieces stay where they were made; only the result of `finish` comes here. Items may not be
-        empty. `on_done` is called after each chunk.
+        Pieces stay where they were made. Items may not be empty. `on_done` is called after each
+        chunk.
         """
         ...
+
+    def then(self, function: Callable[..., Result], *held: "Held[Any]") -> "Held[Result]":
+        """What a function makes of what is held, made and held where that is."""
+        ...
+
+    def take(self, held: "Held[Result]") -> Result:
+        """What is held, brought here. Raises what its making has raised."""
+        ...
+
+
+@dataclass(frozen=True)
+class Held(Generic[Result]):
+    """What an executor holds, on whatever machine; only that executor can do something with it."""
+
+    place: Any
 
 
 class Inline:
@@ -113,15 +128,21 @@ class Inline:
         self,
         chunk: Callable[[Item], Piece],
         combine: Callable[[list[Piece]], Piece],
-        finish: Callable[[Piece], Result],
         items: Sequence[Item],
         on_done: Callable[[], None] = ignore,
-    ) -> Result:
+    ) -> Held[Piece]:
         tree: list[list[Piece]] = []
         for piece in self._each(chunk, items):
             _grow(tree, piece, combine)
             on_done()
-        return finish(combine([piece for level in reversed(tree) for piece in level]))
+        return Held(combine([piece for level in reversed(tree) for piece in level]))
+
+    def then(self, function: Callable[..., Result], *held: Held[Any]) -> Held[Result]:
+        return Held(function(*(one.place for one in held)))
+
+    def take(self, held: Held[Result]) -> Result:
+        result: Result = held.place
+        return result
 
     def _each(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         return map(function, items)
@@ -224,29 +245,33 @@ class Cluster:
         self,
         chunk: Callable[[Item], Piece],
         combine: Callable[[list[Piece]], Piece],
-        finish: Callable[[Piece], Result],
         items: Sequence[Item],
         on_done: Callable[[], None] = ignore,
-    ) -> Result:
+    ) -> Held[Piece]:
         self._context = copy_context()
         level, depth = [self._submit(chunk, item) for item in items], 0
         for future in level:
             future.add_done_callback(lambda _: on_done())
-        while len(level) > 1:
+        while len(level) > 1 or not depth:
             groups = [level[at : at + FAN_IN] for at in range(0, len(level), FAN_IN)]
             depth += 1
             # What can be combined is combined first, so that pieces do not pile up.
             level = [self._submit(combine, group, priority=depth) for group in groups]
-        last = self._submit(finish, level.pop(), priority=depth + 1)
-        result: Result = last.result()
+        return Held(level.pop())
+
+    def then(self, function: Callable[..., Result], *held: Held[Any]) -> Held[Result]:
+        return Held(self._submit(function, *(one.place for one in held), priority=LAST))
+
+    def take(self, held: Held[Result]) -> Result:
+        result: Result = held.place.result()
         return result
 
-    def _submit(self, function: Callable[[Any], Any], item: Any, priority: int = 0) -> Any:
+    def _submit(self, function: Callable[..., Any], *items: Any, priority: int = 0) -> Any:
         from dask.utils import funcname
 
         # A key of its own: Dask must not answer from an earlier run whose outputs may be gone.
         key = f"{funcname(function)}-{uuid4().hex}"
-        given = (_heard, function, self._topic, _PROCESS, item)
+        given = (_heard, function, self._topic, _PROCESS, *items)
         return self.client.submit(*given, key=key, priority=priority)
 
     def _hear(self, event: tuple[float, Mapping[str, Any]]) -> None:
@@ -271,14 +296,14 @@ class Cluster:
         return self._local
 
 
-def _heard(function: Callable[[Any], Any], topic: str, process: str, item: Any) -> Any:
+def _heard(function: Callable[..., Any], topic: str, process: str, *items: Any) -> Any:
     """In a worker: the result of the function; what is warned of meanwhile is told to the run.
 
     Done around each call, so workers need no preparation and keep nothing of a run that is gone.
     """
     if process == _PROCESS:
         # A worker within the process of the run: what it says is in the right place already.
-        return function(item)
+        return function(*items)
     from distributed import get_worker
 
     worker = get_worker()
@@ -294,7 +319,7 @@ def _heard(function: Callable[[Any], Any], topic: str, process: str, item: Any) 
     throttle = Throttle(send)
     with _RUN.at(topic), listening(take):
         try:
-            return function(item)
+            return function(*items)
         finally:
             throttle.flush()
 

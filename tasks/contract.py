@@ -222,7 +222,8 @@ def read_part(
     """
     try:
         with store.open(name) as file:
-            parquet = pq.ParquetFile(file)
+            # A column by itself would be a request by itself.
+            parquet = pq.ParquetFile(file, pre_buffer=True)
             if not parquet.schema_arrow.equals(schema):
                 raise pa.ArrowInvalid("it has another schema")
             if only is None:

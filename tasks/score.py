@@ -1,8 +1,8 @@
 """score: the teacher looks at every image of every shard.
 
 In: `images` shards and a teacher. Out: `scores`, a part for each shard: the P best classes of each
-image with their log-odds in float32, best first. Images that cannot be decoded, or whose logits
-are not finite, become rejects.
+image with their log-odds in float32, best first, and its sketch. Images that cannot be decoded, or
+whose logits are not finite, become rejects.
 
     scores = score(root, ScoreOptions(top_p=10), images, teacher, executor)
 """
@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -26,10 +26,11 @@ from infra.lease import Lease
 from infra.storage import Store, open_store
 from tasks import contract, tables
 from tasks.contract import Counts, Manifest, OnProgress, Output, Receipt, Stopwatch, silent
+from tasks.copies import THUMBNAIL, sketch
 from tasks.images import IMAGES_VERSION, Limits, Pixels, Unusable, decode, square
 from tasks.once import once
 from tasks.options import Options
-from tasks.shard import read_images
+from tasks.shard import read_images, reject_rows
 from tasks.train import weights_digest
 from tasks.work import run_shards
 
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from tasks.predict import Model
 
 STAGE = "score"
-VERSION = 2
+VERSION = 3
 
 
 class ScoreSpeed(Options):
@@ -133,6 +134,7 @@ def _score_one(job: _Job, number: int) -> Receipt:
     labels_NP = np.zeros((len(table), top_p), np.uint16)
     log_odds_NP = np.full((len(table), top_p), np.nan, np.float32)
     tags = _Tags(table["tags"].to_pylist(), teacher.description.classes)
+    sketches = _Sketches(len(table))
     problems: dict[int, Unusable] = {}
     first = 0
     for results in _decoded_batches(table["image"].to_pylist(), teacher, job.options):
@@ -141,6 +143,7 @@ def _score_one(job: _Job, number: int) -> Receipt:
         logits_BC, usable = _forward(teacher, results, job.options)
         labels_NP[rows], log_odds_NP[rows] = _best(logits_BC, usable, top_p)
         tags.look(logits_BC, first)
+        sketches.take(results, first)
         problems |= {
             first + at: result for at, result in enumerate(results) if isinstance(result, Unusable)
         }
@@ -148,13 +151,17 @@ def _score_one(job: _Job, number: int) -> Receipt:
         watch.lap("compute")
     for row in np.flatnonzero(~np.isfinite(log_odds_NP).all(axis=1)).tolist():
         problems.setdefault(row, Unusable("not_finite", "the teacher's log-odds are not finite"))
-    contract.write_rejects(store, number, _reject_rows(table, problems), tables.REJECTS)
+    contract.write_rejects(store, number, reject_rows(table, problems), tables.REJECTS)
     kept = np.setdiff1d(np.arange(len(table)), np.fromiter(problems, np.int64, len(problems)))
     receipt = contract.write_part(
         store,
         contract.part_name(number),
         scores_table(
-            table["image_id"].to_numpy()[kept], labels_NP[kept], log_odds_NP[kept], tags.of(kept)
+            table["image_id"].to_numpy()[kept],
+            labels_NP[kept],
+            log_odds_NP[kept],
+            tags.of(kept),
+            sketches.of(kept),
         ),
         Counts(len(table), len(kept), len(problems)),
         facts={"device": teacher.device.type},
@@ -164,20 +171,30 @@ def _score_one(job: _Job, number: int) -> Receipt:
     return contract.timed(receipt, watch)
 
 
+@dataclass(frozen=True)
+class _Picture:
+    """What is made of an image: the pixels that the network sees, and the sketch."""
+
+    pixels: Pixels
+    phash: int
+    thumbnail: bytes
+
+
 def _decoded_batches(
     images: Sequence[bytes], teacher: "Model", options: ScoreOptions
-) -> Iterator[list[Pixels | Unusable]]:
+) -> Iterator[list[_Picture | Unusable]]:
     """Decoded images in batches; the next batch is decoded while the network has this one."""
     inputs = teacher.description.inputs
 
-    def look(data: bytes) -> Pixels | Unusable:
+    def look(data: bytes) -> _Picture | Unusable:
         try:
-            return square(decode(data, Limits()), inputs.size, inputs.resize)
+            pixels = decode(data, Limits())
         except Unusable as unusable:
             return unusable
+        return _Picture(square(pixels, inputs.size, inputs.resize), *sketch(pixels))
 
     with ThreadPoolExecutor(options.speed.decode_threads) as pool:
-        pending: deque[list[Future[Pixels | Unusable]]] = deque()
+        pending: deque[list[Future[_Picture | Unusable]]] = deque()
         for first in range(0, len(images), options.batch_size):
             batch = images[first : first + options.batch_size]
             pending.append([pool.submit(look, data) for data in batch])
@@ -185,6 +202,26 @@ def _decoded_batches(
                 yield [future.result() for future in pending.popleft()]
         while pending:
             yield [future.result() for future in pending.popleft()]
+
+
+class _Sketches:
+    """The sketches of the images of a shard."""
+
+    def __init__(self, count: int) -> None:
+        self.phashes_N = np.zeros(count, np.uint64)
+        self.thumbnails_N = [b""] * count
+
+    def take(self, results: Sequence[_Picture | Unusable], first: int) -> None:
+        """Those of a batch, whose first image has this row."""
+        for row, result in enumerate(results, first):
+            if isinstance(result, _Picture):
+                self.phashes_N[row] = result.phash
+                self.thumbnails_N[row] = result.thumbnail
+
+    def of(self, rows: npt.NDArray[np.intp]) -> list[pa.Array]:
+        """The two columns of these rows."""
+        thumbnails = [self.thumbnails_N[row] for row in rows.tolist()]
+        return [pa.array(self.phashes_N[rows]), pa.array(thumbnails, pa.binary(THUMBNAIL))]
 
 
 class _Tags:
@@ -215,7 +252,7 @@ class _Tags:
 
 
 def _forward(
-    teacher: "Model", results: list[Pixels | Unusable], options: ScoreOptions
+    teacher: "Model", results: list[_Picture | Unusable], options: ScoreOptions
 ) -> tuple["Tensor", npt.NDArray[np.bool_]]:
     """Logits (B, C) of one batch, and of which images there is a picture."""
     size = teacher.description.inputs.size
@@ -223,8 +260,8 @@ def _forward(
     batch_BHWC = np.zeros((options.batch_size, size, size, 3), np.uint8)
     usable = np.zeros(len(results), bool)
     for row, result in enumerate(results):
-        if not isinstance(result, Unusable):
-            batch_BHWC[row], usable[row] = result, True
+        if isinstance(result, _Picture):
+            batch_BHWC[row], usable[row] = result.pixels, True
     return teacher.logits(batch_BHWC, options.precision)[: len(results)], usable
 
 
@@ -240,26 +277,17 @@ def _best(
     return labels_BP.cpu().numpy().astype(np.uint16), values
 
 
-def _reject_rows(table: pa.Table, problems: dict[int, Unusable]) -> list[dict[str, Any]]:
-    return [
-        {
-            "image_id": table["image_id"][row].as_py(),
-            "key": table["key"][row].as_py(),
-            "reason": problems[row].reason,
-            "detail": problems[row].detail,
-        }
-        for row in sorted(problems)
-    ]
-
-
 def scores_table(
     ids: npt.NDArray[np.int64],
     labels_NP: npt.NDArray[np.uint16],
     log_odds_NP: npt.NDArray[np.float32],
     tagged: Sequence[pa.Array],
+    sketched: Sequence[pa.Array],
 ) -> pa.Table:
-    """A part of `scores`; `tagged` are the two columns of the tags."""
+    """A part of `scores`; `tagged` and `sketched` are two columns each."""
     columns = [pa.array(ids, pa.int64())]
     for rank in range(labels_NP.shape[1]):
         columns += [pa.array(labels_NP[:, rank]), pa.array(log_odds_NP[:, rank])]
-    return pa.Table.from_arrays([*columns, *tagged], schema=tables.scores(labels_NP.shape[1]))
+    phashes, thumbnails = sketched
+    columns += [phashes, *tagged, thumbnails]
+    return pa.Table.from_arrays(columns, schema=tables.scores(labels_NP.shape[1]))

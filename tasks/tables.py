@@ -71,6 +71,14 @@ REJECTS = _schema(
 )
 
 
+PHASH = _field("phash", pa.uint64(), "perceptual hash: of copies, few of its bits differ")
+THUMBNAIL = _field("thumbnail", pa.binary(192), "8 x 8 RGB pixels, by which copies are told")
+SKETCHES = _schema("sketches", IMAGE_ID, PHASH, THUMBNAIL)
+# Neither can be pressed; a hash is a random number.
+SKETCHES_LAYOUT = Layout(
+    "none", {"image_id": "DELTA_BINARY_PACKED", "phash": "PLAIN", "thumbnail": "PLAIN"}
+)
+
 TAGGED = ("tag_labels", "tag_log_odds")
 
 
@@ -89,9 +97,12 @@ def scores(top_p: int) -> pa.Schema:
             _field(log_odds, pa.float32(), "log p/(1-p) of it; the probability is its sigmoid"),
         ]
     tags, tag_log_odds = TAGGED
+    # The columns that a choice reads lie side by side, so that one request brings them.
     fields += [
+        PHASH,
         _field(tags, pa.list_(pa.uint16()), "classes whose names are among the image's tags"),
         _field(tag_log_odds, pa.list_(pa.float32()), "log-odds of these, be they high or low"),
+        THUMBNAIL,
     ]
     return _schema("scores", *fields)
 
@@ -102,7 +113,7 @@ def scores_layout(top_p: int) -> Layout:
     return Layout(
         compression=dict.fromkeys([log_odds for _, log_odds in columns], "lz4"),
         encodings={
-            "image_id": "DELTA_BINARY_PACKED",
+            **SKETCHES_LAYOUT.encodings,
             **{log_odds: "BYTE_STREAM_SPLIT" for _, log_odds in columns},
         },
     )
@@ -133,6 +144,9 @@ CLASSES = _schema(
     _field("kept", pa.int32(), "images that were chosen, at most K"),
     _field("kth_log_odds", pa.float32(), "log-odds of the last image chosen", nullable=True),
     _field("ties_at_edge", pa.int64(), "chosen images with exactly the log-odds of the last"),
+    _field("left_out_copies", pa.int64(), "left out as copies of a better one of this class"),
+    _field("left_out_labelled", pa.int64(), "left out as copies of a labelled image"),
+    _field("left_out_test", pa.int64(), "left out as copies of an image for testing"),
     _field("certified", pa.bool_(), "no image cut off by P could have ranked (design: exactness)"),
     _field(
         "histogram",

@@ -9,6 +9,7 @@ import pyarrow as pa
 from infra.storage import Store, open_store
 from tasks import contract, tables
 from tasks.contract import Counts, Manifest, Output
+from tasks.copies import THUMBNAIL
 from tasks.score import scores_table
 from tasks.topk import TopkOptions, hash_ids
 
@@ -21,6 +22,8 @@ class Row:
     labels: Sequence[int]
     log_odds: Sequence[float]
     tags: Mapping[int, float] = field(default_factory=dict)
+    picture: int = -1
+    """Images with the same number are copies; -1 is like no other."""
 
 
 def scores_of(root: Store, parts: Sequence[Sequence[Row]], classes: int, top_p: int) -> Output:
@@ -47,7 +50,33 @@ def _table(rows: Sequence[Row], top_p: int) -> pa.Table:
             pa.array([list(row.tags) for row in rows], pa.list_(pa.uint16())),
             pa.array([list(row.tags.values()) for row in rows], pa.list_(pa.float32())),
         ],
+        sketches([picture_of(row) for row in rows]),
     )
+
+
+def picture_of(row: Row) -> int:
+    """The number of its picture."""
+    return row.picture if row.picture >= 0 else 2**40 + row.image_id
+
+
+def sketches(pictures: Sequence[int]) -> list[pa.Array]:
+    """Hashes and thumbnails of noise, which is the same where the number is."""
+    phashes = hash_ids(np.array(pictures, np.int64), 1)
+    thumbnails = [np.random.default_rng(number).bytes(THUMBNAIL) for number in pictures]
+    return [pa.array(phashes), pa.array(thumbnails, pa.binary(THUMBNAIL))]
+
+
+def known_of(root: Store, pictures: Sequence[int]) -> Output:
+    """A finished output of `sketch` of these pictures, in parts of two."""
+    store = open_store(f"{root.uri}/sketch/{contract.digest_of(list(pictures))}")
+    receipts = []
+    for number, first in enumerate(range(0, len(pictures), 2)):
+        few = pictures[first : first + 2]
+        columns = [pa.array(range(first, first + len(few)), pa.int64()), *sketches(few)]
+        table = pa.Table.from_arrays(columns, schema=tables.SKETCHES)
+        counts = Counts(len(few), len(few), 0)
+        receipts.append(contract.write_part(store, contract.part_name(number), table, counts))
+    return contract.publish(store, Manifest("sketch", "f", {}, {}, receipts, 0.0))
 
 
 def no_tags(images: int) -> list[pa.Array]:
@@ -58,14 +87,16 @@ def no_tags(images: int) -> list[pa.Array]:
 
 
 def random_rows(count: int, classes: int, top_p: int, seed: int) -> list[Row]:
-    """Rows with many ties, some of them tagged."""
+    """Rows with many ties, some of them tagged, some of them copies."""
     rng = np.random.default_rng(seed)
     rows = []
     for image_id in range(count):
         labels = rng.permutation(classes)[:top_p].tolist()
         log_odds = np.sort(rng.integers(-8, 8, top_p) / 2)[::-1].tolist()
         tags = {label: float(rng.integers(-9, 9)) for label in range(image_id % 3)}
-        rows.append(Row(image_id, labels, log_odds, tags))
+        # Of four neighbours, two or three are copies of one another.
+        picture = image_id // 4 if image_id % 3 else -1
+        rows.append(Row(image_id, labels, log_odds, tags, picture))
     return rows
 
 
@@ -73,8 +104,11 @@ def random_rows(count: int, classes: int, top_p: int, seed: int) -> list[Row]:
 Chosen = tuple[int, int, int, int]
 
 
-def brute_force(rows: Sequence[Row], classes: int, options: TopkOptions) -> list[Chosen]:
-    """What the options choose, from a sorted list of all candidates."""
+def brute_force(
+    rows: Sequence[Row], classes: int, options: TopkOptions, known: Mapping[str, Sequence[int]]
+) -> tuple[list[Chosen], list[dict[str, int]]]:
+    """What the options choose, from a sorted list of all candidates, and what copies they leave."""
+    pictures = {row.image_id: picture_of(row) for row in rows}
     pairs = [
         (np.float32(log_odds) + np.float32(0), label, row.image_id)
         for row in rows
@@ -89,19 +123,30 @@ def brute_force(rows: Sequence[Row], classes: int, options: TopkOptions) -> list
             return (-float(drawn[0]), label, image_id)
         return (-float(log_odds), label, image_id)
 
-    pairs.sort(key=order)
-    if options.together:
-        pairs = pairs[: options.k * classes]
+    chosen: list[list[tuple[np.float32, int, int]]] = [[] for _ in range(classes)]
+    left_out = [dict.fromkeys(("copies", "labelled", "test"), 0) for _ in range(classes)]
+    there = set()
+    for pair in sorted(pairs, key=order):
+        _, label, image_id = pair
+        picture = pictures[image_id]
+        kept = sum(map(len, chosen)) if options.together else len(chosen[label])
+        if kept == options.k * (classes if options.together else 1):
+            continue
+        why = next((name for name in ("test", "labelled") if picture in known.get(name, ())), "")
+        why = why or ("copies" if (label, picture) in there else "")
+        if why and options.leave_out_copies:
+            left_out[label][why] += 1
+            continue
+        there.add((label, picture))
+        chosen[label].append(pair)
     found = []
-    for label in range(classes):
-        mine = [pair for pair in pairs if pair[1] == label]
-        mine = sorted(mine if options.together else mine[: options.k], key=_by_score)
-        for rank, (_, _, image_id) in enumerate(mine):
+    for label, mine in enumerate(chosen):
+        for rank, (_, _, image_id) in enumerate(sorted(mine, key=_by_score)):
             copies = 1
             if options.mode == "threshold_balance":
                 copies = options.k // len(mine) + (rank < options.k % len(mine))
             found.append((label, rank, image_id, copies))
-    return found
+    return found, left_out
 
 
 def _by_score(pair: tuple[np.float32, int, int]) -> tuple[float, int]:

@@ -38,6 +38,7 @@ class Made:
     rejects: int = 2
     suspect: int | None = None
     mode: str = "per_class"
+    copies: int = 0
 
 
 def png(value: int) -> bytes:
@@ -117,6 +118,7 @@ def choice(root: Store, made: Made, scores: Output) -> Output:
         bins = histogram(label, crowded=label == made.suspect)
         told = {"label": label, "name": name, "candidates": sum(bins), "kept": kept}
         told |= {"kth_log_odds": log_odds[-1], "ties_at_edge": 1, "histogram": bins}
+        told |= {"left_out_copies": made.copies, "left_out_labelled": 0, "left_out_test": label}
         classes.append(told | {"certified": kept == K})
     total = len(rows)
     parts = {
@@ -271,6 +273,14 @@ def test_what_was_not_measured_is_a_dash(root: Store) -> None:
     check_self_contained(page)
     assert "no audit list was given" in page
     assert "not an image" not in page
+
+
+def test_copies_that_were_left_out_are_counted(root: Store) -> None:
+    page = page_of(root, campaign(root, Made(kept=(K, 3, K, K, K), copies=2_000)))
+    assert "10,000 candidates left out as copies of a better one." in page
+    assert "10 candidates left out as copies of a test image." in page
+    assert "a labelled image" not in page
+    assert "2,001 of them are copies" in page
 
 
 @pytest.mark.parametrize("short", [1, 2, 7, K - 1])

@@ -16,7 +16,7 @@ from tasks.contract import Counts, Manifest
 from tasks.score import scores_table
 from tasks.suspects import suspects
 from tasks.topk import HISTOGRAM_EDGES, TopkOptions, read_chosen, read_classes, topk
-from tests.score_tables import no_tags
+from tests.score_tables import no_tags, sketches
 
 NO_METRICS = tables.METRICS.empty_table()
 K = 100
@@ -34,6 +34,7 @@ def classes_of(scores: list[Array]) -> pa.Table:
         kept = min(K, len(log_odds))
         told = {"label": label, "name": f"class {label}", "candidates": len(log_odds)}
         told |= {"kept": kept, "kth_log_odds": float(np.sort(log_odds)[-kept])}
+        told |= dict.fromkeys(("left_out_copies", "left_out_labelled", "left_out_test"), 0)
         rows.append(told | {"ties_at_edge": 1, "certified": True, "histogram": counts.tolist()})
     return pa.Table.from_pylist(rows, schema=tables.CLASSES)
 
@@ -194,7 +195,9 @@ def choose(
 ) -> contract.Output:
     """What topk chooses from these scores; the image_id is the place in the pile."""
     root = open_store(str(folder))
-    table = scores_table(np.arange(len(labels)), labels, log_odds, no_tags(len(labels)))
+    count = len(labels)
+    others = no_tags(count), sketches(range(count))
+    table = scores_table(np.arange(count), labels, log_odds, *others)
     store = open_store(f"{root.uri}/score/made")
     part = contract.write_part(
         store, contract.part_name(0), table, Counts(len(table), len(table), 0)

@@ -16,16 +16,28 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import tasks.topk as stage
+from infra import storage
 from infra.cluster import Cluster, Inline, Threads
 from infra.errors import ProtegeError
 from infra.settings import Settings
 from infra.storage import Store, open_store
 from tasks import contract, tables
 from tasks.contract import Output
-from tasks.topk import CLASSES, TopkOptions, candidates, read_chosen, read_classes, topk
+from tasks.topk import (
+    CLASSES,
+    TopkOptions,
+    candidates,
+    guard,
+    look,
+    ranges,
+    read_chosen,
+    read_classes,
+    topk,
+)
+from tasks.topk.candidates import REASONS
 from tasks.topk.options import Mode
-from tests.score_tables import Chosen, Row, brute_force, random_rows, scores_of
+from tasks.topk.parts import Reader
+from tests.score_tables import Chosen, Row, brute_force, known_of, random_rows, scores_of
 
 MODES = get_args(Mode)
 VALUES = [-np.inf, -3.0, -1e-40, -0.0, 0.0, 0.5, 0.5, 1e-40, 7.25, 1e30, np.inf]
@@ -41,6 +53,12 @@ def files_of(output: Output) -> dict[str, bytes]:
     """Every table of an output; manifests say when they were made."""
     names = [name for name in output.store.sizes() if name.endswith(".parquet")]
     return {name: output.store.read(name) for name in names}
+
+
+def left_out_by(output: Output) -> list[dict[str, int]]:
+    """What each class has left out, by reason."""
+    rows = read_classes(output).to_pylist()
+    return [{name: row[f"left_out_{name}"] for name in REASONS} for row in rows]
 
 
 @st.composite
@@ -59,7 +77,9 @@ def score_rows(draw: st.DrawFn) -> tuple[list[Row], int, int]:
         elif draw(st.integers(0, 9)) == 0:
             log_odds[draw(st.integers(0, top_p - 1))] = np.nan
         tags = {first: draw(values), others[0]: draw(values)}
-        rows.append(Row(image_id, [first, *others][:top_p], log_odds, tags))
+        # Of those that are there for a class to have a candidate, nothing is a copy.
+        picture = -1 if image_id < classes else draw(st.integers(-1, 4))
+        rows.append(Row(image_id, [first, *others][:top_p], log_odds, tags, picture))
     return rows, classes, top_p
 
 
@@ -74,17 +94,31 @@ def test_choice_is_that_of_brute_force_for_any_grouping_and_order(
     random.shuffle(shuffled)
     parts = [shuffled[at::groups] for at in range(groups)]
     scores = scores_of(root, parts, classes, top_p)
-    options = TopkOptions(k=k, top_p=top_p, mode=mode, threshold=random.choice([0.3, 0.5]))
+    options = TopkOptions(
+        k=k,
+        top_p=top_p,
+        mode=mode,
+        threshold=random.choice([0.3, 0.5]),
+        leave_out_copies=random.choice([True, True, False]),
+    )
+    pictures = {"labelled": [0, 1], "test": [9, 1, 4]}
+    known = {name: known_of(root, some) for name, some in pictures.items()}
     with pytest.MonkeyPatch.context() as patch:
-        # Large piles are thinned out on the way, and floors come from a sample: so are these.
+        # Large piles are thinned out on the way, floors come from a sample, classes are taken in
+        # turn, and a second look is taken where many are copies: so are and do these.
         patch.setattr(candidates, "PRUNE_AT", random.choice([1, 7, 4_000_000]))
-        patch.setattr(stage, "SAMPLED", 1)
-        patch.setattr(stage, "FEWEST", random.choice([1, 1_000]))
-        output = topk(root, options, scores, random.choice([Inline(), Threads(2)]))
-    assert found_by(output) == brute_force(rows, classes, options)
-    per_class = read_classes(output)
-    kept = Counter(label for label, *_ in found_by(output))
-    assert per_class["kept"].to_pylist() == [kept[label] for label in range(classes)]
+        patch.setattr(look, "SAMPLED", 1)
+        patch.setattr(look, "FEWEST", random.choice([1, 1_000]))
+        patch.setattr(look, "PAIRS_PER_ROUND", random.choice([1, 2 * k, 32_000_000]))
+        patch.setattr(guard, "wanted_with_copies", random.choice([int, lambda k: k + 16]))
+        patch.setattr(ranges, "ROWS_AT_ONCE", random.choice([1, 1_000]))
+        executor = random.choice([Inline(), Threads(2)])
+        output = topk(root, options, scores, executor, known=known)
+    chosen, left_out = brute_force(rows, classes, options, pictures)
+    assert found_by(output) == chosen
+    assert left_out_by(output) == left_out
+    kept = Counter(label for label, *_ in chosen)
+    assert read_classes(output)["kept"].to_pylist() == [kept[label] for label in range(classes)]
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -96,6 +130,7 @@ def test_bytes_are_the_same_for_any_parts_and_any_workers(
         others = [(label + at) % 7 for at in (1, 2, 3)]
         rows.append(Row(600 + label, [label, *others], [9, 0, 0, 0], {label: 1.0}))
     options = TopkOptions(k=30, top_p=3, mode=mode)
+    known = {"test": known_of(root, range(20, 60))}
     files = []
     for number, (parts, executor) in enumerate(
         [(1, Inline()), (5, Threads(2)), (13, cluster), (40, cluster)]
@@ -103,7 +138,10 @@ def test_bytes_are_the_same_for_any_parts_and_any_workers(
         order = np.random.default_rng(number).permutation(len(rows))
         grouped = [[rows[at] for at in piece] for piece in np.array_split(order, parts)]
         place = open_store(f"{root.uri}/{number}")
-        files.append(files_of(topk(place, options, scores_of(place, grouped, 7, 4), executor)))
+        scores = scores_of(place, grouped, 7, 4)
+        files.append(files_of(topk(place, options, scores, executor, known=known)))
+        left_out = left_out_by(topk(place, options, scores, executor, known=known))
+        assert all(sum(one[name] for one in left_out) for name in ("copies", "test"))
     assert len(files[0]) == 2
     assert files.count(files[0]) == len(files)
 
@@ -116,10 +154,10 @@ def test_floors_that_were_too_high_are_noticed_and_cost_nothing_but_time(
     too_high = {"per_class": [99, -np.inf, 1.0, 3.5], "overall": [99] * 4}
     for mode, floors in too_high.items():
         floors_C = np.array(floors, np.float32)
-        monkeypatch.setattr(stage, "_floors", lambda work, executor, found=floors_C: found)
+        monkeypatch.setattr(look, "_floors", lambda *_, found=floors_C: found)
         options = TopkOptions(k=40, top_p=3, mode=mode)
         output = topk(root, options, scores, Inline())
-        assert found_by(output) == brute_force(rows, 4, options), mode
+        assert found_by(output) == brute_force(rows, 4, options, {})[0], mode
 
 
 def test_choice_is_that_of_a_database(root: Store) -> None:
@@ -285,6 +323,37 @@ def test_workers_that_are_killed_change_nothing(root: Store) -> None:
             done.set()
             killer.join()
     assert found == [expected] * 4
+
+
+def test_part_on_s3_is_read_in_three_requests(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its size, its footer, and all columns that are wanted; a round trip each."""
+    root = open_store(f"{s3}/few-requests")
+    scores = scores_of(root, [random_rows(20_000, 9, 9, seed=3)], 9, 9)
+    client, asked = storage._s3(), []
+    call = client._call_s3
+
+    async def counted(method: str, *given: object, **named: object) -> object:
+        asked.append(method)
+        return await call(method, *given, **named)
+
+    reader = Reader(scores, 9, 9, TopkOptions())
+    with monkeypatch.context() as patch:
+        patch.setattr(client, "_call_s3", counted)
+        part = reader.part((0, "part-00000.parquet"))
+    assert len(part.image_ids_N) == 20_000
+    assert asked == ["head_object", "get_object", "get_object"]
+
+
+def test_choice_on_s3_is_the_one_on_disk(s3: str, root: Store) -> None:
+    rows = random_rows(900, classes=5, top_p=3, seed=6)
+    parts = [rows[at::7] for at in range(7)]
+    files = []
+    for place in (root, open_store(f"{s3}/choice")):
+        known = {"labelled": known_of(place, [3, 30, 7]), "test": known_of(place, [60, 7])}
+        scores = scores_of(place, parts, 5, 3)
+        options = TopkOptions(k=120, top_p=3)
+        files.append(files_of(topk(place, options, scores, Threads(2), known=known)))
+    assert files[0] == files[1]
 
 
 def test_schema_of_chosen_is_the_declared_one(root: Store) -> None:

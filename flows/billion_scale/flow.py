@@ -86,7 +86,9 @@ def billion_scale(
             lambda: [costs.scoring(run, pile_set), costs.training(run, "student", student, most)],
         )
         scores = stages.score(run, "score", score, pile_set, teacher_model)
-        chosen = stages.topk(run, "topk", topk, scores)
+        sets = {"labelled": labelled_set, "test": test_set} if topk.leave_out_copies else {}
+        known = {role: stages.sketch(run, role, images) for role, images in sets.items()}
+        chosen = stages.topk(run, "topk", topk, scores, known)
         lessons = stages.gather(run, "gather", gather, pile_set, chosen)
 
         # The student learns from the choice alone, then goes on with the true labels alone.

@@ -29,7 +29,7 @@ def digits(data: str = "demo-output/data/seed-0", seed: int = 0) -> BillionScale
         test=ShardOptions(source=f"{data}/test", labelled=True),
         teacher=_digits_training("small_resnet_16", steps=1_600, rate=0.8, weight_decay=5e-3),
         score=ScoreOptions(top_p=10, batch_size=250),
-        topk=TopkOptions(k=350, top_p=1),
+        topk=TopkOptions(k=350, top_p=1, leave_out_copies=False),
         gather=GatherOptions(lessons_per_part=1_000),
         student=_digits_training("small_resnet_8", steps=1_200, rate=2.0, weight_decay=5e-4),
         fine_tune=Training(

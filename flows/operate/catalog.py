@@ -17,7 +17,7 @@ import yaml
 from flows.operate.keeper import POOL
 from flows.recipes import RECIPES, Recipe
 
-STAGES = ("shard", "train", "score", "topk", "gather", "evaluate", "report")
+STAGES = ("shard", "train", "score", "sketch", "topk", "gather", "evaluate", "report")
 NIGHTLY = "0 3 * * *"
 TIMEZONE = "UTC"
 

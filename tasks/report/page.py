@@ -87,6 +87,7 @@ def render(root: Store, options: "ReportOptions", story: "Story", on_progress: O
         "times": facts.times(campaign),
         "machines": facts.machines(campaign),
         "rejects": facts.rejects(campaign),
+        "copies": facts.copies(campaign),
         "lineage": facts.lineage(root, campaign),
         "versions": facts.versions(campaign),
         "precision": facts.value(campaign.measures, "chosen", "precision"),
@@ -145,9 +146,11 @@ def _warnings(campaign: Campaign, row: Mapping[str, Any]) -> list[str]:
     topk = campaign.topk
     found = []
     if row["kept"] < campaign.k and not topk.together:
+        copies = row["left_out_copies"] + row["left_out_labelled"] + row["left_out_test"]
         found.append(
             f"short: {row['kept']:,} of {campaign.k:,} places are filled, because only "
             f"{row['candidates']:,} images {words.candidacy(topk)}"
+            + (f", and {copies:,} of them are copies" if copies else "")
         )
     if not row["certified"]:
         found.append(

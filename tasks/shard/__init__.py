@@ -32,7 +32,7 @@ from tasks.once import once
 from tasks.shard.candidates import Candidate, problem_of, read_loose, read_members
 from tasks.shard.options import ShardOptions
 from tasks.shard.pins import STAGE, Snapshot, pin, retried_reasons, shard_pins
-from tasks.shard.read import class_names, read_images, read_keys, read_many
+from tasks.shard.read import class_names, read_images, read_keys, read_many, reject_rows
 from tasks.shard.retry import Retry, retry_rejects
 from tasks.sources import Entry
 from tasks.work import run_shards
@@ -52,6 +52,7 @@ __all__ = [
     "read_images",
     "read_keys",
     "read_many",
+    "reject_rows",
     "retry_rejects",
     "shard",
 ]

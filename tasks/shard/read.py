@@ -4,7 +4,8 @@ In: an `images` output and the ids that are wanted. Out: encoded bytes, keys, or
 classes of a labelled one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ from infra.errors import ProtegeError
 from infra.storage import split_uri
 from tasks import contract, tables
 from tasks.contract import Output
+from tasks.images import Unusable
 from tasks.shard.options import ShardOptions
 from tasks.shard.pins import pinned_labels
 
@@ -30,6 +32,19 @@ def read_images(
     table = contract.read_part(images.store, name, tables.IMAGES, wanted, only)
     data = _bytes_of(table)
     return table.select(["image_id", *columns]).append_column("image", pa.array(data, pa.binary()))
+
+
+def reject_rows(table: pa.Table, problems: Mapping[int, Unusable]) -> list[dict[str, Any]]:
+    """Rows for the table of rejects, of images that were read with their keys, by row."""
+    return [
+        {
+            "image_id": table["image_id"][row].as_py(),
+            "key": table["key"][row].as_py(),
+            "reason": problems[row].reason,
+            "detail": problems[row].detail,
+        }
+        for row in sorted(problems)
+    ]
 
 
 def _bytes_of(table: pa.Table) -> list[bytes | None]:

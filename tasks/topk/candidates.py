@@ -1,20 +1,23 @@
 """Candidates: the pairs (image, class) that may still be chosen, few of the many that there are.
 
 In: parts of `scores`, and for each class a floor, the least value that can still be chosen. Out:
-the pairs at or above the floors, 14 bytes each, and counts over all that were seen. Floors only
-rise: when K candidates of a class are known, nothing below the worst of them can be chosen.
+the pairs at or above the floors, 14 bytes each (22 with hashes), and counts over all that were
+seen. Floors only rise: when K candidates of a class are known, nothing below the worst of them can
+be chosen.
 
     pile = Pile(job, floors_C)
     for part in reader.parts(names): pile.add(part)
     found = pile.found()
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from tasks.copies import Hashes
 from tasks.topk.options import TopkOptions
 from tasks.topk.order import Ids, Labels, Positions, Values, best, draws, hash_ids
 from tasks.topk.parts import Part
@@ -24,6 +27,7 @@ HISTOGRAM_EDGES = np.arange(-24, 40.5, 0.5)
 BINS = len(HISTOGRAM_EDGES) - 1
 PRUNE_AT = 4_000_000  # pairs, 56 MB
 MOST_PIECES = 128  # each costs some time at every later step
+REASONS = ("copies", "labelled", "test")  # why one is left out: as a copy of what
 NONE = np.float32(-np.inf)  # a floor that everything is above
 
 Counts = npt.NDArray[np.int64]
@@ -33,14 +37,26 @@ Counts = npt.NDArray[np.int64]
 class Job:
     """What every task of a reduction knows.
 
-    `wanted` is how many are kept of each group: of each class, or of all classes together. The
-    histogram is made of one image in `one_in`.
+    `classes` are those that are chosen for, of `all_classes`; in what is found, the first of them
+    is 0. `wanted` is how many are kept of each group: of each class, or of all of them together.
+    The histogram is made of one image in `one_in`.
     """
 
     options: TopkOptions
-    num_classes: int
+    classes: range
+    all_classes: int
     wanted: int
     one_in: int
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes are chosen for."""
+        return len(self.classes)
+
+    @property
+    def some(self) -> range | None:
+        """The classes, unless they are all."""
+        return self.classes if self.num_classes < self.all_classes else None
 
     @property
     def most(self) -> int:
@@ -70,20 +86,26 @@ class Candidates:
     labels_N: Labels
     log_odds_N: Values
     image_ids_N: Ids
+    phashes_N: Hashes | None = None
 
     def __len__(self) -> int:
         return len(self.labels_N)
 
     def take(self, rows: Positions) -> "Candidates":
         """Some of them."""
-        return Candidates(
-            self.labels_N.take(rows), self.log_odds_N.take(rows), self.image_ids_N.take(rows)
-        )
+        return self._each(lambda column: column.take(rows))
 
     def between(self, first: int, last: int) -> "Candidates":
         """Some that stand together, without a copy."""
-        part = slice(first, last)
-        return Candidates(self.labels_N[part], self.log_odds_N[part], self.image_ids_N[part])
+        return self._each(lambda column: column[first:last])
+
+    def _each(self, change: Callable[[Any], Any]) -> "Candidates":
+        return Candidates(
+            change(self.labels_N),
+            change(self.log_odds_N),
+            change(self.image_ids_N),
+            None if self.phashes_N is None else change(self.phashes_N),
+        )
 
     def bounds(self, num_classes: int) -> Positions:
         """Where each class begins, and the end: shape (C + 1,)."""
@@ -95,12 +117,14 @@ class Seen:
     """Counts over all pairs that were looked at, whatever became of them.
 
     `spans_S3` has of each part the place in the manifest, and its lowest and highest image_id.
+    `left_out_CR` are copies, by the reasons of `guard`.
     """
 
     candidates_C: Counts
     histogram_CB: Counts
     not_finite: Ids
     spans_S3: npt.NDArray[np.int64]
+    left_out_CR: Counts
 
 
 @dataclass(frozen=True)
@@ -111,14 +135,22 @@ class Found:
     seen: Seen
 
 
+def nothing(*, hashed: bool = False) -> Candidates:
+    """No pairs."""
+    nowhere = np.zeros(0, np.uint16), np.zeros(0, np.float32), np.zeros(0, np.int64)
+    return Candidates(*nowhere, np.zeros(0, np.uint64) if hashed else None)
+
+
 def joined(several: Sequence[Candidates]) -> Candidates:
     """All of them, sorted by label."""
     labels_N = np.concatenate([one.labels_N for one in several])
     order = np.argsort(labels_N, kind="stable")  # of 16 bits, this is a radix sort
+    phashes = [one.phashes_N for one in several if one.phashes_N is not None]
     return Candidates(
         labels_N.take(order),
         np.concatenate([one.log_odds_N for one in several]).take(order),
         np.concatenate([one.image_ids_N for one in several]).take(order),
+        np.concatenate(phashes).take(order) if phashes else None,
     )
 
 
@@ -140,6 +172,7 @@ def combine(job: Job, several: Sequence[Found]) -> Found:
             np.sum([one.histogram_CB for one in seen], axis=0),
             np.concatenate([one.not_finite for one in seen]),
             np.concatenate([one.spans_S3 for one in seen]),
+            np.sum([one.left_out_CR for one in seen], axis=0),
         ),
     )
 
@@ -185,23 +218,26 @@ class Pile:
         """Look at a part."""
         if not len(part.image_ids_N):
             return
+        job = self._job
         self._spans.append((part.number, part.image_ids_N.min(), part.image_ids_N.max()))
         bad_N = part.not_finite
         self._not_finite.append(part.image_ids_N[bad_N])
-        chance_N = hash_ids(part.image_ids_N, 0) % np.uint64(self._job.one_in)
+        chance_N = hash_ids(part.image_ids_N, 0) % np.uint64(job.one_in)
         sample = np.flatnonzero(chance_N == 0)
-        random, seed = self._job.options.random, self._job.options.seed
-        drawn_N = draws(part.image_ids_N, seed) if random else None
+        drawn_N = draws(part.image_ids_N, job.options.seed) if job.options.random else None
+        phashes_N = part.phashes
         pieces = []
-        for labels_M, log_odds_M, rows in part.pairs(bad_N, self._job.options.least):
+        for labels_M, log_odds_M, rows in part.pairs(bad_N, job.options.least, job.some):
             cells_M = labels_M.astype(np.intp)
-            self._candidates_C += np.bincount(cells_M, minlength=self._job.num_classes)
+            self._candidates_C += np.bincount(cells_M, minlength=job.num_classes)
             mine = sample if isinstance(rows, slice) else np.flatnonzero(np.isin(rows, sample))
             self._draw(cells_M[mine], log_odds_M[mine])
             values_M = log_odds_M if drawn_N is None else drawn_N[rows]
             hits = np.flatnonzero(values_M >= self._floors_C[cells_M])
-            ids = part.image_ids_N[rows][hits]
-            pieces.append(Candidates(labels_M[hits], log_odds_M[hits], ids))
+            images = hits if isinstance(rows, slice) else rows[hits]
+            phashes = None if phashes_N is None else phashes_N[images]
+            ids = part.image_ids_N[images]
+            pieces.append(Candidates(labels_M[hits], log_odds_M[hits], ids, phashes))
         self._pieces.append(joined(pieces))
         self._pairs += len(self._pieces[-1])
         if self._pairs > self._prune_at:
@@ -214,6 +250,7 @@ class Pile:
             self._histogram_CB,
             np.concatenate(self._not_finite),
             np.array(self._spans, np.int64).reshape(-1, 3),
+            np.zeros((self._job.num_classes, len(REASONS)), np.int64),
         )
         return Found(_few(self._pieces), seen)
 

@@ -16,6 +16,7 @@ import pyarrow as pa
 from infra.errors import ProtegeError
 from tasks import contract, tables
 from tasks.contract import Output
+from tasks.copies import THUMBNAIL, Hashes, Thumbnails
 from tasks.topk.options import TopkOptions
 from tasks.topk.order import Ids, Labels, Positions, Values
 
@@ -52,6 +53,8 @@ class Reader:
         width = 0 if self.options.by_tag else self.options.width(self.scored_p)
         columns = [one for rank in range(width) for one in tables.score_columns(rank)]
         columns = columns or list(tables.TAGGED)
+        if self.options.leave_out_copies:
+            columns.append("phash")
         table = contract.read_part(
             self.scores.store, name, tables.scores(self.scored_p), ["image_id", *columns]
         )
@@ -64,6 +67,12 @@ class Reader:
         schema = tables.scores(self.scored_p)
         table = contract.read_part(self.scores.store, name, schema, ["image_id"])
         return _column(table, "image_id")
+
+    def sketches(self, name: str, ids: Ids) -> "Sketches":
+        """Those of these images that are in a part."""
+        schema, columns = tables.scores(self.scored_p), ["image_id", "phash", "thumbnail"]
+        table = contract.read_part(self.scores.store, name, schema, columns, only=ids)
+        return Sketches(_column(table, "image_id"), _column(table, "phash"), thumbnails_of(table))
 
     def _check(self, part: "Part", place: str) -> None:
         ids_N = part.image_ids_N
@@ -78,6 +87,19 @@ class Reader:
                     f"{place} has a class {labels_M.max()} of {self.num_classes}: delete it and "
                     "run again"
                 )
+
+
+@dataclass(frozen=True)
+class Sketches:
+    """What copies of some images are found by."""
+
+    image_ids_N: Ids
+    phashes_N: Hashes
+    thumbnails_NT: Thumbnails
+
+    def take(self, rows: Positions) -> "Sketches":
+        """Some of them."""
+        return Sketches(self.image_ids_N[rows], self.phashes_N[rows], self.thumbnails_NT[rows])
 
 
 @dataclass(frozen=True)
@@ -99,16 +121,30 @@ class Part:
                 bad_N[np.arange(len(bad_N))[rows][np.isnan(log_odds_M)]] = True
         return bad_N
 
-    def pairs(self, bad_N: npt.NDArray[np.bool_], least: np.float32) -> Iterator[Pairs]:
-        """The pairs without the bad images, and with log-odds of at least so much."""
+    @property
+    def phashes(self) -> Hashes | None:
+        """The hashes of the images, shape (N,), if they were asked for."""
+        return _column(self.table, "phash") if "phash" in self.table.column_names else None
+
+    def pairs(
+        self, bad_N: npt.NDArray[np.bool_], least: np.float32, classes: range | None
+    ) -> Iterator[Pairs]:
+        """The pairs without the bad images, with log-odds of at least so much, of some classes.
+
+        None are all classes. Of some, the first is 0 in what comes out.
+        """
         some_bad = bool(bad_N.any())
         for labels_M, log_odds_M, rows in self.all_pairs():
-            if not some_bad and least == -np.inf:
+            if not some_bad and least == -np.inf and classes is None:
                 yield labels_M, log_odds_M, rows
                 continue
             all_rows = np.arange(len(bad_N))[rows]
-            keep = np.flatnonzero(~bad_N[all_rows] & (log_odds_M >= least))
-            yield labels_M[keep], log_odds_M[keep], all_rows[keep]
+            good_M = ~bad_N[all_rows] & (log_odds_M >= least)
+            first = classes.start if classes else 0
+            if classes:
+                good_M &= (labels_M >= first) & (labels_M < classes.stop)
+            keep = np.flatnonzero(good_M)
+            yield labels_M[keep] - np.uint16(first), log_odds_M[keep], all_rows[keep]
 
     def all_pairs(self) -> Iterator[Pairs]:
         """The pairs rank by rank, or those of the tags."""
@@ -130,6 +166,13 @@ def _column(table: pa.Table, name: str) -> npt.NDArray[Any]:
 def _flat(table: pa.Table, name: str) -> npt.NDArray[Any]:
     values: npt.NDArray[Any] = table[name].combine_chunks().flatten().to_numpy()
     return values
+
+
+def thumbnails_of(table: pa.Table) -> Thumbnails:
+    """The column of the thumbnails, (N, bytes)."""
+    values = table["thumbnail"].combine_chunks()
+    data = np.frombuffer(values.buffers()[1] or b"", np.uint8).reshape(-1, THUMBNAIL)
+    return data[values.offset : values.offset + len(values)]
 
 
 def check_ids(reader: Reader, names: Sequence[str], spans_S3: npt.NDArray[np.int64]) -> None:

@@ -20,6 +20,7 @@ from tasks.gather import gather
 from tasks.report import Story, report
 from tasks.score import score
 from tasks.shard import class_names, shard
+from tasks.sketch import sketch
 from tasks.topk import topk
 from tasks.train import train
 from tests.campaign import tiny
@@ -36,7 +37,8 @@ def run_campaign(root_uri: str, pictures: Path) -> dict[str, Output]:
     classes = class_names(labelled, test)
     teacher = train(root, options.teacher, labelled, classes, processes=ONE)
     scores = score(root, options.score, pile, teacher, here)
-    chosen = topk(root, options.topk, scores, here)
+    known = {"labelled": sketch(root, labelled, here), "test": sketch(root, test, here)}
+    chosen = topk(root, options.topk, scores, here, known=known)
     lessons = gather(root, options.gather, pile, chosen, here)
     student = train(root, options.student, lessons, classes, processes=ONE)
     models = {"teacher": teacher, "baseline": teacher, "pretrained": student, "student": student}
