@@ -143,6 +143,7 @@ CLASSES = _schema(
     _field("candidates", pa.int64(), "images that competed for this class"),
     _field("kept", pa.int32(), "images that were chosen, at most K"),
     _field("kth_log_odds", pa.float32(), "log-odds of the last image chosen", nullable=True),
+    _field("kth_probability", pa.float64(), "the same as a probability", nullable=True),
     _field("ties_at_edge", pa.int64(), "chosen images with exactly the log-odds of the last"),
     _field("left_out_copies", pa.int64(), "left out as copies of a better one of this class"),
     _field("left_out_labelled", pa.int64(), "left out as copies of a labelled image"),

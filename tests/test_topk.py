@@ -183,6 +183,7 @@ def test_class_tells_candidates_edge_and_ties(root: Store) -> None:
     output = topk(root, TopkOptions(k=3, top_p=2), scores_of(root, [rows], 2, 2), Inline())
     first, second = read_classes(output).to_pylist()
     assert (first["candidates"], first["kept"], first["kth_log_odds"]) == (5, 3, 2.0)
+    assert first["kth_probability"] == pytest.approx(1 / (1 + np.exp(-2.0)))
     assert first["ties_at_edge"] == 2  # of the three that are equal, two had a place
     assert (second["candidates"], second["kept"], second["ties_at_edge"]) == (5, 3, 3)
     assert sum(first["histogram"]) == 5
@@ -336,7 +337,7 @@ def test_part_on_s3_is_read_in_three_requests(s3: str, monkeypatch: pytest.Monke
         asked.append(method)
         return await call(method, *given, **named)
 
-    reader = Reader(scores, 9, 9, TopkOptions())
+    reader = Reader(scores, 9, 9, 1, TopkOptions())
     with monkeypatch.context() as patch:
         patch.setattr(client, "_call_s3", counted)
         part = reader.part((0, "part-00000.parquet"))

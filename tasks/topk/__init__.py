@@ -82,7 +82,7 @@ def topk(
     store = open_store(f"{root.uri}/{STAGE}/{fingerprint}")
     look = Look(
         uri=store.uri,
-        reader=Reader(scores, scored_p, len(classes), options),
+        reader=Reader(scores, scored_p, len(classes), len(manifest["parts"]), options),
         classes=tuple(classes),
         parts=tuple((part["name"], part["kept"]) for part in manifest["parts"]),
         known=known,
@@ -163,6 +163,7 @@ def _write_classes(look: Look, store: Store, choices: Sequence[Choice]) -> Recei
         np.concatenate([one.candidates_C for one in seen]),
         kept_C.astype(np.int32),
         pa.array(last_C, mask=kept_C == 0),
+        pa.array(_probability(last_C), mask=kept_C == 0),
         np.concatenate([one.ties_C for one in per_class]),
         *(left_out_CR[:, reason] for reason in range(len(REASONS))),
         _certified(look, kept_C, last_C),
@@ -180,11 +181,15 @@ def _certified(look: Look, kept_C: Counts, last_C: Values) -> npt.NDArray[np.boo
         return np.zeros(len(kept_C), bool)
     if options.by_tag or width >= len(look.classes):
         return np.ones(len(kept_C), bool)
-    probability_C = 1 / (1 + np.exp(-last_C.astype(np.float64)))
     whole = options.together
     full = kept_C.sum() == options.k * len(kept_C) if whole else kept_C == options.k
-    certified_C: npt.NDArray[np.bool_] = full & (probability_C > 1 / (width + 1))
+    certified_C: npt.NDArray[np.bool_] = full & (_probability(last_C) > 1 / (width + 1))
     return certified_C
+
+
+def _probability(log_odds_C: Values) -> npt.NDArray[np.float64]:
+    probability_C: npt.NDArray[np.float64] = 1 / (1 + np.exp(-log_odds_C.astype(np.float64)))
+    return probability_C
 
 
 def _check_every_class(look: Look, first: int, seen: Seen) -> None:

@@ -20,7 +20,8 @@ from tasks.copies import THUMBNAIL, Hashes, Thumbnails
 from tasks.topk.options import TopkOptions
 from tasks.topk.order import Ids, Labels, Positions, Values
 
-AHEAD = 2  # parts that are read while one is looked at
+ROWS_AHEAD = 200_000  # so many are read while a part is looked at,
+PARTS_AHEAD = 2, 16  # in at least and at most so many parts: small ones wait for a far store
 
 Name = tuple[int, str]  # the place of a part in its manifest, and what it is called
 
@@ -35,16 +36,25 @@ class Reader:
     scores: Output
     scored_p: int
     num_classes: int
+    num_parts: int
     options: TopkOptions
+
+    @property
+    def ahead(self) -> int:
+        """How many parts are read at a time."""
+        rows = self.scores.kept // max(1, self.num_parts)
+        fewest, most = PARTS_AHEAD
+        return min(most, max(fewest, ROWS_AHEAD // max(1, rows)))
 
     def parts(self, names: Sequence[Name]) -> Iterator["Part"]:
         """These parts; the next ones are read while the caller has one."""
-        with ThreadPoolExecutor(AHEAD) as pool:
-            reading = [pool.submit(self.part, name) for name in names[:AHEAD]]
+        ahead = self.ahead
+        with ThreadPoolExecutor(ahead) as pool:
+            reading = [pool.submit(self.part, name) for name in names[:ahead]]
             for at in range(len(names)):
                 part = reading.pop(0).result()
-                if at + AHEAD < len(names):
-                    reading.append(pool.submit(self.part, names[at + AHEAD]))
+                if at + ahead < len(names):
+                    reading.append(pool.submit(self.part, names[at + ahead]))
                 yield part
 
     def part(self, which: Name) -> "Part":

@@ -13,6 +13,7 @@ nothing else, `again_seconds` for another K on the same scores.
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -43,6 +44,7 @@ CLASSES, TOP_P, K = 1_000, 10, 16_000
 MEMES, COPIED = 10_000, 0.03
 LABELLED = 1_281_167
 CORES = 2
+SPARED = 1_500_000_000  # bytes of memory that nobody may take
 PATIENCE_SECONDS = 600
 PARTS_OF_A_BILLION = 100_000
 CDF = np.cumsum(np.arange(1, CLASSES + 1) ** -0.7)
@@ -252,7 +254,9 @@ def measured(name: str, folder: Path) -> dict[str, float] | str:
 
 
 def run(name: str, folder: Path) -> None:
-    """In the process that is measured."""
+    """In the process that is measured; it may take most of the memory, but not the machine down."""
+    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    resource.setrlimit(resource.RLIMIT_DATA, (whole - SPARED, whole - SPARED))
     started = time.perf_counter()
     seconds = RUNS[name](folder)
     if not isinstance(seconds, float):
