@@ -122,9 +122,9 @@ def score(
 @_stage("sketch")
 def sketch(run: Run, role: str, images: Output) -> Output:
     """Sketch known images, so that their copies in the pile are found."""
-    watch = run.progress(f"sketch {role}")
+    watch = run.progress(role if role == "sketch" else f"sketch {role}")
     output = sketching.sketch(run.store, images, run.executor, watch)
-    return _told(run, f"{role}_sketches", output)
+    return _told(run, role if role == "sketch" else f"{role}_sketches", output)
 
 
 @_stage("topk")

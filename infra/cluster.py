@@ -91,7 +91,7 @@ class Executor(Protocol):
         ...
 
     def then(self, function: Callable[..., Result], *held: "Held[Any]") -> "Held[Result]":
-        """What a function makes of what is held, made and held where that is."""
+        """What a function makes of what is held, made and held by the machines, too."""
         ...
 
     def take(self, held: "Held[Result]") -> Result:

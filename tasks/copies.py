@@ -10,10 +10,12 @@ copies are found, and how few others.
 
     phash, thumbnail = sketch(pixels_HWC)
     first_M, second_M = near_pairs(groups_N, phashes_N)
-    copies_M = alike(thumbnails_NT[first_M], thumbnails_NT[second_M])
+    thumbnails = Thumbnails.of(bytes_NT)
+    copies_M = thumbnails.take(first_M).alike(thumbnails.take(second_M))
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -21,17 +23,19 @@ from PIL import Image
 
 from tasks.images import Pixels
 
+COPIES_VERSION = 1  # goes into fingerprints; raise it when other images are told to be copies
+
 SIDE = 32
 LOW = 8
 THUMBNAIL = 8 * 8 * 3  # bytes
 QUARTERS, QUARTER_BITS = 4, 16
 NEAR_BITS = 8
-PAIRS_AT_ONCE = 1_000_000
+COMPARED = 1_000_000  # hashes at a time, 8 MB
 ALIKE = 0.1  # of the contrast
 LEAST_CONTRAST = 16.0  # levels of 255; with less, noise is all that there is
 
 Hashes = npt.NDArray[np.uint64]
-Thumbnails = npt.NDArray[np.uint8]
+Flags = npt.NDArray[np.bool_]
 Positions = npt.NDArray[np.intp]
 
 _STEPS = np.arange(SIDE)
@@ -53,23 +57,24 @@ def sketch(pixels_HWC: Pixels) -> tuple[int, bytes]:
     return int(bits.view("<u8")[0]), np.rint(cells).astype(np.uint8).tobytes()
 
 
-def near(first: Hashes, second: Hashes) -> npt.NDArray[np.bool_]:
-    """Whether hashes are so alike that a closer look is worth it; any shapes that fit together.
+# --------------------------------------------------------------------------------------- hashes
+
+
+def near(first: Hashes, second: Hashes) -> Flags:
+    """Whether hashes are so alike that a closer look is worth it; shapes are broadcast.
 
     At most eight bits differ, and one of the four quarters is the same: by that, near ones can be
-    found among many. It is so wherever fewer than four bits differ.
+    found among many. A quarter is the same wherever fewer than four bits differ.
     """
-    differ = np.asarray(first ^ second)
-    hits = np.bitwise_count(differ) <= NEAR_BITS
+    differ = np.atleast_1d(first ^ second)
+    hits: Flags = np.bitwise_count(differ) <= NEAR_BITS
     if hits.any():
         few = differ[hits]
-        hits[hits] = np.any([quarter(few, number) == 0 for number in range(QUARTERS)], axis=0)
-    found: npt.NDArray[np.bool_] = hits
-    return found
+        hits[hits] = np.any([_quarter(few, number) == 0 for number in range(QUARTERS)], axis=0)
+    return hits
 
 
-def quarter(phashes_N: Hashes, number: int) -> npt.NDArray[np.uint16]:
-    """One of the four quarters of each hash."""
+def _quarter(phashes_N: Hashes, number: int) -> npt.NDArray[np.uint16]:
     return (phashes_N >> np.uint64(QUARTER_BITS * number)).astype(np.uint16)
 
 
@@ -81,7 +86,7 @@ def near_pairs(
     They come in pieces, and a pair comes once for each quarter in which it agrees.
     """
     for number in range(QUARTERS):
-        keys_N = quarter(phashes_N, number)
+        keys_N = _quarter(phashes_N, number)
         order = np.argsort(keys_N, kind="stable")
         order = order[np.argsort(groups_N[order], kind="stable")]
         keys = groups_N[order].astype(np.uint32) << np.uint32(QUARTER_BITS) | keys_N[order]
@@ -105,14 +110,15 @@ def near_known(phashes_N: Hashes, known_K: Hashes) -> Iterator[tuple[Positions, 
     for number in range(QUARTERS):
         sides = []
         for phashes in (phashes_N, known_K):
-            keys = quarter(phashes, number)
+            keys = _quarter(phashes, number)
             order = np.argsort(keys, kind="stable")
-            sides.append((order, phashes[order], np.searchsorted(keys[order], edges)))
+            bounds = np.append(0, np.cumsum(np.bincount(keys, minlength=len(edges) - 1)))
+            sides.append((order, phashes[order], bounds))
         (rows, mine, starts), (others, theirs, places) = sides
         both = np.flatnonzero((np.diff(starts) > 0) & (np.diff(places) > 0))
         for key in both.tolist():
             place, end = places[key], places[key + 1]
-            step = max(1, PAIRS_AT_ONCE // int(end - place))
+            step = max(1, COMPARED // int(end - place))
             for first in range(starts[key], starts[key + 1], step):
                 last = min(first + step, starts[key + 1])
                 hits = near(mine[first:last, None], theirs[None, place:end])
@@ -121,10 +127,52 @@ def near_known(phashes_N: Hashes, known_K: Hashes) -> Iterator[tuple[Positions, 
                     yield rows[row + first], others[other + place]
 
 
-def alike(first_MT: Thumbnails, second_MT: Thumbnails) -> npt.NDArray[np.bool_]:
-    """Whether thumbnails differ by less than a tenth of their contrast (root mean square)."""
-    first, second = first_MT.astype(np.float32), second_MT.astype(np.float32)
-    contrast_M = np.sqrt(first.std(axis=1) * second.std(axis=1))
-    difference_M = np.sqrt(np.square(first - second).mean(axis=1))
-    close_M: npt.NDArray[np.bool_] = difference_M <= ALIKE * np.maximum(contrast_M, LEAST_CONTRAST)
-    return close_M
+# ----------------------------------------------------------------------------------- thumbnails
+
+
+@dataclass(frozen=True)
+class Thumbnails:
+    """Thumbnails as float32, with what is asked of each in every comparison.
+
+    Pixels, their squares and products are whole numbers below 2^24, so all sums are exact, and a
+    comparison has the same result however it is computed.
+    """
+
+    pixels_NT: npt.NDArray[np.float32]
+    squares_N: npt.NDArray[np.float64]
+    contrast_N: npt.NDArray[np.float64]
+
+    @staticmethod
+    def of(bytes_NT: npt.NDArray[np.uint8]) -> "Thumbnails":
+        """From the pixels as bytes, (N, 192)."""
+        pixels_NT = bytes_NT.astype(np.float32)
+        squares_N = np.einsum("nt,nt->n", pixels_NT, pixels_NT).astype(np.float64)
+        means_N = pixels_NT.sum(axis=1).astype(np.float64) / THUMBNAIL
+        contrast_N = np.sqrt(np.maximum(squares_N / THUMBNAIL - means_N**2, 0))
+        return Thumbnails(pixels_NT, squares_N, contrast_N)
+
+    def take(self, rows: Positions) -> "Thumbnails":
+        """Some of them."""
+        return Thumbnails(self.pixels_NT[rows], self.squares_N[rows], self.contrast_N[rows])
+
+    def alike(self, others: "Thumbnails") -> Flags:
+        """Whether each one and the other in its place are copies, shape (N,)."""
+        products_N = np.einsum("nt,nt->n", self.pixels_NT, others.pixels_NT)
+        squares_N = self.squares_N + others.squares_N - 2 * products_N.astype(np.float64)
+        return _close(squares_N, self.contrast_N * others.contrast_N)
+
+    def all_alike(self, others: "Thumbnails") -> Flags:
+        """Whether each one and each other one are copies, shape (N, M)."""
+        products_NM = (self.pixels_NT @ others.pixels_NT.T).astype(np.float64)
+        squares_NM = self.squares_N[:, None] + others.squares_N - 2 * products_NM
+        return _close(squares_NM, self.contrast_N[:, None] * others.contrast_N)
+
+
+def _close(squares: npt.NDArray[np.float64], contrasts: npt.NDArray[np.float64]) -> Flags:
+    """Whether the root mean square of a difference is at most a tenth of the contrast.
+
+    That is the geometric mean of both standard deviations, and at least 16 levels.
+    """
+    least = np.maximum(contrasts, LEAST_CONTRAST**2)
+    close: Flags = squares / THUMBNAIL <= ALIKE**2 * least
+    return close

@@ -26,7 +26,7 @@ from infra.lease import Lease
 from infra.storage import Store, open_store
 from tasks import contract, tables
 from tasks.contract import Counts, Manifest, OnProgress, Output, Receipt, Stopwatch, silent
-from tasks.copies import THUMBNAIL, sketch
+from tasks.copies import COPIES_VERSION, THUMBNAIL, sketch
 from tasks.images import IMAGES_VERSION, Limits, Pixels, Unusable, decode, square
 from tasks.once import once
 from tasks.options import Options
@@ -80,7 +80,7 @@ def score(
     if len(classes) > np.iinfo(np.uint16).max:
         raise ProtegeError(f"{len(classes)} classes; at most 65,535 can be scored")
     weights = weights_digest(teacher)
-    content = [options.content(), weights, images.fingerprint, IMAGES_VERSION]
+    content = [options.content(), weights, images.fingerprint, IMAGES_VERSION, COPIES_VERSION]
     fingerprint = contract.fingerprint_of(STAGE, VERSION, {"score": content})
     store = open_store(f"{root.uri}/{STAGE}/{fingerprint}")
     # One manifest for each snapshot of the images, side by side over the same parts.

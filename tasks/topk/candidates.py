@@ -27,6 +27,7 @@ HISTOGRAM_EDGES = np.arange(-24, 40.5, 0.5)
 BINS = len(HISTOGRAM_EDGES) - 1
 PRUNE_AT = 4_000_000  # pairs, 56 MB
 MOST_PIECES = 128  # each costs some time at every later step
+FRESH = 16  # pieces that are joined at a time; joining many at once takes much memory
 REASONS = ("copies", "labelled", "test")  # why one is left out: as a copy of what
 NONE = np.float32(-np.inf)  # a floor that everything is above
 
@@ -38,14 +39,14 @@ class Job:
     """What every task of a reduction knows.
 
     `classes` are those that are chosen for, of `all_classes`; in what is found, the first of them
-    is 0. `wanted` is how many are kept of each group: of each class, or of all of them together.
+    is 0. `wanted_G` is how many are kept of each group, which is a class, or all classes together.
     The histogram is made of one image in `one_in`.
     """
 
     options: TopkOptions
     classes: range
     all_classes: int
-    wanted: int
+    wanted_G: Counts
     one_in: int
 
     @property
@@ -61,7 +62,7 @@ class Job:
     @property
     def most(self) -> int:
         """How many are wanted of all groups together."""
-        return self.wanted * (1 if self.options.together else self.num_classes)
+        return int(self.wanted_G.sum())
 
     def values(self, some: "Candidates") -> Values:
         """What the candidates compete by; greater is better."""
@@ -69,14 +70,14 @@ class Job:
             return draws(some.image_ids_N, self.options.seed)
         return some.log_odds_N
 
-    def groups(self, some: "Candidates") -> Iterator[slice]:
-        """The candidates that compete with one another, group by group."""
+    def groups(self, some: "Candidates") -> Iterator[tuple[slice, int]]:
+        """The candidates that compete with one another, and how many are wanted of them."""
         if self.options.together:
-            yield slice(0, len(some))
+            yield slice(0, len(some)), self.most
             return
         bounds = some.bounds(self.num_classes)
         for label in np.flatnonzero(np.diff(bounds)).tolist():
-            yield slice(bounds[label], bounds[label + 1])
+            yield slice(bounds[label], bounds[label + 1]), int(self.wanted_G[label])
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ class Candidates:
 
     def bounds(self, num_classes: int) -> Positions:
         """Where each class begins, and the end: shape (C + 1,)."""
-        return np.searchsorted(self.labels_N, np.arange(num_classes + 1))
+        return places_of(self.labels_N, range(num_classes))
 
 
 @dataclass(frozen=True)
@@ -135,10 +136,16 @@ class Found:
     seen: Seen
 
 
-def nothing(*, hashed: bool = False) -> Candidates:
+def places_of(labels_N: Labels, classes: range) -> Positions:
+    """Where each of these classes begins in sorted labels, and where the last one ends."""
+    # Keys of another type would have all the labels converted.
+    keys = np.arange(classes.start, classes.stop + 1, dtype=np.uint16)
+    return np.searchsorted(labels_N, keys)
+
+
+def nothing() -> Candidates:
     """No pairs."""
-    nowhere = np.zeros(0, np.uint16), np.zeros(0, np.float32), np.zeros(0, np.int64)
-    return Candidates(*nowhere, np.zeros(0, np.uint64) if hashed else None)
+    return Candidates(np.zeros(0, np.uint16), np.zeros(0, np.float32), np.zeros(0, np.int64))
 
 
 def joined(several: Sequence[Candidates]) -> Candidates:
@@ -181,9 +188,9 @@ def prune(job: Job, some: Candidates) -> Candidates:
     """The best of each group."""
     values_N = job.values(some)
     kept = [
-        np.sort(best(values_N[group], some.labels_N[group], some.image_ids_N[group], job.wanted))
+        np.sort(best(values_N[group], some.labels_N[group], some.image_ids_N[group], wanted))
         + group.start
-        for group in job.groups(some)
+        for group, wanted in job.groups(some)
     ]
     return some.take(np.concatenate(kept)) if kept else some
 
@@ -192,8 +199,8 @@ def floors(job: Job, some: Candidates) -> Values:
     """What the candidates of each class have to reach, since so many others do, shape (C,)."""
     floors_C = np.full(job.num_classes, NONE)
     values_N = job.values(some)
-    for group in job.groups(some):
-        place = group.stop - group.start - job.wanted
+    for group, wanted in job.groups(some):
+        place = group.stop - group.start - wanted
         if place >= 0:
             labels = slice(None) if job.options.together else some.labels_N[group.start]
             floors_C[labels] = np.partition(values_N[group], place)[place]
@@ -207,6 +214,7 @@ class Pile:
         self._job = job
         self._floors_C = floors_C
         self._pieces: list[Candidates] = []
+        self._fresh: list[Candidates] = []
         self._pairs = 0
         self._prune_at = PRUNE_AT
         self._candidates_C = np.zeros(job.num_classes, np.int64)
@@ -238,8 +246,11 @@ class Pile:
             phashes = None if phashes_N is None else phashes_N[images]
             ids = part.image_ids_N[images]
             pieces.append(Candidates(labels_M[hits], log_odds_M[hits], ids, phashes))
-        self._pieces.append(joined(pieces))
-        self._pairs += len(self._pieces[-1])
+        self._fresh.append(joined(pieces))
+        self._pairs += len(self._fresh[-1])
+        if len(self._fresh) == FRESH:
+            self._pieces.append(joined(self._fresh))
+            self._fresh = []
         if self._pairs > self._prune_at:
             self._prune()
 
@@ -252,7 +263,7 @@ class Pile:
             np.array(self._spans, np.int64).reshape(-1, 3),
             np.zeros((self._job.num_classes, len(REASONS)), np.int64),
         )
-        return Found(_few(self._pieces), seen)
+        return Found(_few([*self._pieces, *self._fresh]), seen)
 
     def _draw(self, cells_S: Positions, log_odds_S: Values) -> None:
         """Add to the histogram."""
@@ -262,8 +273,8 @@ class Pile:
         self._histogram_CB += cells.reshape(-1, BINS)
 
     def _prune(self) -> None:
-        kept = prune(self._job, joined(self._pieces))
+        kept = prune(self._job, joined([*self._pieces, *self._fresh]))
         self._floors_C = np.fmax(self._floors_C, floors(self._job, kept))
-        self._pieces, self._pairs = [kept], len(kept)
+        self._pieces, self._fresh, self._pairs = [kept], [], len(kept)
         # Where K times the classes is more than that, pruning again at once would be in vain.
         self._prune_at = max(PRUNE_AT, 2 * len(kept))

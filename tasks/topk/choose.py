@@ -2,12 +2,12 @@
 
 In: candidates, at least as many of each group as are wanted, or all that there are. Out: parts of
 `chosen`, each with some classes, and what is known of each class. Where floors were too high, out
-comes which classes are short instead, and they are looked for again.
+comes which classes are short instead, and floors with which to look again.
 """
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,19 @@ from infra.devices import core_count
 from infra.storage import Store, open_store
 from tasks import contract, tables
 from tasks.contract import Receipt
-from tasks.topk.candidates import Candidates, Counts, Found, Job, Seen, joined, prune
+from tasks.topk.candidates import (
+    NONE,
+    Candidates,
+    Counts,
+    Found,
+    Job,
+    Seen,
+    floors,
+    joined,
+    places_of,
+    prune,
+)
+from tasks.topk.order import Values
 from tasks.topk.ranges import best_first, by_score, counted, ranges
 
 
@@ -32,12 +44,19 @@ class PerClass:
 
 @dataclass(frozen=True)
 class Choice:
-    """The parts of `chosen`; none if `short_C` must be looked for again or a class has nothing."""
+    """The parts of `chosen`; none if classes must be looked for again or one has nothing.
 
+    In the first case, `short_C` are the classes that have too few, `held_C` is how many they have,
+    and no better floors for the next look are known than `floors_C`.
+    """
+
+    classes: range
     parts: Sequence[Receipt]
     per_class: Sequence[PerClass]
     seen: Seen
+    held_C: Counts
     short_C: npt.NDArray[np.bool_]
+    floors_C: Values
 
 
 def choose(job: Job, uri: str, first_part: int, found: Found) -> Choice:
@@ -48,17 +67,21 @@ def choose(job: Job, uri: str, first_part: int, found: Found) -> Choice:
     held_C = counted(pieces, job.num_classes)
     short_C = _short(job, held_C, found.seen)
     lacking = not job.options.together and not found.seen.candidates_C.all()
+    floors_C = np.full(job.num_classes, NONE)
+    if short_C.any() and pieces:
+        floors_C = floors(job, joined(pieces))
+    choice = Choice(job.classes, [], [], found.seen, held_C, short_C, floors_C)
     if short_C.any() or lacking:
-        return Choice([], [], found.seen, short_C)
-    kept_C = held_C if job.options.together else np.minimum(held_C, job.wanted)
+        return choice
+    kept_C = held_C if job.options.together else np.minimum(held_C, job.wanted_G)
     store = open_store(uri)
     with ThreadPoolExecutor(core_count()) as pool:
         written = [
             pool.submit(_write, job, store, number, classes, pieces)
             for number, classes in enumerate(ranges(kept_C), first_part)
         ]
-    parts, classes = zip(*(one.result() for one in written), strict=True)
-    return Choice(parts, classes, found.seen, short_C)
+    parts, per_class = zip(*(one.result() for one in written), strict=True)
+    return replace(choice, parts=parts, per_class=per_class)
 
 
 def _short(job: Job, held_C: Counts, seen: Seen) -> npt.NDArray[np.bool_]:
@@ -68,9 +91,9 @@ def _short(job: Job, held_C: Counts, seen: Seen) -> npt.NDArray[np.bool_]:
     """
     judged_C, there_C = held_C + seen.left_out_CR.sum(axis=1), seen.candidates_C
     if job.options.together:
-        few = held_C.sum() < job.wanted and judged_C.sum() < there_C.sum()
+        few = held_C.sum() < job.most and judged_C.sum() < there_C.sum()
         return np.full(job.num_classes, few)
-    short_C: npt.NDArray[np.bool_] = (held_C < job.wanted) & (judged_C < there_C)
+    short_C: npt.NDArray[np.bool_] = (held_C < job.wanted_G) & (judged_C < there_C)
     return short_C
 
 
@@ -80,7 +103,7 @@ def _write(
     chosen = best_first(job, pieces, classes)
     if job.options.random:
         chosen = by_score(chosen, classes)
-    kept_C = np.diff(np.searchsorted(chosen.labels_N, np.arange(classes.start, classes.stop + 1)))
+    kept_C = np.diff(places_of(chosen.labels_N, classes))
     ends = np.cumsum(kept_C)
     last_C = np.append(chosen.log_odds_N, np.float32(np.nan))[np.where(kept_C, ends - 1, -1)]
     ties_N = chosen.log_odds_N == np.repeat(last_C, kept_C)
@@ -110,5 +133,5 @@ def _copies(job: Job, ranks_M: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
     """
     if job.options.mode != "threshold_balance" or not len(ranks_M):
         return np.ones(len(ranks_M), np.int32)
-    whole, rest = divmod(job.wanted, len(ranks_M))
+    whole, rest = divmod(job.options.k, len(ranks_M))
     return (whole + (ranks_M < rest)).astype(np.int32)

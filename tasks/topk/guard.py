@@ -28,7 +28,6 @@ from tasks.copies import (
     THUMBNAIL,
     Hashes,
     Thumbnails,
-    alike,
     near,
     near_known,
     near_pairs,
@@ -38,7 +37,9 @@ from tasks.topk.order import Ids, Labels, Positions
 from tasks.topk.parts import Reader, Sketches, thumbnails_of
 from tasks.topk.ranges import best_first, counted, ranges
 
-PAIRS_AT_ONCE = 100_000  # 77 MB of thumbnails as floats, twice
+LEAST_GROWTH, MOST_GROWTH = 1.5, 8.0  # from one look to the next
+ALIKE_AT_ONCE = 50_000  # pairs of thumbnails, 77 MB as floats
+BLOCK = 4_000_000  # pairs of hashes, 32 MB
 
 Flags = npt.NDArray[np.bool_]
 Reasons = npt.NDArray[np.int8]  # places in REASONS, or -1
@@ -52,9 +53,16 @@ class Suspects:
     spans_S3: npt.NDArray[np.int64]
 
 
-def wanted_with_copies(wanted: int) -> int:
+def wanted_with_copies(wanted_G: Counts) -> Counts:
     """How many candidates are looked for where so many shall be left without copies."""
-    return wanted + wanted // 4 + 16
+    return wanted_G + wanted_G // 4 + 16
+
+
+def deeper(job: Job, wanted_G: Counts, held_G: Counts, short_G: Flags) -> Counts:
+    """How many are looked for next: more where so many were copies that there are too few."""
+    share_G = np.clip(1.25 * job.wanted_G / np.maximum(held_G, 1), LEAST_GROWTH, MOST_GROWTH)
+    more_G: Counts = np.where(short_G, np.ceil(wanted_G * share_G), wanted_G).astype(np.int64)
+    return more_G
 
 
 def contenders(job: Job, found: Found) -> Found:
@@ -116,14 +124,17 @@ def phashes_of(sketches: Output) -> Hashes:
 
 
 def _known_thumbnails(sketches: Output, places: Positions) -> Thumbnails:
-    """The thumbnails of known images, by their sorted positions; a part at a time."""
+    """The thumbnails of known images, by their sorted positions; only of the parts that matter."""
     found, first = [np.zeros((0, THUMBNAIL), np.uint8)], 0
-    for name in contract.part_names(sketches):
-        table = contract.read_part(sketches.store, name, tables.SKETCHES, ["thumbnail"])
-        inside = places[(places >= first) & (places < first + len(table))] - first
-        found.append(thumbnails_of(table)[inside])
-        first += len(table)
-    return np.concatenate(found)
+    for part in contract.load_manifest(sketches)["parts"]:
+        last = first + part["kept"]
+        inside = places[(places >= first) & (places < last)] - first
+        if len(inside):
+            schema = tables.SKETCHES
+            table = contract.read_part(sketches.store, part["name"], schema, ["thumbnail"])
+            found.append(thumbnails_of(table)[inside])
+        first = last
+    return Thumbnails.of(np.concatenate(found))
 
 
 def parts_with(suspects: Suspects, names: Sequence[str]) -> list[tuple[str, Ids]]:
@@ -138,10 +149,10 @@ def parts_with(suspects: Suspects, names: Sequence[str]) -> list[tuple[str, Ids]
 
 def read_sketches(reader: Reader, wanted: Sequence[tuple[str, Ids]]) -> Sketches:
     """The sketches of images of a few parts."""
-    return together([reader.sketches(name, ids) for name, ids in wanted])
+    return merged([reader.sketches(name, ids) for name, ids in wanted])
 
 
-def together(several: Sequence[Sketches]) -> Sketches:
+def merged(several: Sequence[Sketches]) -> Sketches:
     """All of them, sorted by image_id."""
     thumbnails = [np.zeros((0, THUMBNAIL), np.uint8), *(one.thumbnails_NT for one in several)]
     every = Sketches(
@@ -197,13 +208,14 @@ def _copies_of_known(some: Sketches, known: Output) -> Flags:
     for _, others in near_known(some.phashes_N, known_K):
         wanted_K[others] = True
     places = np.flatnonzero(wanted_K)
-    thumbnails_PT = _known_thumbnails(known, places)
+    thumbnails = _known_thumbnails(known, places)
     for rows, others in near_known(some.phashes_N, known_K):
         open_M = ~copy_S[rows]
         row, place = rows[open_M], np.searchsorted(places, others[open_M])
-        for at in range(0, len(row), PAIRS_AT_ONCE):
-            mine, theirs = row[at : at + PAIRS_AT_ONCE], place[at : at + PAIRS_AT_ONCE]
-            copy_S[mine[alike(some.thumbnails_NT[mine], thumbnails_PT[theirs])]] = True
+        for at in range(0, len(row), ALIKE_AT_ONCE):
+            few = slice(at, at + ALIKE_AT_ONCE)
+            mine = Thumbnails.of(some.thumbnails_NT[row[few]])
+            copy_S[row[few][mine.alike(thumbnails.take(place[few]))]] = True
     return copy_S
 
 
@@ -212,16 +224,31 @@ def _copies_of_better(labels_N: Labels, some: Sketches) -> Positions:
     copy_N = np.zeros(len(labels_N), bool)
     edges = np.append(np.flatnonzero(np.diff(labels_N, prepend=-1)), len(labels_N))
     for first, last in itertools.pairwise(edges.tolist()):
-        phashes, thumbnails = some.phashes_N[first:last], some.thumbnails_NT[first:last]
-        copy = copy_N[first:last]
-        for better in range(last - first):
-            if copy[better]:
-                continue
-            hits = np.flatnonzero(near(phashes[better], phashes[better + 1 :])) + better + 1
-            hits = hits[~copy[hits]]
-            if len(hits):
-                copy[hits[alike(thumbnails[better][None], thumbnails[hits])]] = True
+        copy_N[first:last] = _copies_in_class(some.take(np.arange(first, last)))
     return np.flatnonzero(copy_N)
+
+
+def _copies_in_class(some: Sketches) -> Flags:
+    """The same of one class: a block of the best against all that are left, and so on."""
+    copy_N = np.zeros(len(some.phashes_N), bool)
+    left = np.arange(len(copy_N))
+    while len(left) > 1:
+        size = max(1, BLOCK // len(left))
+        block = left[:size]
+        hits = near(some.phashes_N[block][:, None], some.phashes_N[left])
+        # Each is near itself.
+        others = hits.sum(axis=0) - (np.arange(len(left)) < size)
+        others[:size] += hits.sum(axis=1) - 1
+        columns = np.flatnonzero(others)
+        rows = columns[columns < size]
+        few = Thumbnails.of(some.thumbnails_NT[left[columns]])
+        hits = hits[rows][:, columns] & few.take(np.arange(len(rows))).all_alike(few)
+        for row in range(len(rows)):
+            if not copy_N[left[columns[row]]]:
+                copy_N[left[columns[row + 1 :][hits[row, row + 1 :]]]] = True
+        left = left[size:]
+        left = left[~copy_N[left]]
+    return copy_N
 
 
 def _counts(job: Job, pieces: Sequence[Candidates], judged: Sequence[Reasons]) -> Counts:
@@ -238,7 +265,8 @@ def _counts(job: Job, pieces: Sequence[Candidates], judged: Sequence[Reasons]) -
         if not job.options.together:
             firsts = some.bounds(job.num_classes)[:-1]
             before = before - np.append(before, 0)[firsts][some.labels_N]
-        rows = order[~kept & (before < job.wanted)]
+        wanted_N = job.most if job.options.together else job.wanted_G[some.labels_N]
+        rows = order[~kept & (before < wanted_N)]
         cells = some.labels_N[rows].astype(np.intp) * len(REASONS) + reasons_N[rows]
         counts += np.bincount(cells, minlength=len(counts))
     return counts.reshape(-1, len(REASONS))

@@ -8,7 +8,6 @@ unless K times the classes is more than the worker that takes the last step shou
 
 import functools
 import itertools
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -18,7 +17,7 @@ import numpy as np
 from infra.cluster import Executor, Held
 from tasks.contract import OnProgress, Output, Stopwatch
 from tasks.topk import guard
-from tasks.topk.candidates import NONE, Found, Job, Pile, combine, floors, joined
+from tasks.topk.candidates import NONE, Counts, Found, Job, Pile, combine, floors, joined
 from tasks.topk.choose import Choice, choose
 from tasks.topk.options import TopkOptions
 from tasks.topk.order import Values
@@ -32,7 +31,10 @@ SAMPLED = 256  # of the K of a class, so many are expected in the sample that th
 SIGMAS = 5
 FEWEST = 4  # a sample of more than one part in so many is not worth its time
 BATCHES_PER_WORKER = 8
-PAIRS_PER_ROUND = 32_000_000  # candidates that are wanted at a time: about 2 GB
+# Candidates that are wanted at a time: 2 GB on the worker that takes the last step, and 4 GB where
+# copies are to be found. It decides where parts of `chosen` end, as ranges.ROWS_AT_ONCE does, so
+# raise topk's VERSION with them.
+PAIRS_PER_ROUND = 32_000_000
 
 
 @dataclass(frozen=True)
@@ -64,12 +66,13 @@ class Look:
         """What is wanted, round by round."""
         count, options = len(self.classes), self.options
         if options.together:
-            yield Job(options, range(count), count, options.k * count, self.one_in)
+            wanted_G = np.array([options.k * count])
+            yield Job(options, range(count), count, wanted_G, self.one_in)
             return
         at_once = max(1, PAIRS_PER_ROUND // options.k)
         for first in range(0, count, at_once):
             classes = range(first, min(first + at_once, count))
-            yield Job(options, classes, count, options.k, self.one_in)
+            yield Job(options, classes, count, np.full(len(classes), options.k), self.one_in)
 
 
 def rounds(
@@ -99,24 +102,33 @@ def _choose(
     on_progress: OnProgress,
     watch: Stopwatch,
 ) -> Choice:
-    wider = job
-    if job.options.leave_out_copies:
-        wider = replace(job, wanted=guard.wanted_with_copies(job.wanted))
+    guarded, wider = job.options.leave_out_copies, job
+    if guarded:
+        wider = replace(job, wanted_G=guard.wanted_with_copies(job.wanted_G))
     on_progress(0, len(look.parts), "sample")
     floors_C = _floors(look, wider, executor)
     watch.lap("sample")
     while True:
         held = _look(look, wider, executor, floors_C, on_progress)
-        if job.options.leave_out_copies:
-            held = _without_copies(look, job, wider, executor, held, on_progress)
+        if guarded:
+            held = executor.then(functools.partial(guard.contenders, wider), held)
+            held = _without_copies(look, job, executor, held, on_progress)
         last = functools.partial(choose, job, look.uri, first_part)
         choice = executor.take(executor.then(last, held))
         watch.lap("compute")
         if not choice.short_C.any():
             return choice
         # A floor was too high after all, or so many were copies: look deeper for these classes.
-        floors_C = np.where(choice.short_C, NONE, floors_C)
-        wider = replace(wider, wanted=2 * wider.wanted)
+        floors_C = choice.floors_C
+        if guarded:
+            wider = replace(wider, wanted_G=_deeper(job, wider, choice))
+
+
+def _deeper(job: Job, wider: Job, choice: Choice) -> Counts:
+    held_G, short_G = choice.held_C, choice.short_C
+    if job.options.together:
+        held_G, short_G = held_G.sum(keepdims=True), short_G[:1]
+    return guard.deeper(job, wider.wanted_G, held_G, short_G)
 
 
 def _floors(look: Look, job: Job, executor: Executor) -> Values:
@@ -128,11 +140,11 @@ def _floors(look: Look, job: Job, executor: Executor) -> Values:
     every = look.options.k // SAMPLED
     numbers = range(every // 2, len(look.parts), max(1, every))
     floors_C = np.full(job.num_classes, NONE)
-    if every < FEWEST or len(numbers) < 2:
+    if every < FEWEST or len(numbers) < 2 or not look.rows:
         return floors_C
-    expected = job.wanted * sum(look.parts[at][1] for at in numbers) / look.rows
-    wanted = math.ceil(expected + SIGMAS * math.sqrt(expected) + SIGMAS)
-    sample = replace(job, wanted=wanted)
+    expected_G = job.wanted_G * (sum(look.parts[at][1] for at in numbers) / look.rows)
+    wanted_G = np.ceil(expected_G + SIGMAS * np.sqrt(expected_G) + SIGMAS).astype(np.int64)
+    sample = replace(job, wanted_G=wanted_G)
     held = executor.reduce(
         functools.partial(_chunk, look.reader, sample, floors_C),
         functools.partial(combine, sample),
@@ -183,22 +195,16 @@ def _chunk(reader: Reader, job: Job, floors_C: Values, names: Sequence[Name]) ->
 
 
 def _without_copies(
-    look: Look,
-    job: Job,
-    wider: Job,
-    executor: Executor,
-    found: Held[Found],
-    on_progress: OnProgress,
+    look: Look, job: Job, executor: Executor, held: Held[Found], on_progress: OnProgress
 ) -> Held[Found]:
     """The same without copies. What was found stays where it is; only ids travel."""
-    held = executor.then(functools.partial(guard.contenders, wider), found)
     asked = functools.partial(guard.suspects, look.known)
     suspects = executor.take(executor.then(asked, held))
     on_progress(len(look.parts), len(look.parts), f"{len(suspects.ids_N):,} may be copies")
     wanted = guard.parts_with(suspects, [name for name, _ in look.parts])
     sketches = executor.reduce(
         functools.partial(guard.read_sketches, look.reader),
-        guard.together,
+        guard.merged,
         _batches(wanted, executor) or [[]],
     )
     return executor.then(functools.partial(guard.distinct, job, look.known), held, sketches)

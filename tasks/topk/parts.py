@@ -16,7 +16,7 @@ import pyarrow as pa
 from infra.errors import ProtegeError
 from tasks import contract, tables
 from tasks.contract import Output
-from tasks.copies import THUMBNAIL, Hashes, Thumbnails
+from tasks.copies import THUMBNAIL, Hashes
 from tasks.topk.options import TopkOptions
 from tasks.topk.order import Ids, Labels, Positions, Values
 
@@ -105,7 +105,7 @@ class Sketches:
 
     image_ids_N: Ids
     phashes_N: Hashes
-    thumbnails_NT: Thumbnails
+    thumbnails_NT: npt.NDArray[np.uint8]
 
     def take(self, rows: Positions) -> "Sketches":
         """Some of them."""
@@ -178,7 +178,7 @@ def _flat(table: pa.Table, name: str) -> npt.NDArray[Any]:
     return values
 
 
-def thumbnails_of(table: pa.Table) -> Thumbnails:
+def thumbnails_of(table: pa.Table) -> npt.NDArray[np.uint8]:
     """The column of the thumbnails, (N, bytes)."""
     values = table["thumbnail"].combine_chunks()
     data = np.frombuffer(values.buffers()[1] or b"", np.uint8).reshape(-1, THUMBNAIL)
@@ -197,13 +197,13 @@ def check_ids(reader: Reader, names: Sequence[str], spans_S3: npt.NDArray[np.int
     several = np.flatnonzero(np.append(overlap, False) | np.append(False, overlap))
     numbers = spans[several, 0].tolist()
     ids = [reader.ids(names[number]) for number in numbers]
-    together = np.concatenate(ids)
-    order = np.argsort(together, kind="stable")
-    twice = np.flatnonzero(together[order][1:] == together[order][:-1])
+    every = np.concatenate(ids)
+    order = np.argsort(every, kind="stable")
+    twice = np.flatnonzero(every[order][1:] == every[order][:-1])
     if len(twice):
         owner = np.repeat(numbers, [len(one) for one in ids])[order]
         first, second = (names[owner[at]] for at in (twice[0], twice[0] + 1))
         raise ProtegeError(
-            f"image {together[order][twice[0]]} is both in {first} and in {second} of "
+            f"image {every[order][twice[0]]} is both in {first} and in {second} of "
             f"{reader.scores.uri}: delete the one that does not belong there and run again"
         )

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from tasks.topk.candidates import Candidates, Counts, Job, joined, nothing
+from tasks.topk.candidates import Candidates, Counts, Job, joined, nothing, places_of
 from tasks.topk.order import best, ranked
 
 ROWS_AT_ONCE = 1_000_000
@@ -38,15 +38,14 @@ def best_first(job: Job, pieces: Sequence[Candidates], classes: range) -> Candid
     """As many of each class as are wanted, or all where classes compete; the best first."""
     some = joined([_of_classes(piece, classes) for piece in pieces] or [nothing()])
     values_N, orders = job.values(some), [np.zeros(0, np.intp)]
-    for first, last in _bounds(some, classes):
+    for label, (first, last) in zip(classes, _bounds(some, classes), strict=True):
         values, ids = values_N[first:last], some.image_ids_N[first:last]
-        if job.options.together:
-            order = ranked(values, ids)
-        elif len(values) > FEW_MORE * job.wanted:
-            rows = best(values, some.labels_N[first:last], ids, job.wanted)
+        wanted = len(values) if job.options.together else int(job.wanted_G[label])
+        if len(values) > FEW_MORE * wanted:
+            rows = best(values, some.labels_N[first:last], ids, wanted)
             order = rows[ranked(values[rows], ids[rows])]
         else:
-            order = ranked(values, ids)[: job.wanted]
+            order = ranked(values, ids)[:wanted]
         orders.append(order + first)
     return some.take(np.concatenate(orders))
 
@@ -61,10 +60,9 @@ def by_score(some: Candidates, classes: range) -> Candidates:
 
 
 def _of_classes(piece: Candidates, classes: range) -> Candidates:
-    first, last = np.searchsorted(piece.labels_N, [classes.start, classes.stop])
+    first, last = places_of(piece.labels_N, classes)[[0, -1]]
     return piece.between(first, last)
 
 
 def _bounds(some: Candidates, classes: range) -> Iterator[tuple[int, int]]:
-    edges = np.searchsorted(some.labels_N, np.arange(classes.start, classes.stop + 1))
-    return itertools.pairwise(edges.tolist())
+    return itertools.pairwise(places_of(some.labels_N, classes).tolist())

