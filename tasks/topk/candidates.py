@@ -26,6 +26,7 @@ from tasks.topk.parts import Part
 HISTOGRAM_EDGES = np.arange(-24, 40.5, 0.5)
 BINS = len(HISTOGRAM_EDGES) - 1
 PRUNE_AT = 4_000_000  # pairs, 56 MB
+PRUNE_FROM = 500_000  # pairs; before that it is not worth its time, however few are wanted
 MOST_PIECES = 128  # each costs some time at every later step
 FRESH = 16  # pieces that are joined at a time; joining many at once takes much memory
 REASONS = ("copies", "labelled", "test")  # why one is left out: as a copy of what
@@ -216,7 +217,7 @@ class Pile:
         self._pieces: list[Candidates] = []
         self._fresh: list[Candidates] = []
         self._pairs = 0
-        self._prune_at = PRUNE_AT
+        self._prune_at = self._soonest = min(PRUNE_AT, max(PRUNE_FROM, 2 * job.most))
         self._candidates_C = np.zeros(job.num_classes, np.int64)
         self._histogram_CB = np.zeros((job.num_classes, BINS), np.int64)
         self._not_finite = [np.zeros(0, np.int64)]
@@ -277,4 +278,4 @@ class Pile:
         self._floors_C = np.fmax(self._floors_C, floors(self._job, kept))
         self._pieces, self._fresh, self._pairs = [kept], [], len(kept)
         # Where K times the classes is more than that, pruning again at once would be in vain.
-        self._prune_at = max(PRUNE_AT, 2 * len(kept))
+        self._prune_at = max(self._soonest, 2 * len(kept))
