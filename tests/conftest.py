@@ -68,7 +68,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Two processes, one for each database, share the two cores better than one after the other."""
+    """One at a time: servers on both at once starve two cores."""
     parser.addoption(
         "--database", choices=DATABASES, help="Only the tests of the server on this database."
     )

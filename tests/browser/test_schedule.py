@@ -1,5 +1,6 @@
 """A schedule: made in the browser, its runs, and its end."""
 
+import re
 from functools import partial
 from pathlib import Path
 
@@ -86,7 +87,9 @@ def test_run_of_the_schedule_says_why_it_did_nothing(served: Served, page: Page)
     ended = in_state(served, "Completed")[0]
     place = served.deployment(SCHEDULED)["id"]
     page.goto(f"{served.ui}/v2/deployments/deployment/{place}")
-    page.get_by_role("link", name=served.run(ended)["name"], exact=True).click()
+    link = page.get_by_role("link", name=served.run(ended)["name"], exact=True)
+    # The list moves with every new run, and a click may come too late.
+    insist(link.click, partial(expect(page).to_have_url, re.compile("/flow-run/")), 10)
     expect_state(page, "Completed")
     page.get_by_role("tab", name="Details").click()
     expect(page.get_by_text("Skipped: there is no finished campaign in")).to_be_visible()

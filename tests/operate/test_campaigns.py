@@ -83,7 +83,7 @@ def test_same_form_again_does_no_work(
     served.await_state(again, "Completed")
     assert made(served.root) == before
     served.await_line(again, "report: reads")
-    assert sum("all of it was already there" in line for line in served.log(again)) == 13
+    assert sum("all of it was already there" in line for line in served.log(again)) == 15
 
 
 def test_bad_value_is_refused_before_the_run_starts(served: Served, data: Path) -> None:
