@@ -8,7 +8,6 @@ whose logits are not finite, become rejects.
 """
 
 import functools
-import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -32,7 +31,7 @@ from tasks.once import once
 from tasks.options import Options
 from tasks.shard import read_images, reject_rows
 from tasks.train import weights_digest
-from tasks.work import run_shards
+from tasks.work import over_images, snapshot_manifest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -83,10 +82,8 @@ def score(
     content = [options.content(), weights, images.fingerprint, IMAGES_VERSION, COPIES_VERSION]
     fingerprint = contract.fingerprint_of(STAGE, VERSION, {"score": content})
     store = open_store(f"{root.uri}/{STAGE}/{fingerprint}")
-    # One manifest for each snapshot of the images, side by side over the same parts.
-    name = f"manifest-{images.digest}.json"
-    make = functools.partial(_make, _Job(store.uri, options, images, teacher), name, executor)
-    inputs = {"images": images, "teacher": teacher}
+    make = functools.partial(_make, _Job(store.uri, options, images, teacher), executor)
+    inputs, name = {"images": images, "teacher": teacher}, snapshot_manifest(images)
     output = once(store, make, on_progress, inputs=inputs, name=name)
     contract.check_reject_share(output, options.max_reject_percent, "the pile")
     return output
@@ -100,24 +97,20 @@ class _Job:
     teacher: Output
 
 
-def _make(
-    job: _Job, name: str, executor: Executor, lease: Lease, on_progress: OnProgress
-) -> Output:
-    started = time.perf_counter()
+def _make(job: _Job, executor: Executor, lease: Lease, on_progress: OnProgress) -> Output:
     store = open_store(job.uri)
-    numbers = [contract.part_number(part) for part in contract.part_names(job.images)]
     classes = contract.load_manifest(job.teacher)["extra"]["classes"]
     manifest = Manifest(
         stage=STAGE,
         fingerprint=store.uri.rsplit("/", 1)[1],
         options=job.options.model_dump(),
         inputs={"images": contract.link(job.images), "teacher": contract.link(job.teacher)},
-        parts=run_shards(store, numbers, functools.partial(_score_one, job), executor, on_progress),
-        seconds=time.perf_counter() - started,
+        parts=[],
+        seconds=0.0,
         extra={"classes": classes, "top_p": min(job.options.top_p, len(classes))},
     )
-    lease.check()
-    return contract.publish(store, manifest, name)
+    make = functools.partial(_score_one, job)
+    return over_images(job.images, manifest, store, make, executor, lease, on_progress)
 
 
 def _score_one(job: _Job, number: int) -> Receipt:

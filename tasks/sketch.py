@@ -8,7 +8,6 @@ each image. The pile has its own in `scores`, for there each image is decoded an
 """
 
 import functools
-import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +21,7 @@ from tasks.contract import Counts, Manifest, OnProgress, Output, Receipt, Stopwa
 from tasks.images import IMAGES_VERSION, Limits, Unusable, decode
 from tasks.once import once
 from tasks.shard import read_images, reject_rows
-from tasks.work import run_shards
+from tasks.work import over_images, snapshot_manifest
 
 STAGE = "sketch"
 VERSION = 1
@@ -36,9 +35,8 @@ def sketch(
     content = {"images": images.fingerprint, "versions": versions}
     fingerprint = contract.fingerprint_of(STAGE, VERSION, content)
     store = open_store(f"{root.uri}/{STAGE}/{fingerprint}")
-    # One manifest for each snapshot of the images, side by side over the same parts.
-    name = f"manifest-{images.digest}.json"
-    make = functools.partial(_make, _Job(store.uri, images), name, executor)
+    make = functools.partial(_make, _Job(store.uri, images), executor)
+    name = snapshot_manifest(images)
     return once(store, make, on_progress, inputs={"images": images}, name=name)
 
 
@@ -48,23 +46,14 @@ class _Job:
     images: Output
 
 
-def _make(
-    job: _Job, name: str, executor: Executor, lease: Lease, on_progress: OnProgress
-) -> Output:
-    started = time.perf_counter()
+def _make(job: _Job, executor: Executor, lease: Lease, on_progress: OnProgress) -> Output:
     store = open_store(job.uri)
-    numbers = [contract.part_number(part) for part in contract.part_names(job.images)]
-    parts = run_shards(store, numbers, functools.partial(_sketch_one, job), executor, on_progress)
+    fingerprint, inputs = store.uri.rsplit("/", 1)[1], {"images": contract.link(job.images)}
     manifest = Manifest(
-        stage=STAGE,
-        fingerprint=store.uri.rsplit("/", 1)[1],
-        options={},
-        inputs={"images": contract.link(job.images)},
-        parts=parts,
-        seconds=time.perf_counter() - started,
+        stage=STAGE, fingerprint=fingerprint, options={}, inputs=inputs, parts=[], seconds=0.0
     )
-    lease.check()
-    return contract.publish(store, manifest, name)
+    make = functools.partial(_sketch_one, job)
+    return over_images(job.images, manifest, store, make, executor, lease, on_progress)
 
 
 def _sketch_one(job: _Job, number: int) -> Receipt:

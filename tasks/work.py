@@ -6,16 +6,30 @@ is the only resume there is.
 """
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
 from infra.cluster import Executor, Failures, Inline, too_many
 from infra.errors import told
+from infra.lease import Lease
 from infra.logs import PLACE, one_line
 from infra.storage import Store, open_store
-from tasks.contract import OnProgress, Receipt, is_torn, part_name, read_receipt, slowest
+from tasks.contract import (
+    Manifest,
+    OnProgress,
+    Output,
+    Receipt,
+    is_torn,
+    part_name,
+    part_names,
+    part_number,
+    publish,
+    read_receipt,
+    slowest,
+)
 
 MAX_BATCH = 100  # shards in a future: 0.05 ms of overhead a shard instead of 2.4 ms
 BATCHES_PER_WORKER = 4
@@ -112,6 +126,32 @@ def run_shards(
         tried = len(receipts) + len(errors)
         raise Failures(errors, tried, given_up=tried < len(numbers))
     return sorted(receipts, key=lambda receipt: receipt.name)
+
+
+def snapshot_manifest(images: Output) -> str:
+    """The manifest for one snapshot of the images; there are several, over the same parts."""
+    return f"manifest-{images.digest}.json"
+
+
+def over_images(
+    images: Output,
+    manifest: Manifest,
+    store: Store,
+    make: MakePart,
+    executor: Executor,
+    lease: Lease,
+    on_progress: OnProgress,
+) -> Output:
+    """Make the part of every shard of the images, and publish the manifest with them.
+
+    `manifest` says all but the parts and the seconds, which are put in their places.
+    """
+    started = time.perf_counter()
+    numbers = [part_number(part) for part in part_names(images)]
+    parts = run_shards(store, numbers, make, executor, on_progress)
+    lease.check()
+    complete = replace(manifest, parts=parts, seconds=time.perf_counter() - started)
+    return publish(store, complete, snapshot_manifest(images))
 
 
 def _batches(

@@ -21,6 +21,7 @@ from tasks.contract import OnProgress
 from tasks.report import facts, pictures, plots, words
 from tasks.report.facts import Campaign
 from tasks.suspects import Suspect, counts_above, median_class, suspects
+from tasks.topk import count_left_out
 
 if TYPE_CHECKING:
     from tasks.report import ReportOptions, Story
@@ -146,7 +147,7 @@ def _warnings(campaign: Campaign, row: Mapping[str, Any]) -> list[str]:
     topk = campaign.topk
     found = []
     if row["kept"] < campaign.k and not topk.together:
-        copies = row["left_out_copies"] + row["left_out_labelled"] + row["left_out_test"]
+        copies = sum(count_left_out(row).values())
         found.append(
             f"short: {row['kept']:,} of {campaign.k:,} places are filled, because only "
             f"{row['candidates']:,} images {words.candidacy(topk)}"

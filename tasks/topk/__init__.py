@@ -48,6 +48,7 @@ __all__ = [
     "HISTOGRAM_EDGES",
     "STAGE",
     "TopkOptions",
+    "count_left_out",
     "hash_ids",
     "left_out",
     "read_chosen",
@@ -79,7 +80,6 @@ def topk(
     known = dict(known or {}) if options.leave_out_copies else {}
     if not known.keys() <= set(REASONS[1:]):
         raise AssertionError(f"sketches are known of {', '.join(REASONS[1:])}, not of {[*known]}")
-    inputs = {"scores": scores, **known}
     digests = [scores.digest, *(f"{name} {one.digest}" for name, one in sorted(known.items()))]
     content = {**options.content(), "copies": COPIES_VERSION}
     fingerprint = contract.fingerprint_of(STAGE, VERSION, content, digests)
@@ -92,7 +92,7 @@ def topk(
         known=known,
     )
     make = functools.partial(_make, look, executor)
-    return once(store, make, on_progress, inputs=inputs)
+    return once(store, make, on_progress, inputs=look.inputs)
 
 
 def read_chosen(chosen: Output) -> pa.Table:
@@ -105,10 +105,16 @@ def read_classes(chosen: Output) -> pa.Table:
     return contract.read_part(chosen.store, CLASSES, tables.CLASSES)
 
 
+def count_left_out(row: Mapping[str, Any]) -> dict[str, int]:
+    """How many candidates of a class, a row of `classes`, were left out, by reason."""
+    return {name: row[f"left_out_{name}"] for name in REASONS}
+
+
 def left_out(classes: Sequence[Mapping[str, Any]]) -> list[str]:
     """A sentence for each reason for which images were left out, from the rows of `classes`."""
     what = {"copies": "a better one", "labelled": "a labelled image", "test": "a test image"}
-    counts = {name: sum(row[f"left_out_{name}"] for row in classes) for name in REASONS}
+    each = [count_left_out(row) for row in classes]
+    counts = {name: sum(one[name] for one in each) for name in REASONS}
     return [
         f"{count:,} candidates left out as copies of {what[name]}"
         for name, count in counts.items()
@@ -133,10 +139,7 @@ def _make(look: Look, executor: Executor, lease: Lease, on_progress: OnProgress)
         stage=STAGE,
         fingerprint=store.uri.rsplit("/", 1)[1],
         options=look.options.model_dump(),
-        inputs={
-            role: contract.link(one)
-            for role, one in {"scores": look.reader.scores, **look.known}.items()
-        },
+        inputs={role: contract.link(one) for role, one in look.inputs.items()},
         parts=[contract.timed(receipts[0], watch), *receipts[1:]],
         seconds=time.perf_counter() - started,
         extra={"classes": list(look.classes), "seed": look.options.seed},

@@ -48,6 +48,11 @@ class Look:
     known: Mapping[str, Output]
 
     @property
+    def inputs(self) -> dict[str, Output]:
+        """What is chosen from, and what may not be chosen, by role."""
+        return {"scores": self.reader.scores, **self.known}
+
+    @property
     def options(self) -> TopkOptions:
         """How they are chosen."""
         return self.reader.options
