@@ -19,9 +19,9 @@ import yaml
 from pydantic import ValidationError
 from rich.console import Console
 
-from flows.operate.commands import EXAMPLES, Root, need_server
-from flows.operate.commands import app as operating
-from flows.operate.updown import use_running_server
+from flows.commands.server import EXAMPLES, Root, need_server
+from flows.commands.server import app as operating
+from flows.operate.lifecycle import use_running_server
 from infra.errors import ProtegeError
 from infra.settings import Settings
 from tasks.options import problems
@@ -68,8 +68,8 @@ def run(
     if deployment:
         _submit(recipe, options, root)
         return
-    from flows.execute import execute
-    from flows.summary import show
+    from flows.campaign.summary import show
+    from flows.engine.execute import execute
 
     use_running_server()
     show(execute(recipe, options, root or Settings().root))
@@ -119,10 +119,10 @@ def resume(
     A campaign goes on here, with the options that it was started with; a run, as Retry in the UI
     does it, on its worker.
     """
-    from flows.execute import execute, resumed_options
-    from flows.summary import show
-    from infra.campaigns import campaigns
-    from infra.storage import open_store
+    from flows.campaign.summary import show
+    from flows.engine.execute import execute, resumed_options
+    from infra.store import open_store
+    from tasks.campaigns import campaigns
 
     place = root or Settings().root
     found = {one.id: one for one in campaigns(open_store(place))}
@@ -140,7 +140,7 @@ def resume(
 @app.command(epilog=EXAMPLES + "protege show demo-output/store/topk/5f0c.../part-00000.parquet")
 def show(uri: Annotated[str, typer.Argument(help="Address of an output, table or model.")]) -> None:
     """Say what a table, a model, a manifest or an output folder is, and where it came from."""
-    from flows.describe import describe
+    from flows.commands.show import describe
 
     for line in describe(uri):
         typer.echo(line)
@@ -157,10 +157,10 @@ def demo(
     ] = "",
 ) -> None:
     """Run the whole method on real images: 50 labelled digits and a pile of 11,950 cells."""
+    from flows.campaign.summary import show as show_summary
     from flows.demo import demo as run_demo
     from flows.demo import demo_seeds
     from flows.demo.seeds import show_seeds
-    from flows.summary import show as show_summary
 
     if seeds:
         try:
@@ -176,7 +176,7 @@ def demo(
 def _submit(name: str, options: Any, root: str) -> None:
     """Start a run of the recipe's deployment, and say where to watch it."""
     need_server()
-    from flows.execute import sections_of
+    from flows.engine.execute import sections_of
     from flows.operate.runs import page_of, submit
 
     parameters = {key: one.model_dump(mode="json") for key, one in sections_of(options).items()}
@@ -192,7 +192,7 @@ def _retry(run: str) -> None:
 
 
 def _options(name: str, preset: str, config: Path | None, sets: list[str], seed: int | None) -> Any:
-    from flows.config import read_options
+    from flows.commands.config import read_options
     from flows.recipes import recipe
 
     chosen = recipe(name)

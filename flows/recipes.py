@@ -26,7 +26,7 @@ class Recipe:
 
     def load_flow(self) -> Callable[..., Any]:
         """The Prefect flow."""
-        flow: Callable[..., Any] = getattr(import_module(f"{self.module}.flow"), self.flow)
+        flow: Callable[..., Any] = getattr(import_module(f"{self.module}.method"), self.flow)
         return flow
 
     def load_options(self) -> Any:

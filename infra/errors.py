@@ -2,8 +2,10 @@
 
 `ProtegeError` carries a sentence that says what is wrong, with the value, and what to do about it.
 The command line and the flows print it as it is; every other exception is a defect and keeps its
-traceback.
+traceback. The clock stands here too: the time as it is written into files that people read.
 """
+
+import time
 
 
 class ProtegeError(Exception):
@@ -13,3 +15,8 @@ class ProtegeError(Exception):
 def told(error: BaseException) -> str:
     """The error as a sentence, with its kind when it does not explain itself."""
     return str(error) if isinstance(error, ProtegeError) else f"{type(error).__name__}: {error}"
+
+
+def utc_now() -> str:
+    """Now, as `2026-01-31T23:59:59Z`."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

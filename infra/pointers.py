@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from infra.errors import ProtegeError
-from infra.storage import Store
+from infra.store import Store
 
 
 @dataclass(frozen=True)

@@ -24,16 +24,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from infra.cluster import Executor
+from infra.executors import Executor
 from infra.lease import Lease
-from infra.storage import Store, open_store
+from infra.store import Store, open_store
 from tasks import contract, tables
-from tasks.contract import Counts, Manifest, OnProgress, Output, Receipt, Stopwatch, silent
-from tasks.once import once
+from tasks.contract import (
+    Counts,
+    Manifest,
+    OnProgress,
+    Output,
+    Receipt,
+    Stopwatch,
+    once,
+    run_shards,
+    silent,
+)
 from tasks.options import Options
 from tasks.shard import read_images
 from tasks.topk import hash_ids, read_chosen
-from tasks.work import run_shards
 
 STAGE = "gather"
 VERSION = 1

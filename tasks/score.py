@@ -19,24 +19,33 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field
 
-from infra.cluster import Executor
 from infra.errors import ProtegeError
+from infra.executors import Executor
 from infra.lease import Lease
-from infra.storage import Store, open_store
+from infra.store import Store, open_store
 from tasks import contract, tables
-from tasks.contract import Counts, Manifest, OnProgress, Output, Receipt, Stopwatch, silent
-from tasks.copies import COPIES_VERSION, THUMBNAIL, sketch
+from tasks.contract import (
+    Counts,
+    Manifest,
+    OnProgress,
+    Output,
+    Receipt,
+    Stopwatch,
+    once,
+    over_images,
+    silent,
+    snapshot_manifest,
+)
+from tasks.duplicates.matching import COPIES_VERSION, THUMBNAIL, sketch
 from tasks.images import IMAGES_VERSION, Limits, Pixels, Unusable, decode, square
-from tasks.once import once
 from tasks.options import Options
 from tasks.shard import read_images, reject_rows
 from tasks.train import weights_digest
-from tasks.work import over_images, snapshot_manifest
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from tasks.predict import Model
+    from tasks.inference.model import Model
 
 STAGE = "score"
 VERSION = 3
@@ -115,7 +124,7 @@ def _make(job: _Job, executor: Executor, lease: Lease, on_progress: OnProgress) 
 
 def _score_one(job: _Job, number: int) -> Receipt:
     # Imported here: it loads torch, which a run that finds everything done does not need.
-    from tasks.predict import load_model
+    from tasks.inference.model import load_model
 
     store = open_store(job.uri)
     watch = Stopwatch()

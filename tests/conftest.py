@@ -15,10 +15,10 @@ os.environ.pop("PREFECT_API_URL", None)
 
 import pytest
 
-from infra.cluster import Cluster
+from infra.executors import Cluster
 from infra.settings import Settings
-from infra.storage import Store, open_store
-from tests.pictures import write_sources
+from infra.store import Store, open_store
+from tests.builders.pictures import write_sources
 
 DATABASES = ["sqlite", "postgres"]
 

@@ -6,9 +6,8 @@ import re
 import pytest
 
 from infra.errors import ProtegeError
-from infra.storage import Store, open_store
-from tasks.addresses import output_at
-from tasks.contract import Manifest, publish
+from infra.store import Store, open_store
+from tasks.contract import Manifest, output_at, publish
 
 
 def make(root: Store, stage: str, made_at: str = "", name: str = "manifest.json") -> str:

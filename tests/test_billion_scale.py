@@ -11,12 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from flows.billion_scale.options import BillionScale
-from flows.execute import execute, resumed_options
-from infra.campaigns import campaigns
+from flows.engine.execute import execute, resumed_options
 from infra.errors import ProtegeError
-from infra.storage import open_store
-from tests.campaign import tables_of, tiny
-from tests.pictures import write_folder
+from infra.store import open_store
+from tasks.campaigns import campaigns
+from tests.builders.campaign import tables_of, tiny
+from tests.builders.pictures import write_folder
 
 
 def run(root: str, options: BillionScale) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def test_every_recipe_preset_and_stage_can_be_started() -> None:
 @pytest.mark.parametrize("recipe", list(RECIPES))
 def test_form_of_a_recipe_has_every_section_in_the_order_in_which_they_run(recipe: str) -> None:
     chosen = RECIPES[recipe]
-    form = forms()[f"{chosen.module}.flow.{chosen.flow}"]
+    form = forms()[f"{chosen.module}.method.{chosen.flow}"]
     properties = form["properties"]
     assert list(properties) == [*chosen.load_options().model_fields, "root"]
     assert [one["position"] for one in properties.values()] == list(range(len(properties)))
@@ -83,7 +83,7 @@ def test_deployments_open_with_the_values_of_their_preset() -> None:
             offered = next(
                 one
                 for one in deployments()
-                if (one.module, one.name) == (f"{recipe.module}.flow", preset)
+                if (one.module, one.name) == (f"{recipe.module}.method", preset)
             )
             given = {
                 name: getattr(default, name).model_dump() for name in type(default).model_fields

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows import champion
-from flows.champion import Comparison, decide
-from infra.campaigns import begin, save
+from flows.retrain import champion
+from flows.retrain.champion import Comparison, decide
 from infra.errors import ProtegeError
 from infra.pointers import Entry
-from infra.storage import Store
+from infra.store import Store
+from tasks.campaigns import begin, save
 from tasks.contract import Output
 
 STUDENT = Output("train", "ab12", "/root/train/ab12", "manifest.json", "cd34", 5, 5, 0, 1.0)

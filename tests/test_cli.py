@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from infra.cluster import Inline
-from infra.storage import Store
+from infra.executors import Inline
+from infra.store import Store
 from tasks.shard import ShardOptions, shard
 from tests.test_score import model
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 
-from flows.config import read_options
+from flows.commands.config import read_options
 from infra.errors import ProtegeError
 from tasks.options import Length, Options, problems
 

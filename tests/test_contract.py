@@ -6,12 +6,11 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from infra.cluster import Cluster, Executor, Failures, Inline
 from infra.errors import ProtegeError
-from infra.storage import LocalStore, Store, open_store
+from infra.executors import Cluster, Executor, Failures, Inline
+from infra.store import LocalStore, Store, open_store
 from tasks import contract, tables
-from tasks.contract import Counts, Manifest, Receipt, silent
-from tasks.work import run_shards
+from tasks.contract import Counts, Manifest, Receipt, run_shards, silent
 
 SCHEMA = tables.REJECTS
 

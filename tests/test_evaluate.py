@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from infra.cluster import Inline
 from infra.errors import ProtegeError
-from infra.storage import Store
+from infra.executors import Inline
+from infra.store import Store
 from tasks import tables
 from tasks.evaluate import (
     Choice,

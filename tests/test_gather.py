@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from infra.cluster import Cluster, Inline
-from infra.storage import Store, open_store
+from infra.executors import Cluster, Inline
+from infra.store import Store, open_store
 from tasks import contract, tables
 from tasks.contract import Counts, Manifest, Output
 from tasks.gather import GatherOptions, gather

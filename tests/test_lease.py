@@ -16,14 +16,14 @@ from pathlib import Path
 
 import pytest
 
-from infra import lease as leases
-from infra import process
-from infra.claims import Claim, Claims
 from infra.errors import ProtegeError
-from infra.lease import HOLDER, Lease, LeaseLost, hold, hold_unless
-from infra.process import Process
-from infra.storage import Store, open_store
-from tests.processes import wait_until
+from infra.lease import lease as leases
+from infra.lease import process
+from infra.lease.claims import Claim, Claims
+from infra.lease.lease import HOLDER, Lease, LeaseLost, hold, hold_unless
+from infra.lease.process import Process
+from infra.store import Store, open_store
+from tests.builders.processes import wait_until
 
 NAME = "score/3f2a"
 LONG = 60.0  # nothing in these tests may wait so long
@@ -119,7 +119,7 @@ def test_waiting_ends_when_it_is_needless(root: Store) -> None:
 HOLDS = """
 import sys, time
 from infra.lease import hold
-from infra.storage import open_store
+from infra.store import open_store
 
 skew = float(sys.argv[3])
 told = time.time

@@ -13,14 +13,14 @@ import pyarrow as pa
 import pytest
 
 from infra import logs
-from infra.cluster import Cluster, Failures, Inline, _kept_environment
+from infra.executors import Cluster, Failures, Inline
+from infra.executors.dask import _kept_environment
 from infra.launch import Crashed, launch
 from infra.logs import LIMIT, PLACE, Line, Throttle, listening
 from infra.settings import Settings
-from infra.storage import Store, open_store
-from tasks.contract import Counts, Receipt, part_name, silent, write_part
-from tasks.work import run_shards
-from tests.processes import wait_until
+from infra.store import Store, open_store
+from tasks.contract import Counts, Receipt, part_name, run_shards, silent, write_part
+from tests.builders.processes import wait_until
 
 SCHEMA = pa.schema([("number", pa.int64())])
 
@@ -150,7 +150,7 @@ def test_warning_in_a_worker_arrives_with_its_shard(
     stage: Store, own: Cluster, caplog: pytest.LogCaptureFixture
 ) -> None:
     run_shards(stage, [17], Odd(stage.uri), own, silent)
-    (line,) = lines_of(caplog, "infra.cluster")
+    (line,) = lines_of(caplog, "infra.executors.dask")
     assert "score shard 17: " in line
     assert "worker " in line
     assert "UserWarning: odd thing 0" in line
@@ -163,9 +163,9 @@ def test_failing_shards_are_named_with_their_errors(
     job = Odd(stage.uri, warnings=0, failing=frozenset({3, 8}))
     with pytest.raises(Failures, match="2 of 12 failed"):
         run_shards(stage, range(12), job, own, silent)
-    said = [record for record in caplog.records if record.name == "infra.cluster"]
+    said = [record for record in caplog.records if record.name == "infra.executors.dask"]
     assert {record.levelno for record in said} == {logging.ERROR}
-    ends = sorted(record.getMessage().partition("tasks.work: ")[2] for record in said)
+    ends = sorted(record.getMessage().partition("tasks.contract.shards: ")[2] for record in said)
     assert ends == [
         f"score shard {number} failed: ValueError: the disk of {number} is gone"
         for number in (3, 8)
@@ -178,7 +178,7 @@ def test_failing_shard_is_named_in_this_process_too(
     job = Odd(stage.uri, warnings=0, failing=frozenset({1}))
     with pytest.raises(Failures):
         run_shards(stage, range(3), job, Inline(), silent)
-    assert lines_of(caplog, "tasks.work") == [
+    assert lines_of(caplog, "tasks.contract.shards") == [
         "score shard 1 failed: ValueError: the disk of 1 is gone"
     ]
 
@@ -188,7 +188,7 @@ def test_ten_thousand_warnings_of_a_shard_are_a_few_lines(
 ) -> None:
     with Cluster(Settings(workers=1)) as own:
         run_shards(stage, [5], Odd(stage.uri, warnings=10_000), own, silent)
-    said = lines_of(caplog, "infra.cluster")
+    said = lines_of(caplog, "infra.executors.dask")
     assert len(said) == LIMIT + 1
     assert said[-1] == "worker 0: 9,980 other messages were suppressed"
 
@@ -198,7 +198,7 @@ def test_worker_that_was_killed_and_came_back_is_heard(
 ) -> None:
     with Cluster(Settings(workers=1)) as own:
         run_shards(stage, [2], Odd(stage.uri, killing=str(tmp_path / "killed")), own, silent)
-    (line,) = lines_of(caplog, "infra.cluster")
+    (line,) = lines_of(caplog, "infra.executors.dask")
     assert "score shard 2: " in line
 
 
@@ -241,7 +241,9 @@ def test_ranks_arrive_whole_and_with_their_number(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     progress = tmp_path / "job.jsonl"
-    lines = list(launch("tests.warner", tmp_path / "job", progress, processes=2, threads=1))
+    lines = list(
+        launch("tests.builders.warner", tmp_path / "job", progress, processes=2, threads=1)
+    )
     for rank in ("0", "1"):
         assert [one["number"] for one in lines if one["rank"] == rank] == list(range(500))
     said = lines_of(caplog, "infra.launch")
@@ -257,4 +259,4 @@ def test_last_words_of_a_rank_are_in_the_error(tmp_path: Path) -> None:
     (tmp_path / "job").touch()
     progress = tmp_path / "job.jsonl"
     with pytest.raises(Crashed, match=r"the last words of [01]"):
-        list(launch("tests.warner", tmp_path / "job", progress, processes=2, threads=1))
+        list(launch("tests.builders.warner", tmp_path / "job", progress, processes=2, threads=1))

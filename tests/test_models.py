@@ -5,7 +5,7 @@ import torch
 
 from models.augment import Strengths, augment, mix
 from models.ema import Ema
-from models.zoo import NAMES, build, check_name
+from models.registry import NAMES, build, check_name
 
 OFF = Strengths(False, 0, 0, 0, 0, 0, 0)
 

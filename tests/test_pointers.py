@@ -6,7 +6,7 @@ import pytest
 
 from infra.errors import ProtegeError
 from infra.pointers import Pointer
-from infra.storage import Store, open_store
+from infra.store import Store, open_store
 
 
 @pytest.fixture(params=["disk", "s3"])

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import pytest
 
-from infra import process
-from infra.process import Process
-from tests.processes import wait_until
+from infra.lease import process
+from infra.lease.process import Process
+from tests.builders.processes import wait_until
 
 TELLS = """
 import json, sys

@@ -13,13 +13,13 @@ import pytest
 from PIL import Image
 
 from infra.errors import ProtegeError
-from infra.storage import Store, open_store
+from infra.store import Store, open_store
 from tasks import contract, tables
 from tasks.contract import Counts, Manifest, Output
 from tasks.evaluate import METRICS
 from tasks.report import PAGE, ReportOptions, Story, report
+from tasks.report.format import duration, percent, points, probability
 from tasks.report.pictures import ranks
-from tasks.report.words import duration, percent, points, probability
 from tasks.topk import CLASSES, HISTOGRAM_EDGES
 
 K = 20

@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 
-from flows.execute import PREFECT_DEFAULTS
+from flows.engine.execute import PREFECT_DEFAULTS
 from infra.errors import ProtegeError
 from infra.launch import launch
-from infra.storage import Store, open_store
-from tasks.contract import silent
-from tasks.work import run_shards
-from tests.campaign import tiny
+from infra.store import Store, open_store
+from tasks.contract import run_shards, silent
+from tests.builders.campaign import tiny
 from tests.test_logs import Odd
 
 LOGGER = logging.getLogger("tasks.contract")
@@ -24,7 +23,11 @@ def work(run: Any, folder: Path) -> None:
     LOGGER.info("score: reads 100%")
     stage = open_store(f"{run.store.uri}/score/5f0c")
     run_shards(stage, [17], Odd(stage.uri), run.executor, silent)
-    list(launch("tests.warner", folder / "job", folder / "job.jsonl", processes=2, threads=1))
+    list(
+        launch(
+            "tests.builders.warner", folder / "job", folder / "job.jsonl", processes=2, threads=1
+        )
+    )
 
 
 class Console(logging.Handler):
@@ -45,7 +48,7 @@ def run_small(options: Any, root: str, folder: Path, console: Console) -> list[A
     from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
     from prefect.logging.handlers import APILogHandler
 
-    from flows.run import open_run
+    from flows.campaign.run import open_run
 
     stage = task(work, name="score", cache_policy=NO_CACHE)
 
@@ -92,7 +95,7 @@ def test_what_is_said_in_a_run_is_in_its_log_once(
 
 
 def test_error_that_was_told_is_not_told_again(caplog: pytest.LogCaptureFixture) -> None:
-    from flows.logs import told_once
+    from flows.engine.logs import told_once
 
     logger = logging.getLogger("tests.told")
     told_once(logger, (ProtegeError,))

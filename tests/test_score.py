@@ -9,17 +9,18 @@ import pytest
 import safetensors.torch
 import torch
 
-from infra.cluster import Cluster, Failures, Inline
 from infra.errors import ProtegeError
-from infra.storage import Store, open_store
-from models.zoo import build
+from infra.executors import Cluster, Failures, Inline
+from infra.store import Store, open_store
+from models.registry import build
 from tasks import contract, tables
 from tasks.contract import Manifest, Output, Receipt
+from tasks.inference.weights import Description, save_weights
 from tasks.score import ScoreOptions, score
 from tasks.shard import ShardOptions, shard
-from tasks.train.checkpoint import WEIGHTS, Description, save_weights
+from tasks.train.checkpoint import WEIGHTS
 from tasks.train.options import Inputs
-from tests.pictures import COLOURS, write_folder
+from tests.builders.pictures import COLOURS, write_folder
 
 CLASSES = tuple(COLOURS)
 

@@ -20,9 +20,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from infra.cluster import Cluster, Failures, Inline
 from infra.errors import ProtegeError
-from infra.storage import LocalStore, Store, open_store
+from infra.executors import Cluster, Failures, Inline
+from infra.store import LocalStore, Store, open_store
 from tasks import contract, tables
 from tasks import shard as module
 from tasks.contract import Output

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from infra.errors import ProtegeError
-from infra.storage import open_store
-from tasks.sources import Entry, is_image_name, list_source, read_container
+from infra.store import open_store
+from tasks.shard.sources import Entry, is_image_name, list_source, read_container
 
 
 def write(folder: Path, *names: str) -> Path:

@@ -16,28 +16,21 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from infra import storage
-from infra.cluster import Cluster, Inline, Threads
 from infra.errors import ProtegeError
+from infra.executors import Cluster, Inline, Threads
 from infra.settings import Settings
-from infra.storage import Store, open_store
+from infra.store import Store, open_store
+from infra.store import s3 as storage
 from tasks import contract, tables
 from tasks.contract import Output
-from tasks.topk import (
-    CLASSES,
-    TopkOptions,
-    candidates,
-    guard,
-    look,
-    ranges,
-    read_chosen,
-    read_classes,
-    topk,
-)
+from tasks.topk import CLASSES, TopkOptions, candidates, read_chosen, read_classes, topk
+from tasks.topk import class_ranges as ranges
+from tasks.topk import dedup as guard
+from tasks.topk import reduction as look
 from tasks.topk.candidates import REASONS
 from tasks.topk.options import Mode
-from tasks.topk.parts import Reader
-from tests.score_tables import Chosen, Row, brute_force, known_of, random_rows, scores_of
+from tasks.topk.reader import Reader
+from tests.builders.score_tables import Chosen, Row, brute_force, known_of, random_rows, scores_of
 
 MODES = get_args(Mode)
 VALUES = [-np.inf, -3.0, -1e-40, -0.0, 0.0, 0.5, 0.5, 1e-40, 7.25, 1e30, np.inf]

@@ -13,22 +13,22 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.cluster import Inline
 from infra.errors import ProtegeError
+from infra.executors import Inline
 from infra.settings import Processes
-from infra.storage import LocalStore, Store, open_store
-from models.zoo import build
+from infra.store import LocalStore, Store, open_store
+from models.registry import build
 from tasks.contract import Output
+from tasks.inference.weights import load_network, read_description
 from tasks.options import Length
 from tasks.shard import ShardOptions, class_names, shard
 from tasks.train import TrainOptions, train
-from tasks.train.checkpoint import load_network, read_description
 from tasks.train.data import epoch_order
 from tasks.train.job import Job
-from tasks.train.loop import Trainer, World, _check_same_step
 from tasks.train.names import HISTORY, WEIGHTS
 from tasks.train.options import Augment, Inputs, LearningRate, TrainSpeed
-from tests.processes import launched_by, wait_until
+from tasks.train.trainer import Trainer, World, _check_same_step
+from tests.builders.processes import launched_by, wait_until
 
 SMALL = TrainOptions(
     model="small_resnet_8",
@@ -270,9 +270,9 @@ def test_diverged_training_says_what_to_change(root: Store, labelled: Output) ->
 CALLER = """
 import sys
 from dataclasses import replace
-from infra.cluster import Inline
+from infra.executors import Inline
 from infra.settings import Processes
-from infra.storage import open_store
+from infra.store import open_store
 from tasks.options import Length
 from tasks.shard import ShardOptions, shard
 from tasks.train import train

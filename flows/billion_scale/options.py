@@ -2,7 +2,7 @@
 
 from pydantic import Field, model_validator
 
-from flows.options import ApprovalOptions
+from flows.campaign.options import ApprovalOptions
 from tasks.evaluate import EvaluateOptions
 from tasks.gather import GatherOptions
 from tasks.options import Length, Options

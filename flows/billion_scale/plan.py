@@ -7,7 +7,7 @@ steps and every learning rate scaled to its batch.
 from flows.billion_scale.options import BillionScale
 from flows.billion_scale.presets import IMAGENET_CLASSES, IMAGENET_IMAGES
 from tasks.options import Length
-from tasks.sources import list_source
+from tasks.shard.sources import list_source
 from tasks.train import TrainOptions
 
 

@@ -17,7 +17,7 @@ from rich.console import Console
 from flows.billion_scale import presets
 from flows.billion_scale.options import BillionScale
 from flows.demo.digits import write_digits
-from flows.execute import execute
+from flows.engine.execute import execute
 
 RECIPE = "billion-scale"
 

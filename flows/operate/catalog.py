@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from flows.operate.keeper import POOL
+from flows.operate.supervisor import POOL
 from flows.recipes import RECIPES, Recipe
 
 STAGES = ("shard", "train", "score", "sketch", "topk", "gather", "evaluate", "report")
@@ -63,19 +63,21 @@ def deployments() -> Iterator[Deployment]:
         for preset, about in recipe.presets.items():
             yield _recipe(recipe, preset, f"{recipe.about}; {about}")
     for stage in STAGES:
-        yield Deployment("flows.single", stage, "single", f"The stage {stage} by itself")
+        yield Deployment("flows.engine.single", stage, "single", f"The stage {stage} by itself")
     again = "Look once more at files that could not be used"
-    yield Deployment("flows.single", "retry_rejects", "single", again)
+    yield Deployment("flows.engine.single", "retry_rejects", "single", again)
     train = "Train again on what is new in the sources, and promote the student if it is better"
-    yield Deployment("flows.retrain", "retrain", "by-hand", train)
+    yield Deployment("flows.retrain.flow", "retrain", "by-hand", train)
     yield Deployment(
-        "flows.retrain", "retrain", "scheduled", train, collision="CANCEL_NEW", cron=NIGHTLY
+        "flows.retrain.flow", "retrain", "scheduled", train, collision="CANCEL_NEW", cron=NIGHTLY
     )
 
 
 def _recipe(recipe: Recipe, preset: str, about: str) -> Deployment:
     parameters = changed_sections(recipe.load_options()(), recipe.preset(preset))
-    return Deployment(f"{recipe.module}.flow", recipe.flow, preset or "default", about, parameters)
+    return Deployment(
+        f"{recipe.module}.method", recipe.flow, preset or "default", about, parameters
+    )
 
 
 def changed_sections(default: Any, options: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ wins, but for the addresses.
 import os
 from collections.abc import Mapping
 
-from flows.operate.home import HOST, MARK, Asked, Home
+from flows.operate.state import HOST, MARK, Asked, Home
 
 HEARTBEAT_SECONDS = 30
 # Three beats: a shorter window takes healthy runs for dead.

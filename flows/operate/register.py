@@ -17,7 +17,7 @@ from prefect.types.entrypoint import EntrypointType
 
 from flows.operate.automations import automations
 from flows.operate.catalog import TIMEZONE, Deployment, deployments
-from flows.operate.keeper import POOL
+from flows.operate.supervisor import POOL
 
 
 def register(folder: str, notify: str) -> int:

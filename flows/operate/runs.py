@@ -24,7 +24,7 @@ from prefect.states import AwaitingRetry, Crashed
 
 from flows.operate.automations import ARRIVED
 from infra.errors import ProtegeError
-from infra.storage import open_store
+from infra.store import open_store
 
 AT_WORK = [StateType.RUNNING, StateType.CANCELLING, StateType.PENDING]
 

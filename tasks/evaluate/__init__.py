@@ -16,18 +16,16 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
-from infra.cluster import Executor
+from infra.executors import Executor
 from infra.lease import Lease
-from infra.storage import Store, open_store
+from infra.store import Store, open_store
 from tasks import contract, tables
-from tasks.contract import Counts, Manifest, OnProgress, Output, Receipt, silent
+from tasks.contract import Counts, Manifest, OnProgress, Output, Receipt, once, run_shards, silent
 from tasks.evaluate.choice import audit_digest, measure_choice
 from tasks.evaluate.measures import measure_models
 from tasks.evaluate.options import Choice, EvaluateOptions
 from tasks.evaluate.predictions import PredictJob, predict
 from tasks.images import IMAGES_VERSION
-from tasks.once import once
-from tasks.work import run_shards
 
 STAGE = "evaluate"
 VERSION = 1

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from infra.errors import ProtegeError
-from infra.storage import split_uri
+from infra.store import split_uri
 from tasks import contract
 from tasks.evaluate.measures import row
 from tasks.evaluate.options import Choice, EvaluateOptions
@@ -77,7 +77,7 @@ def _ask_again(
 
     from models.augment import Strengths, augment
     from models.pixels import standardise, to_unit
-    from tasks.predict import load_model
+    from tasks.inference.model import load_model
 
     loaded = load_model(choice.teacher)
     inputs = loaded.description.inputs

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from infra.errors import ProtegeError
-from infra.storage import open_store
+from infra.store import open_store
 from tasks import contract, tables
 from tasks.contract import Counts, Output, Receipt, Stopwatch
 from tasks.evaluate.options import EvaluateOptions
@@ -49,7 +49,7 @@ def predict(job: PredictJob, number: int) -> Receipt:
 
 
 def _logits(model: Output, images: list[bytes], batch_size: int) -> npt.NDArray[np.float32]:
-    from tasks.predict import load_model
+    from tasks.inference.model import load_model
 
     loaded = load_model(model)
     inputs = loaded.description.inputs

@@ -17,10 +17,9 @@ from pydantic import Field
 
 from infra.errors import ProtegeError
 from infra.lease import Lease
-from infra.storage import Store, open_store
+from infra.store import Store, open_store
 from tasks import contract
-from tasks.contract import Manifest, OnProgress, Output, Receipt, silent
-from tasks.once import once
+from tasks.contract import Manifest, OnProgress, Output, Receipt, once, silent
 from tasks.options import Options
 
 STAGE = "report"

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from infra.storage import Store
+from infra.store import Store
 from tasks import contract, tables
 from tasks.contract import Output
 from tasks.evaluate import read_metrics

@@ -16,11 +16,12 @@ import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
 
-from infra.storage import Store
+from infra.store import Store
 from tasks.contract import OnProgress
-from tasks.report import facts, pictures, plots, words
+from tasks.evaluate.suspect_classes import Suspect, counts_above, median_class, suspects
+from tasks.report import facts, pictures, plots
+from tasks.report import format as words
 from tasks.report.facts import Campaign
-from tasks.suspects import Suspect, counts_above, median_class, suspects
 from tasks.topk import count_left_out
 
 if TYPE_CHECKING:

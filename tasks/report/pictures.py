@@ -17,7 +17,7 @@ from PIL import Image
 
 from tasks.contract import Output
 from tasks.images import Limits, Pixels, decode, square
-from tasks.report.words import probability
+from tasks.report.format import probability
 from tasks.shard import read_many
 
 SIDE = 72  # pixels; the page shows them at no more than this

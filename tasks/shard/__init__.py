@@ -22,20 +22,28 @@ from typing import Any
 
 import pyarrow as pa
 
-from infra.cluster import Executor
 from infra.errors import ProtegeError
+from infra.executors import Executor
 from infra.lease import Lease
-from infra.storage import Store, open_store
+from infra.store import Store, open_store
 from tasks import contract, tables
-from tasks.contract import Counts, Manifest, OnProgress, Output, Receipt, Stopwatch, silent
-from tasks.once import once
+from tasks.contract import (
+    Counts,
+    Manifest,
+    OnProgress,
+    Output,
+    Receipt,
+    Stopwatch,
+    once,
+    run_shards,
+    silent,
+)
 from tasks.shard.candidates import Candidate, problem_of, read_loose, read_members
 from tasks.shard.options import ShardOptions
 from tasks.shard.pins import STAGE, Snapshot, pin, retried_reasons, shard_pins
 from tasks.shard.read import class_names, read_images, read_keys, read_many, reject_rows
-from tasks.shard.retry import Retry, retry_rejects
-from tasks.sources import Entry
-from tasks.work import run_shards
+from tasks.shard.recheck import Retry, retry_rejects
+from tasks.shard.sources import Entry
 
 DECODE_THREADS = 2
 ROW_GROUP_ROWS = 256  # a reader of one image reads no more than so many

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from infra.errors import ProtegeError
-from infra.storage import split_uri
+from infra.store import split_uri
 from tasks.images import Limits, Unusable, check, decode
 from tasks.shard.options import ShardOptions
-from tasks.sources import Entry, read_container
+from tasks.shard.sources import Entry, read_container
 
 MAX_IMAGE_BYTES = 1 << 30  # a file beyond it is no image, and would fill the memory of a worker
 

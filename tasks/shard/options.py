@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, model_validator
 
 from tasks.options import Options
-from tasks.sources import Slice
+from tasks.shard.sources import Slice
 
 
 class ShardOptions(Options):

@@ -18,12 +18,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from infra.errors import ProtegeError
-from infra.storage import Store, open_store
+from infra.store import Store, open_store
 from tasks import contract, tables
 from tasks.contract import Counts
 from tasks.images import IMAGES_VERSION
 from tasks.shard.options import ShardOptions
-from tasks.sources import Entry, is_container_name, list_source
+from tasks.shard.sources import Entry, is_container_name, list_source
 
 STAGE = "shard"
 VERSION = 1

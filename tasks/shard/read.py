@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from infra.errors import ProtegeError
-from infra.storage import split_uri
+from infra.store import split_uri
 from tasks import contract, tables
 from tasks.contract import Output
 from tasks.images import Unusable

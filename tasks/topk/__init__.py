@@ -24,20 +24,19 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from infra.cluster import Executor
 from infra.errors import ProtegeError
+from infra.executors import Executor
 from infra.lease import Lease
-from infra.storage import Store, open_store
+from infra.store import Store, open_store
 from tasks import contract, tables
-from tasks.contract import Manifest, OnProgress, Output, Receipt, Stopwatch, silent
-from tasks.copies import COPIES_VERSION
-from tasks.once import once
+from tasks.contract import Manifest, OnProgress, Output, Receipt, Stopwatch, once, silent
+from tasks.duplicates.matching import COPIES_VERSION
 from tasks.topk.candidates import HISTOGRAM_EDGES, REASONS, Counts
-from tasks.topk.choose import Choice
-from tasks.topk.look import Look, rounds
 from tasks.topk.options import TopkOptions
 from tasks.topk.order import Values, hash_ids
-from tasks.topk.parts import Reader, check_ids
+from tasks.topk.ranking import Choice
+from tasks.topk.reader import Reader, check_ids
+from tasks.topk.reduction import Look, rounds
 
 STAGE = "topk"
 VERSION = 3

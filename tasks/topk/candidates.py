@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tasks.copies import Hashes
+from tasks.duplicates.matching import Hashes
 from tasks.topk.options import TopkOptions
 from tasks.topk.order import Ids, Labels, Positions, Values, best, draws, hash_ids
-from tasks.topk.parts import Part
+from tasks.topk.reader import Part
 
 # Bins of the histogram of log-odds: a half each, the first and last one open.
 HISTOGRAM_EDGES = np.arange(-24, 40.5, 0.5)

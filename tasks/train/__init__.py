@@ -22,11 +22,10 @@ from infra.errors import ProtegeError
 from infra.launch import Crashed, launch
 from infra.lease import Lease
 from infra.settings import Processes, Settings
-from infra.storage import Store, open_store, split_uri
+from infra.store import Store, open_store, split_uri
 from tasks import contract
-from tasks.contract import Manifest, OnProgress, Output, Receipt, silent
+from tasks.contract import Manifest, OnProgress, Output, Receipt, once, silent
 from tasks.images import IMAGES_VERSION
-from tasks.once import once
 from tasks.train.job import Job
 from tasks.train.names import CHECKPOINTS, HISTORY, WEIGHTS
 from tasks.train.options import Training, TrainOptions

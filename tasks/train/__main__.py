@@ -7,7 +7,7 @@ from pathlib import Path
 from infra.errors import ProtegeError
 from infra.launch import tell, telling_logs, watch_launcher
 from tasks.train.job import Job
-from tasks.train.loop import train
+from tasks.train.trainer import train
 
 
 def main() -> int:

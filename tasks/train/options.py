@@ -4,8 +4,8 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from models.registry import check_name
 from models.schedule import Schedule, scaled_rate
-from models.zoo import check_name
 from tasks.options import Length, Options
 
 # Mean and deviation of red, green and blue, for pixels in [0, 1].

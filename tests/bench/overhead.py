@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from infra.launch import launch
-from tests.pictures import write_sources
+from tests.builders.pictures import write_sources
 
 REPETITIONS = 3
 TRAININGS = 5
@@ -26,7 +26,7 @@ TASKS = 13
 CAMPAIGN = """
 import sys
 from pathlib import Path
-from flows.execute import execute
+from flows.engine.execute import execute
 from tests.bench.overhead import one_step
 if __name__ == "__main__":
     execute("billion-scale", one_step(Path(sys.argv[1])), sys.argv[2])
@@ -34,10 +34,10 @@ if __name__ == "__main__":
 
 BARE_PREFECT_AND_DASK = f"""
 import os
-from flows.execute import PREFECT_DEFAULTS
+from flows.engine.execute import PREFECT_DEFAULTS
 os.environ.update(PREFECT_DEFAULTS)
 from prefect import flow, task
-from infra.cluster import Cluster
+from infra.executors import Cluster
 from infra.settings import Settings
 
 @task
@@ -58,7 +58,7 @@ if __name__ == "__main__":
 def one_step(pictures: Path):
     """Options of the smallest campaign: every training is one step."""
     from tasks.options import Length
-    from tests.campaign import tiny
+    from tests.builders.campaign import tiny
 
     step = {"length": Length(amount=1, unit="steps")}
     # Different seeds, so that no training is the same as another and all five are launched.

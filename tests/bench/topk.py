@@ -28,15 +28,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from infra.cluster import Threads
-from infra.storage import open_store
+from infra.executors import Threads
+from infra.store import open_store
 from tasks import contract, tables
-from tasks.contract import Counts, Manifest, Output, Receipt
-from tasks.copies import THUMBNAIL
+from tasks.contract import MAX_BATCH, Counts, Manifest, Output, Receipt
+from tasks.duplicates.matching import THUMBNAIL
 from tasks.score import scores_table
 from tasks.topk import TopkOptions, topk
-from tasks.work import MAX_BATCH
-from tests.score_tables import no_tags
+from tests.builders.score_tables import no_tags
 
 IMAGES = int(os.environ.get("IMAGES", "10000000"))
 PART_ROWS = 100_000
@@ -190,7 +189,7 @@ def polars(folder: Path) -> None:
 
 def dask(folder: Path) -> float:
     """Seconds over two worker processes that have done something before."""
-    from infra.cluster import Cluster
+    from infra.executors import Cluster
     from infra.settings import Settings
 
     with Cluster(Settings(workers=CORES)) as cluster:
@@ -208,7 +207,7 @@ def nothing(numbers: range) -> int:
 
 def tree(folder: Path) -> float:
     """Seconds of a reduction over 100,000 parts in which nothing is done."""
-    from infra.cluster import Cluster
+    from infra.executors import Cluster
     from infra.settings import Settings
 
     with Cluster(Settings(workers=CORES)) as cluster:

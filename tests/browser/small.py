@@ -8,8 +8,8 @@ from PIL import Image
 
 from flows.billion_scale.options import BillionScale
 from tasks.options import Length
-from tests.campaign import tiny
-from tests.pictures import COLOURS
+from tests.builders.campaign import tiny
+from tests.builders.pictures import COLOURS
 
 LEARNS = {"length": Length(amount=150, unit="steps")}
 

@@ -25,10 +25,10 @@ from tests.browser.pages import (
     switch,
 )
 from tests.browser.small import small, write_truth
-from tests.campaign import tiny
+from tests.builders.campaign import tiny
+from tests.builders.processes import wait_until
 from tests.operate.campaigns import made
 from tests.operate.served import Served
-from tests.processes import wait_until
 
 pytestmark = pytest.mark.timeout(300)
 DEFAULT = "billion-scale/default"

@@ -19,9 +19,9 @@ from tests.browser.pages import (
     switch,
 )
 from tests.browser.small import small, write_truth
+from tests.builders.processes import wait_until
 from tests.operate.campaigns import slow
 from tests.operate.served import Served
-from tests.processes import wait_until
 
 pytestmark = pytest.mark.timeout(300)
 DEFAULT = "billion-scale/default"

@@ -8,8 +8,8 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.pages import answer, expect_state, fill, insist, shoot, turn
+from tests.builders.processes import wait_until
 from tests.operate.served import Served
-from tests.processes import wait_until
 
 pytestmark = pytest.mark.timeout(240)
 SCHEDULED = "retrain/scheduled"

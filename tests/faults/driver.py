@@ -11,19 +11,19 @@ import signal
 import sys
 from pathlib import Path
 
-from infra.cluster import Inline
+from infra.executors import Inline
 from infra.settings import Processes
-from infra.storage import LocalStore, open_store
+from infra.store import LocalStore, open_store
 from tasks.contract import Output
+from tasks.duplicates.signature import sketch
 from tasks.evaluate import Choice, evaluate
 from tasks.gather import gather
 from tasks.report import Story, report
 from tasks.score import score
 from tasks.shard import class_names, shard
-from tasks.sketch import sketch
 from tasks.topk import topk
 from tasks.train import train
-from tests.campaign import tiny
+from tests.builders.campaign import tiny
 
 ONE = Processes(count=1, threads=1)
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from flows.execute import execute
-from infra.campaigns import campaigns
-from infra.storage import open_store
-from tests.campaign import tables_of, tiny
+from flows.engine.execute import execute
+from infra.store import open_store
+from tasks.campaigns import campaigns
+from tests.builders.campaign import tables_of, tiny
+from tests.builders.processes import launched_by, wait_until, with_variable
 from tests.faults.driver import run_campaign
-from tests.processes import launched_by, wait_until, with_variable
 
 MARK = "PROTEGE_TEST_RUN"
 STAGES = ["shard", "score", "sketch", "topk", "gather", "evaluate", "report"]
@@ -86,8 +86,8 @@ def test_whole_run_that_was_killed_in_training_goes_on_to_the_same_tables(
     """The real command with Prefect, Dask and torchrun dies; the same command finishes."""
     options, root = tiny(pictures), str(tmp_path / "root")
     script = (
-        "import sys; from pathlib import Path; from flows.execute import execute;"
-        "from tests.campaign import tiny;"
+        "import sys; from pathlib import Path; from flows.engine.execute import execute;"
+        "from tests.builders.campaign import tiny;"
         "execute('billion-scale', tiny(Path(sys.argv[1])), sys.argv[2])"
     )
     process = subprocess.Popen(

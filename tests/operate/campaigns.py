@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from flows.billion_scale.options import BillionScale
-from infra.campaigns import Campaign
-from infra.storage import open_store
+from infra.store import open_store
+from tasks.campaigns import Campaign
 from tasks.options import Length
-from tests.campaign import tiny
+from tests.builders.campaign import tiny
 
 STEPS_PER_SECOND = 60  # of the linear network of `tiny`, at least, on a busy core
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from infra.campaigns import Campaign
-from tests.campaign import tiny
+from tasks.campaigns import Campaign
+from tests.builders.campaign import tiny
+from tests.builders.pictures import write_sources
 from tests.operate.postgres import postgres
 from tests.operate.served import Served, free_port
-from tests.pictures import write_sources
 
 
 @pytest.fixture(scope="session")

@@ -18,10 +18,10 @@ import psutil
 import yaml
 
 from flows.billion_scale.options import BillionScale
-from flows.operate.home import Home, marked
-from infra.campaigns import Campaign, campaigns
-from infra.storage import open_store
-from tests.processes import wait_until
+from flows.operate.state import Home, marked
+from infra.store import open_store
+from tasks.campaigns import Campaign, campaigns
+from tests.builders.processes import wait_until
 
 BUSY_RETRIES = 10
 

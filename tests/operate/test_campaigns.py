@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.campaigns import Campaign
-from tests.campaign import tiny
+from tasks.campaigns import Campaign
+from tests.builders.campaign import tiny
 from tests.operate.campaigns import made
 from tests.operate.served import Served
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from infra.campaigns import Campaign
-from tests.campaign import tiny
+from tasks.campaigns import Campaign
+from tests.builders.campaign import tiny
+from tests.builders.processes import wait_until
 from tests.operate.campaigns import made, slow, training
 from tests.operate.postgres import recreate
 from tests.operate.served import Served
-from tests.processes import wait_until
 
 ZOMBIE_SECONDS = 120  # until a run whose processes are all gone must be Crashed
 TRAIN, DIGITS = "train/single", "billion-scale/digits"

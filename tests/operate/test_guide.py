@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from infra.campaigns import Campaign
-from tests.campaign import tiny
+from tasks.campaigns import Campaign
+from tests.builders.campaign import tiny
+from tests.builders.processes import wait_until
 from tests.operate.served import Served
-from tests.processes import wait_until
 
 REPOSITORY = Path(__file__).parents[2]
 PAGE = REPOSITORY / "docs" / "operate.md"

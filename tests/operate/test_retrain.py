@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from infra.campaigns import Campaign
+from tasks.campaigns import Campaign
+from tests.builders.pictures import write_folder
+from tests.builders.processes import wait_until
 from tests.operate.served import Served
-from tests.pictures import write_folder
-from tests.processes import wait_until
 
 IDLE_SECONDS = 15
 

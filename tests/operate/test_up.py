@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from flows.operate.catalog import deployments
+from tests.builders.processes import wait_until
 from tests.operate.served import Served
-from tests.processes import wait_until
 
 REPOSITORY = Path(__file__).parents[2]
 AUTOMATIONS = {

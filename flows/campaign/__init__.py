@@ -1,0 +1,1 @@
+"""Campaign: what every run of a recipe shares."""

@@ -1,0 +1,1 @@
+"""Commands: the groups of the command line."""

@@ -1,0 +1,1 @@
+"""Engine: Prefect while a recipe runs."""

@@ -1,0 +1,64 @@
+"""Pages: serves the reports on loopback, so that the UI can link to them.
+
+In: a port, and PROTEGE_ROOT. Out: `/report/<fingerprint>/index.html`, and a list of the newest at
+`/`. A link into the store would not do: a browser opens neither `s3://` nor, from a page, `file://`.
+Nothing but reports is served.
+
+    python -m flows.operate.report_server 4201
+"""
+
+import html
+import re
+import sys
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from flows.operate.state import HOST
+from infra.settings import Settings
+from infra.store import open_store
+from tasks.campaigns import campaigns, newest_first
+
+ADDRESS = re.compile(r"/(report/[0-9a-f]+/index\.html)")
+NEWEST = 100
+
+
+class Pages(BaseHTTPRequestHandler):
+    """One request for a report."""
+
+    def do_GET(self) -> None:
+        if self.path == "/":
+            self._answer(_contents().encode())
+            return
+        found = ADDRESS.fullmatch(self.path)
+        try:
+            if found is None:
+                raise FileNotFoundError
+            self._answer(open_store(Settings().root).read(found[1]))
+        except FileNotFoundError:
+            self.send_error(HTTPStatus.NOT_FOUND, "there is no such report in this root")
+
+    def _answer(self, body: bytes) -> None:
+        self.send_response(HTTPStatus.OK)
+        self.send_header("Content-Type", "text/html; charset=utf-8")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def _contents() -> str:
+    lines = []
+    for campaign in newest_first(campaigns(open_store(Settings().root)))[:NEWEST]:
+        fingerprint = campaign.outputs["report"]["fingerprint"]
+        name = html.escape(campaign.id)
+        lines.append(f'<li><a href="/report/{fingerprint}/index.html">{name}</a></li>')
+    listed = "\n".join(lines) or "<li>no finished campaign yet</li>"
+    return f"<!doctype html><title>Reports</title><h1>Reports</h1><ul>{listed}</ul>"
+
+
+def main() -> None:
+    """Serve until the keeper stops this process."""
+    ThreadingHTTPServer((HOST, int(sys.argv[1])), Pages).serve_forever()
+
+
+if __name__ == "__main__":
+    main()

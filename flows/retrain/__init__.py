@@ -1,0 +1,1 @@
+"""Retrain: the recipe again over what is new, and the champion."""

@@ -1,0 +1,161 @@
+"""Champion: the student that is in use, and the decisions about those that wanted its place.
+
+In: a root and the name of a champion. Out: entries of the pointer `champions/<name>`, and one
+decision for each campaign, `champions/<name>/decisions/<campaign>.json`.
+
+A student is promoted when it beats the champion on the promotion set, image by image, by more than
+a margin and so many standard errors. The test set decides nothing.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from infra.errors import ProtegeError, utc_now
+from infra.pointers import Entry, Pointer
+from infra.store import Store
+from tasks.campaigns import find
+from tasks.contract import Output
+
+FOLDER = "champions"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A student beside the champion, on the same images of the promotion set.
+
+    `gain` is the mean difference of being right, in shares of 1, with its standard error; both are
+    None when there is nothing to compare with, for the reason in `why_not`.
+    """
+
+    images: int = 0
+    gain: float | None = None
+    standard_error: float | None = None
+    why_not: str = ""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether a campaign's student was promoted, and why."""
+
+    campaign: str
+    promoted: bool
+    text: str
+    comparison: Comparison
+
+
+def pointer(root: Store, name: str) -> Pointer:
+    """The pointer of a champion."""
+    return Pointer(root, f"{FOLDER}/{name}")
+
+
+def decided(root: Store, name: str, campaign: str) -> Decision | None:
+    """The decision about this campaign's student, if there was one."""
+    try:
+        body = json.loads(root.read(_decision_path(name, campaign)))
+    except FileNotFoundError:
+        return None
+    return Decision(**{**body, "comparison": Comparison(**body["comparison"])})
+
+
+def decide(
+    campaign: str, champion: Entry | None, found: Comparison, margin: float, standard_errors: float
+) -> Decision:
+    """Whether the student takes the champion's place.
+
+    With a gain g and its standard error s: when g - standard_errors * s > margin.
+    """
+    if champion is None:
+        return Decision(campaign, True, f"{campaign} is the first champion", found)
+    holder = champion.content["campaign"]
+    if found.gain is None or found.standard_error is None:
+        text = f"{campaign} cannot be compared with {holder}: {found.why_not}. "
+        text += f"To put it in its place all the same: protege champion --promote {campaign}"
+        return Decision(campaign, False, text, found)
+    sure = found.gain - standard_errors * found.standard_error
+    told = f"{_points(found.gain)} points (standard error {100 * found.standard_error:.2f})"
+    over = f"on {found.images:,} images of the promotion set"
+    if sure > margin:
+        return Decision(campaign, True, f"{campaign} beats {holder} by {told} {over}", found)
+    needed = margin + standard_errors * found.standard_error
+    text = f"{campaign} gains {told} over {holder} {over}; more than {_points(needed)} are needed, "
+    text += f"so it fails by {100 * (needed - found.gain):.2f}"
+    return Decision(campaign, False, text, found)
+
+
+def record(
+    root: Store,
+    name: str,
+    decision: Decision,
+    champion: Entry | None,
+    student: Output,
+    promotion: Mapping[str, Any],
+) -> None:
+    """Move the pointer if the student was promoted, and note the decision. Raises ProtegeError."""
+    if decision.promoted:
+        entry = _entry(decision.campaign, student, promotion, decision.text)
+        pointer(root, name).move(entry, after=champion)
+    body = json.dumps(asdict(decision), indent=1, ensure_ascii=False).encode()
+    root.replace(_decision_path(name, decision.campaign), body)
+
+
+def promote(root: Store, name: str, campaign: str) -> Entry:
+    """Put a campaign's student in place by hand. Raises ProtegeError for an unfinished one."""
+    found = find(root, campaign)
+    if found is None or not found.finished:
+        state = "not finished" if found else "not in this root"
+        raise ProtegeError(
+            f"campaign {campaign} is {state}; `protege champion` needs a finished one"
+        )
+    place = pointer(root, name)
+    student = Output(**found.outputs["student"])
+    promotion = found.outputs.get("promotion", {})
+    return place.move(_entry(campaign, student, promotion, "by hand"), after=place.last())
+
+
+def rollback(root: Store, name: str) -> Entry:
+    """Point to the champion before the last one. Raises ProtegeError when there is none."""
+    place = pointer(root, name)
+    history = place.history()
+    line = _line(history)
+    if len(line) < 2:
+        raise ProtegeError(f"{FOLDER}/{name} has no champion before this one to go back to")
+    before = line[-2]
+    content = {**before.content, "why": f"back to number {before.number}", "at": utc_now()}
+    return place.move(content, after=history[-1])
+
+
+def _line(history: list[Entry]) -> list[Entry]:
+    """The champions up to the present one, each after the one that it took the place of.
+
+    A rollback cuts the line, so that going back twice goes back two champions, not forth again.
+    """
+    line: list[Entry] = []
+    for entry in history:
+        names = [one.content["campaign"] for one in line]
+        if entry.content["campaign"] in names:
+            line = line[: names.index(entry.content["campaign"]) + 1]
+        else:
+            line = [*line, entry]
+    return line
+
+
+def _entry(
+    campaign: str, student: Output, promotion: Mapping[str, Any], why: str
+) -> dict[str, Any]:
+    return {
+        "campaign": campaign,
+        "student": asdict(student),
+        "promotion": dict(promotion),
+        "why": why,
+        "at": utc_now(),
+    }
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:+.2f}"
+
+
+def _decision_path(name: str, campaign: str) -> str:
+    return f"{FOLDER}/{name}/decisions/{campaign}.json"

@@ -1,0 +1,107 @@
+"""The interface of an executor: the few ways in which stages ask for many things to be done.
+
+In: a function and a list of items. Out: the results, in the order in which they come. Failures are
+gathered and raised when everything else is done, as one `Failures`.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+from infra.errors import told
+
+Item = TypeVar("Item")
+
+Piece = TypeVar("Piece")
+
+Result = TypeVar("Result")
+
+MAX_FAILURES = 50
+
+MAX_FAILED_SHARE = 0.05
+
+FEW_TRIED = 400  # below it, a share says little
+
+FAN_IN = 8
+
+
+class Failures(Exception):
+    """Items that failed although everything around them was done."""
+
+    def __init__(self, errors: Sequence[BaseException], tried: int, given_up: bool) -> None:
+        self.errors = list(errors)
+        stopped = "; too many, the rest was not tried" if given_up else ""
+        first = told(self.errors[0])
+        super().__init__(f"{len(self.errors)} of {tried} failed{stopped}. The first: {first}")
+
+
+def too_many(failed: int, tried: int) -> bool:
+    """Whether so many failed that trying the rest is pointless (expired credentials, say)."""
+    enough = tried >= FEW_TRIED and failed > MAX_FAILED_SHARE * tried
+    return failed >= MAX_FAILURES or enough
+
+
+def ignore() -> None:
+    """What is called when nobody watches."""
+
+
+class Executor(Protocol):
+    """What a stage may ask of the machines."""
+
+    @property
+    def workers(self) -> int:
+        """How many items are worked on at a time."""
+        ...
+
+    def run(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """Results in any order; `Failures` at the end if there were any."""
+        ...
+
+    def reduce(
+        self,
+        chunk: Callable[[Item], Piece],
+        combine: Callable[[list[Piece]], Piece],
+        items: Sequence[Item],
+        on_done: Callable[[], None] = ignore,
+    ) -> "Held[Piece]":
+        """Tree reduction: `chunk` each item, `combine` a few pieces at a time, up to one.
+
+        Pieces stay where they were made. Items may not be empty. `on_done` is called after each
+        chunk.
+        """
+        ...
+
+    def then(self, function: Callable[..., Result], *held: "Held[Any]") -> "Held[Result]":
+        """What a function makes of what is held, made and held by the machines, too."""
+        ...
+
+    def take(self, held: "Held[Result]") -> Result:
+        """What is held, brought here. Raises what its making has raised."""
+        ...
+
+
+@dataclass(frozen=True)
+class Held(Generic[Result]):
+    """What an executor holds, on whatever machine; only that executor can do something with it."""
+
+    place: Any
+
+
+class _Ledger:
+    """Counts what was tried and decides when to stop trying."""
+
+    def __init__(self) -> None:
+        self.tried = 0
+        self._errors: list[BaseException] = []
+        self._given_up = False
+
+    def failed(self, error: BaseException) -> bool:
+        """Note a failure; True when nothing more should be submitted."""
+        self.tried += 1
+        self._errors.append(error)
+        self._given_up = too_many(len(self._errors), self.tried)
+        return self._given_up
+
+    def close(self) -> None:
+        if self._errors:
+            raise Failures(self._errors, self.tried, self._given_up)

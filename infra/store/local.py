@@ -1,0 +1,105 @@
+"""A store on a local or mounted disk."""
+
+import os
+import uuid
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import pyarrow as pa
+
+from infra.errors import ProtegeError
+from infra.store.base import TEMPORARY, Entry, _check_lengths
+
+
+class LocalStore:
+    """A folder on a local or mounted disk."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = Path(folder).expanduser().absolute()
+
+    @property
+    def uri(self) -> str:
+        return str(self._folder)
+
+    def read(self, path: str) -> bytes:
+        return (self._folder / path).read_bytes()
+
+    def read_ranges(self, path: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        with (self._folder / path).open("rb") as file:
+            pieces = [os.pread(file.fileno(), size, offset) for offset, size in ranges]
+        _check_lengths(path, ranges, pieces)
+        return pieces
+
+    def open(self, path: str) -> pa.NativeFile:
+        return pa.OSFile(str(self._folder / path), "rb")
+
+    def create(self, path: str, data: bytes) -> bool:
+        temporary = self._write_temporary(path, data)
+        try:
+            # A hard link, unlike a rename, fails when the name is taken.
+            os.link(temporary, self._folder / path)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise ProtegeError(
+                f"{self._folder} cannot make hard links ({error.strerror}), which keep two writers "
+                "apart: exFAT and some network mounts have none. Choose another folder"
+            ) from error
+        finally:
+            temporary.unlink()
+        return True
+
+    def replace(self, path: str, data: bytes) -> None:
+        self._write_temporary(path, data).replace(self._folder / path)
+
+    def sizes(self, path: str = "") -> dict[str, Entry]:
+        start = self._folder / path
+        if start.is_file():
+            return {path: _local_entry(start.stat())} if path else {}
+        found: dict[str, Entry] = {}
+        cut = len(os.path.join(self._folder, ""))  # noqa: PTH118  Path costs 10 us a file
+        pending = [(str(start), frozenset[str]())]
+        while pending:
+            folder, above = pending.pop()
+            real = os.path.realpath(folder)
+            # A link to a folder above itself would be walked for ever.
+            if real in above or not os.path.isdir(folder):  # noqa: PTH112
+                continue
+            for item in os.scandir(folder):
+                if item.name.startswith(TEMPORARY):
+                    continue
+                if item.is_dir():
+                    pending.append((item.path, above | {real}))
+                elif item.is_file() or item.is_symlink():
+                    # What was deleted since the folder was read is not there, as on S3.
+                    with suppress(FileNotFoundError):
+                        # A link to nothing is listed, so that whoever reads it can say so.
+                        info = item.stat(follow_symlinks=item.is_file())
+                        found[item.path[cut:]] = _local_entry(info)
+        return dict(sorted(found.items()))
+
+    def exists(self, path: str) -> bool:
+        return (self._folder / path).is_file()
+
+    def delete(self, path: str) -> None:
+        (self._folder / path).unlink(missing_ok=True)
+
+    def _write_temporary(self, path: str, data: bytes) -> Path:
+        target = self._folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f"{TEMPORARY}{uuid.uuid4().hex}")
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                # Without it a power cut can leave the final name on an empty file.
+                os.fsync(file.fileno())
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        return temporary
+
+
+def _local_entry(info: os.stat_result) -> Entry:
+    return Entry(info.st_size, f"{info.st_size}-{info.st_mtime_ns}")

@@ -1,0 +1,107 @@
+"""A store on S3, over s3fs.
+
+S3 clients do not survive a fork: every process that touches a store must be spawned.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import pyarrow as pa
+
+from infra.errors import ProtegeError
+from infra.store.base import Entry, _check_lengths
+
+
+class S3Store:
+    """A prefix of a bucket, over s3fs. Credentials and endpoint come from the AWS environment."""
+
+    def __init__(self, uri: str) -> None:
+        self._uri = uri
+        self._prefix = uri.removeprefix("s3://")
+
+    @property
+    def uri(self) -> str:
+        return self._uri
+
+    def read(self, path: str) -> bytes:
+        data: bytes = self._call("cat_file", self._key(path))
+        return data
+
+    def read_ranges(self, path: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        # An empty range would be answered with the whole object.
+        wanted = [(offset, offset + size) for offset, size in ranges if size]
+        starts, ends = [start for start, _ in wanted], [end for _, end in wanted]
+        keys = [self._key(path)] * len(wanted)
+        # Without on_error, exceptions come back in the place of bytes.
+        found = iter(self._call("cat_ranges", keys, starts, ends, on_error="raise"))
+        pieces: list[bytes] = [next(found) if size else b"" for _, size in ranges]
+        _check_lengths(path, ranges, pieces)
+        return pieces
+
+    def open(self, path: str) -> pa.NativeFile:
+        file = self._call("open", self._key(path), "rb", cache_type="none")
+        return pa.PythonFile(file, mode="r")
+
+    def create(self, path: str, data: bytes) -> bool:
+        try:
+            self._call("pipe_file", self._key(path), data, mode="create")
+        except OSError:
+            # Stores differ in how they refuse; what counts is whether the object is there.
+            if self.exists(path):
+                return False
+            raise
+        return True
+
+    def replace(self, path: str, data: bytes) -> None:
+        self._call("pipe_file", self._key(path), data)
+
+    def sizes(self, path: str = "") -> dict[str, Entry]:
+        base = f"{self._prefix}/{path}".rstrip("/")
+        try:
+            listing: dict[str, dict[str, Any]] = self._call("find", base, detail=True)
+        except FileNotFoundError:
+            return {}
+        found = {
+            name.removeprefix(f"{self._prefix}/"): Entry(info["size"], str(info.get("ETag", "")))
+            for name, info in listing.items()
+            if name.startswith(f"{self._prefix}/") and not name.endswith("/")
+        }
+        return dict(sorted(found.items()))
+
+    def exists(self, path: str) -> bool:
+        return bool(self._call("isfile", self._key(path)))
+
+    def delete(self, path: str) -> None:
+        if self.exists(path):
+            self._call("rm_file", self._key(path))
+
+    def _key(self, path: str) -> str:
+        return f"{self._prefix}/{path}"
+
+    def _call(self, method: str, *given: Any, **named: Any) -> Any:
+        from botocore.exceptions import BotoCoreError
+
+        try:
+            return getattr(_s3(), method)(*given, **named)
+        except (BotoCoreError, PermissionError) as error:
+            raise ProtegeError(
+                f"{self._uri} cannot be used: {error}. Check the AWS environment: credentials, "
+                "AWS_ENDPOINT_URL, AWS_DEFAULT_REGION, and what this account may do"
+            ) from error
+
+
+@cache
+def _s3() -> Any:
+    # Imported here: a run on local disk should not wait for the AWS client to load.
+    import s3fs
+
+    return s3fs.S3FileSystem(
+        # A cached listing would hide the parts that other workers have just published.
+        use_listings_cache=False,
+        config_kwargs={
+            "retries": {"mode": "standard", "max_attempts": 8},
+            "connect_timeout": 10,
+            "read_timeout": 60,
+        },
+    )

@@ -1,0 +1,83 @@
+"""The contract: how every stage keeps its word.
+
+A stage's output lies under `<root>/<stage>/<fingerprint>/`. Parts are Parquet files with names that
+are fixed before work starts and that appear complete or not at all. The manifest is published last
+and names the parts that belong to the output. What later stages read is the manifest, never a
+listing.
+
+identity.py   digests and fingerprints
+parts.py      publish and read a part
+rejects.py    the rows that could not be used
+manifest.py   the manifest, and `Output`, the reference to it
+stage.py      an output is made once, by one run
+shards.py     one job over many shards
+progress.py   how far a stage is
+addresses.py  what a person types for an output
+"""
+
+from tasks.contract.addresses import output_at
+from tasks.contract.identity import bytes_digest, canonical, digest_of, fingerprint_of, table_digest
+from tasks.contract.manifest import (
+    Manifest,
+    Output,
+    find_output,
+    link,
+    load_manifest,
+    part_names,
+    publish,
+    read_rows,
+)
+from tasks.contract.parts import (
+    FOOTER,
+    Counts,
+    Receipt,
+    part_name,
+    part_number,
+    read_part,
+    read_receipt,
+    timed,
+    write_part,
+)
+from tasks.contract.progress import OnProgress, Stopwatch, silent, slowest
+from tasks.contract.rejects import check_reject_share, reject_reasons, rejects_name, write_rejects
+from tasks.contract.shards import MAX_BATCH, over_images, run_shards, snapshot_manifest
+from tasks.contract.stage import once
+
+__all__ = [
+    "FOOTER",
+    "MAX_BATCH",
+    "Counts",
+    "Manifest",
+    "OnProgress",
+    "Output",
+    "Receipt",
+    "Stopwatch",
+    "bytes_digest",
+    "canonical",
+    "check_reject_share",
+    "digest_of",
+    "find_output",
+    "fingerprint_of",
+    "link",
+    "load_manifest",
+    "once",
+    "output_at",
+    "over_images",
+    "part_name",
+    "part_names",
+    "part_number",
+    "publish",
+    "read_part",
+    "read_receipt",
+    "read_rows",
+    "reject_reasons",
+    "rejects_name",
+    "run_shards",
+    "silent",
+    "slowest",
+    "snapshot_manifest",
+    "table_digest",
+    "timed",
+    "write_part",
+    "write_rejects",
+]

@@ -1,0 +1,72 @@
+"""Identity: what an output is called, and by what its content is known.
+
+In: plain JSON values, bytes or tables. Out: digests of 16 hexadecimal digits.
+"""
+
+import hashlib
+import io
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib import metadata
+from typing import Any
+
+import pyarrow as pa
+
+
+def canonical(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def digest_of(value: Any) -> str:
+    """SHA-256 of the canonical JSON, in 16 hexadecimal digits."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()[:16]
+
+
+def bytes_digest(data: bytes) -> str:
+    """SHA-256 of the bytes of a file, in 16 hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def fingerprint_of(
+    stage: str, version: int, content: Mapping[str, Any], inputs: Sequence[str] = ()
+) -> str:
+    """The name of an output: everything that can change it, hashed."""
+    return digest_of([stage, version, content, list(inputs)])
+
+
+def table_digest(table: pa.Table) -> str:
+    """SHA-256 of the values, whatever their chunks and compression."""
+    sink = _HashSink()
+    with pa.ipc.new_stream(pa.PythonFile(sink, mode="w"), table.schema) as writer:
+        writer.write_table(table.combine_chunks())
+    return sink.hash.hexdigest()[:16]
+
+
+class _HashSink(io.RawIOBase):
+    """A file that only remembers the hash of what was written."""
+
+    def __init__(self) -> None:
+        self.hash = hashlib.sha256()
+
+    def write(self, data: Any) -> int:
+        self.hash.update(data)
+        return memoryview(data).nbytes
+
+    def writable(self) -> bool:
+        return True
+
+
+@cache
+def versions() -> dict[str, str]:
+    """The versions that stand behind an output."""
+    packages = ("protege", "torch", "numpy", "pyarrow", "pillow", "simplejpeg")
+    found = {"python": platform.python_version(), "machine": platform.machine()}
+    for package in packages:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found

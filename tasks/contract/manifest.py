@@ -1,0 +1,151 @@
+"""Manifest: what an output is, where it came from, and which parts belong to it.
+
+The manifest is published last, so an output that has one is complete. `Output` is the reference to
+it that stages return and take.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import pyarrow as pa
+
+from infra.errors import utc_now
+from infra.store import Store, open_store
+from tasks.contract.identity import digest_of, versions
+from tasks.contract.parts import Receipt, read_part
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Output:
+    """Reference to a finished output of a stage; small enough to travel anywhere.
+
+    `digest` is the identity of the content: reduce stages hash it into their fingerprints.
+    `reused` says that this run found the output already there.
+    """
+
+    stage: str
+    fingerprint: str
+    uri: str
+    manifest: str
+    digest: str
+    rows_in: int
+    kept: int
+    rejected: int
+    seconds: float
+    reused: bool = False
+
+    @property
+    def store(self) -> Store:
+        """The folder of the output."""
+        return open_store(self.uri)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What an output is and where it came from; published last."""
+
+    stage: str
+    fingerprint: str
+    options: Mapping[str, Any]
+    inputs: Mapping[str, Mapping[str, str]]
+    parts: Sequence[Receipt]
+    seconds: float
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    # Rejects, by reason, with another attempt in a later part, which is what counts.
+    retried: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """Identity of the content: the parts and what they hold, not when or how fast."""
+        parts = sorted((part.name, part.digest) for part in self.parts)
+        return digest_of([self.stage, self.fingerprint, parts])
+
+
+def link(output: Output) -> dict[str, str]:
+    """How a manifest refers to an input: enough to walk the lineage."""
+    return {
+        "stage": output.stage,
+        "fingerprint": output.fingerprint,
+        "digest": output.digest,
+        "manifest": f"{output.stage}/{output.fingerprint}/{output.manifest}",
+    }
+
+
+def publish(store: Store, manifest: Manifest, name: str = MANIFEST) -> Output:
+    """Publish the manifest and return the reference to the output."""
+    sizes = store.sizes()
+    retried = sum(manifest.retried.values())
+    body = {
+        "stage": manifest.stage,
+        "fingerprint": manifest.fingerprint,
+        "digest": manifest.digest,
+        "rows_in": sum(part.rows_in for part in manifest.parts) - retried,
+        "kept": sum(part.kept for part in manifest.parts),
+        "rejected": sum(part.rejected for part in manifest.parts) - retried,
+        "retried": manifest.retried,
+        "seconds": round(manifest.seconds, 3),
+        "work_seconds": _total_seconds(manifest.parts),
+        "made_at": utc_now(),
+        "options": manifest.options,
+        "inputs": manifest.inputs,
+        "versions": versions(),
+        "extra": manifest.extra,
+        "parts": [
+            {**asdict(replace(part, seconds={})), "bytes": sizes[part.name].size}
+            for part in manifest.parts
+        ],
+    }
+    store.replace(name, json.dumps(body, indent=1, ensure_ascii=False).encode())
+    return _reference(store, name, body, reused=False)
+
+
+def find_output(store: Store, name: str = MANIFEST) -> Output | None:
+    """The reference to a finished output in this folder.
+
+    None when there is no manifest, or a part that it names is gone: whoever deletes a damaged part
+    gets it made again.
+    """
+    try:
+        body = json.loads(store.read(name))
+    except FileNotFoundError:
+        return None
+    if not {part["name"] for part in body["parts"]} <= set(store.sizes()):
+        return None
+    return _reference(store, name, body, reused=True)
+
+
+def load_manifest(output: Output) -> dict[str, Any]:
+    """The manifest of an output, as it was published."""
+    body: dict[str, Any] = json.loads(output.store.read(output.manifest))
+    return body
+
+
+def part_names(output: Output) -> list[str]:
+    """The names of the parts of an output, in order."""
+    return [part["name"] for part in load_manifest(output)["parts"]]
+
+
+def read_rows(
+    output: Output, schema: pa.Schema, columns: Sequence[str] | None = None, prefix: str = "part-"
+) -> pa.Table:
+    """All rows of a small output whose parts begin with `prefix`."""
+    names = [name for name in part_names(output) if name.startswith(prefix)]
+    tables = [read_part(output.store, name, schema, columns) for name in names]
+    return pa.concat_tables(tables) if tables else schema.empty_table()
+
+
+def _reference(store: Store, name: str, body: Mapping[str, Any], *, reused: bool) -> Output:
+    taken = ("stage", "fingerprint", "digest", "rows_in", "kept", "rejected", "seconds")
+    return Output(uri=store.uri, manifest=name, reused=reused, **{key: body[key] for key in taken})
+
+
+def _total_seconds(parts: Iterable[Receipt]) -> dict[str, float]:
+    total: dict[str, float] = {}
+    for part in parts:
+        for kind, seconds in part.seconds.items():
+            total[kind] = total.get(kind, 0.0) + seconds
+    return {kind: round(seconds, 3) for kind, seconds in total.items()}

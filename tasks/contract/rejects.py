@@ -1,0 +1,60 @@
+"""Rejects: rows that a stage could not use, with the reason; kept + rejected = input, always."""
+
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from infra.errors import ProtegeError
+from infra.store import Store
+from tasks.contract.manifest import Output, load_manifest
+
+
+def rejects_name(number: int) -> str:
+    """The name of the rejects beside a shard's part."""
+    return f"rejects-{number:05d}.parquet"
+
+
+def write_rejects(
+    store: Store, shard: int, rows: Sequence[Mapping[str, Any]], schema: pa.Schema
+) -> None:
+    """Publish the rejects of a shard; called before its part, which is the commit."""
+    if rows:
+        table = pa.Table.from_pylist(list(rows), schema=schema)
+        sink = io.BytesIO()
+        pq.write_table(table, sink, compression="zstd")
+        store.replace(rejects_name(shard), sink.getvalue())
+
+
+def reject_reasons(output: Output) -> dict[str, int]:
+    """How many rows of an output were rejected for which reason, sorted by reason.
+
+    Those with another attempt do not count.
+    """
+    manifest = load_manifest(output)
+    reasons: Counter[str] = Counter()
+    for part in manifest["parts"]:
+        if part["rejected"]:
+            with output.store.open(part["name"].replace("part-", "rejects-")) as file:
+                reasons.update(pq.read_table(file, columns=["reason"])["reason"].to_pylist())
+    return dict(sorted((reasons - Counter(manifest["retried"])).items()))
+
+
+def check_reject_share(
+    output: Output, max_percent: float, source: str, remedy: str = "delete that folder"
+) -> None:
+    """Raise ProtegeError, with the counts by reason, when too many rows were rejected.
+
+    `remedy` is what to do after the images were mended.
+    """
+    if output.rejected <= output.rows_in * max_percent / 100:
+        return
+    counts = ", ".join(f"{count} {reason}" for reason, count in reject_reasons(output).items())
+    raise ProtegeError(
+        f"{output.stage}: {output.rejected} of {output.rows_in} images of {source} cannot be used "
+        f"({counts}). `protege show {output.uri}` lists them. Mend them and {remedy}, or raise "
+        f"max_reject_percent (now {max_percent:g})"
+    )

@@ -1,0 +1,1 @@
+"""Near-duplicates: files that show the same picture, stored anew or resized."""

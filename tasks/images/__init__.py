@@ -1,0 +1,26 @@
+"""Images: the decoder, and what becomes of pixels before a network sees them."""
+
+from tasks.images.decode import (
+    IMAGES_VERSION,
+    REASONS,
+    Limits,
+    Pixels,
+    Unusable,
+    check,
+    decode,
+    encode_png,
+)
+from tasks.images.transform import random_crop, square
+
+__all__ = [
+    "IMAGES_VERSION",
+    "REASONS",
+    "Limits",
+    "Pixels",
+    "Unusable",
+    "check",
+    "decode",
+    "encode_png",
+    "random_crop",
+    "square",
+]

@@ -1,0 +1,1 @@
+"""Inference: a finished model, from its file to its answers."""

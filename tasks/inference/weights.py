@@ -1,0 +1,96 @@
+"""Weights: the file of a finished model, which says of itself what it is.
+
+<output>/weights.safetensors      the tensors; network, classes and inputs are in its metadata
+"""
+
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pickle import UnpicklingError
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import nn
+
+from infra.errors import ProtegeError
+from infra.store import split_uri
+from models.registry import build
+from tasks.contract import Output, bytes_digest, load_manifest
+from tasks.train.checkpoint import _encode
+from tasks.train.names import WEIGHTS
+from tasks.train.options import Inputs
+
+METADATA = "protege"
+
+
+@dataclass(frozen=True)
+class Description:
+    """What one must know to use weights: the network, its classes and its inputs."""
+
+    model: str
+    classes: tuple[str, ...]
+    inputs: Inputs
+
+    def to_metadata(self) -> dict[str, str]:
+        """As the text metadata of a safetensors file, which keeps no order of several entries."""
+        told = {"model": self.model, "classes": self.classes, "inputs": self.inputs.model_dump()}
+        return {METADATA: json.dumps(told, sort_keys=True, ensure_ascii=False)}
+
+    @staticmethod
+    def from_metadata(metadata: Mapping[str, str]) -> "Description":
+        """The description in the metadata of a weights file of ours."""
+        told = json.loads(metadata[METADATA])
+        inputs = Inputs.model_validate(told["inputs"])
+        return Description(told["model"], tuple(told["classes"]), inputs)
+
+
+def save_weights(network: nn.Module, description: Description) -> bytes:
+    """The bytes of a weights file that says of itself what it is."""
+    return _encode(network.state_dict(), description.to_metadata())
+
+
+def read_description(weights: bytes) -> Description:
+    """The description inside a weights file of ours. Raises ProtegeError for others."""
+    size = int.from_bytes(weights[:8], "little")
+    metadata = json.loads(weights[8 : 8 + size]).get("__metadata__", {})
+    if METADATA not in metadata:
+        raise ProtegeError("these weights do not say what they are; protege did not write them")
+    return Description.from_metadata(metadata)
+
+
+def load_network(output: Output) -> tuple[nn.Module, Description]:
+    """The network of a finished training, in evaluation mode, on the CPU.
+
+    Raises ProtegeError when the weights are not those that were published.
+    """
+    data = output.store.read(WEIGHTS)
+    if bytes_digest(data) != load_manifest(output)["extra"]["weights"]:
+        raise ProtegeError(
+            f"{output.uri}/{WEIGHTS} is damaged: it is not what was published there. Delete this "
+            "file and run again; then it is made again"
+        )
+    description = read_description(data)
+    network = build(description.model, len(description.classes))
+    network.load_state_dict(safetensors.torch.load(data))
+    return network.eval(), description
+
+
+def load_given(uri: str, network: nn.Module) -> None:
+    """Load weights that somebody else has published, strictly. Raises ProtegeError."""
+    store, name = split_uri(uri)
+    try:
+        data = store.read(name)
+    except OSError as error:
+        raise ProtegeError(f"checkpoint {uri} cannot be read: {error}") from error
+    try:
+        if name.endswith(".safetensors"):
+            weights = safetensors.torch.load(data)
+        else:
+            weights = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+            weights = weights.get("state_dict", weights)
+        network.load_state_dict(weights)
+    except (RuntimeError, ValueError, UnpicklingError, safetensors.SafetensorError) as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise ProtegeError(f"checkpoint {uri} does not fit the model: {reason}") from error

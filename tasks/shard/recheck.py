@@ -1,0 +1,162 @@
+"""Retry: another attempt at images that were rejected, after somebody has mended them.
+
+In: an `images` output. Out: a `Retry`, which counts what became of its rejects, and a new increment
+of the pins, in which each loose file that can be used now has a place in a new shard. What is made
+is never changed: the next run of `shard` makes the new shards, and a new manifest.
+
+    retry = retry_rejects(root, images)
+    retry.lines()   # "3 can be used now: the next run takes them in"
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from infra.errors import ProtegeError
+from infra.store import Store
+from tasks import contract, tables
+from tasks.contract import Output
+from tasks.shard.candidates import Problem, problem_of, read_loose
+from tasks.shard.options import ShardOptions
+from tasks.shard.pins import Attempt, Known, add_pins, differs, known_files, place, read_pins
+from tasks.shard.sources import Entry, is_container_name, list_source
+
+LOOK_THREADS = 16  # small reads wait for the store, not for the processor
+
+Reject = Mapping[str, Any]  # a row of the table of rejects
+
+
+@dataclass(frozen=True)
+class Retry:
+    """What became of the rejects of an output; every one is counted once."""
+
+    usable: int
+    """They have a place in a new shard now."""
+    unusable: Mapping[str, int]
+    """Loose files that still cannot be used, by the reason of today."""
+    contained: int
+    """They lie in .tar or .parquet files, and cannot be tried again one by one."""
+    tried: int
+    """They have had another attempt before."""
+
+    def lines(self) -> list[str]:
+        """The same for people, with what to do."""
+        bad = ", ".join(f"{count:,} {reason}" for reason, count in self.unusable.items())
+        told = [
+            (self.usable, "can be used now: the next run takes them in"),
+            (sum(self.unusable.values()), f"still cannot be used ({bad})"),
+            (
+                self.contained,
+                "lie in .tar or .parquet files: mend these images and add them to the source in a "
+                "file of their own, which the next run takes in",
+            ),
+            (self.tried, "have had another attempt before"),
+        ]
+        return [f"{count:,} {text}" for count, text in told if count] or ["there are no rejects"]
+
+
+@dataclass(frozen=True)
+class _Look:
+    """A reject, its file as it is now, and why that cannot be used."""
+
+    reject: Reject
+    entry: Entry | None
+    problem: Problem | None
+
+
+def retry_rejects(root: Store, images: Output) -> Retry:
+    """Look again at what was rejected, and pin the loose files that can be used now.
+
+    Those that have changed and still cannot are pinned too: they are rejects again, but no longer
+    files that differ from their pins, which would stop every run. Raises ProtegeError.
+    """
+    options = ShardOptions.model_validate(contract.load_manifest(images)["options"])
+    fingerprint, store = place(root, options)
+    if fingerprint != images.fingerprint:
+        raise ProtegeError(
+            f"{images.uri} is not what {options.source} becomes here. Try again in the folder in "
+            "which it was made, with the same version of protege"
+        )
+    _, pins = read_pins(store)
+    rejects = _rejects(images)
+    tried = _tried(pins)
+    left = [row for row in rejects if row["image_id"] not in tried]
+    looks = _look_again(_loose(left, pins), options)
+    _pin(store, _attempts(looks, known_files(pins)), options)
+    bad = Counter(look.problem["reason"] for look in looks if look.problem is not None)
+    return Retry(
+        usable=len(looks) - bad.total(),
+        unusable=dict(sorted(bad.items())),
+        contained=len(left) - len(looks),
+        tried=len(rejects) - len(left),
+    )
+
+
+def _rejects(images: Output) -> list[Reject]:
+    rows: list[Reject] = []
+    for part in contract.load_manifest(images)["parts"]:
+        if part["rejected"]:
+            name = contract.rejects_name(contract.part_number(part["name"]))
+            with images.store.open(name) as file:
+                table = pq.read_table(file, columns=["image_id", "key", "reason"])
+            rows.extend(table.to_pylist())
+    return rows
+
+
+def _tried(pins: Iterable[pa.Table]) -> set[int]:
+    """The rejects that some increment has another attempt at."""
+    return {one for table in pins for one in table["retries"].drop_null().to_pylist()}
+
+
+def _loose(rejects: Iterable[Reject], pins: Iterable[pa.Table]) -> list[Reject]:
+    """The rejects that are files of their own, and not members of a container."""
+    containers = {
+        shard
+        for table in pins
+        for key, shard in zip(table["key"].to_pylist(), table["shard"].to_pylist())
+        if is_container_name(key)
+    }
+    return [row for row in rejects if row["image_id"] >> tables.ROW_BITS not in containers]
+
+
+def _look_again(rejects: Sequence[Reject], options: ShardOptions) -> list[_Look]:
+    """Read these files as they are now, and check them as `shard` does."""
+    entries = list_source(options.source, labelled=options.labelled, within=options.slice)
+    now = {entry.key: entry for entry in entries}
+
+    def look(reject: Reject) -> _Look:
+        entry = now.get(reject["key"])
+        if entry is None:
+            gone = {"reason": "unreadable", "detail": "it is not in the source any more"}
+            return _Look(reject, None, gone)
+        return _Look(reject, entry, problem_of(read_loose(entry), options))
+
+    with ThreadPoolExecutor(LOOK_THREADS) as pool:
+        return list(pool.map(look, rejects))
+
+
+def _attempts(looks: Iterable[_Look], known: Known) -> list[Attempt]:
+    """The files that get a new place, in the order of their keys."""
+    attempts = [
+        Attempt(look.entry, look.reject["image_id"], look.reject["reason"])
+        for look in looks
+        if look.entry is not None
+        and (look.problem is None or differs(look.entry, *known[look.entry.key]))
+    ]
+    return sorted(attempts, key=lambda attempt: attempt.entry.key)
+
+
+def _pin(store: Store, attempts: Sequence[Attempt], options: ShardOptions) -> None:
+    """Give each attempt a place, unless somebody else has just done it."""
+    while True:
+        _, pins = read_pins(store)
+        tried = _tried(pins)
+        left = [attempt for attempt in attempts if attempt.retries not in tried]
+        if not left:
+            return
+        add_pins(store, pins, left, options)

@@ -1,0 +1,1 @@
+"""Builders: data, options and processes that several test files use."""

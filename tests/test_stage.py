@@ -1,0 +1,202 @@
+"""Once: however many want an output, one makes it, and all get the same."""
+
+import functools
+import logging
+import multiprocessing
+import threading
+import time
+from dataclasses import replace
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+
+import pytest
+
+from infra.lease.claims import Claim, Claims
+from infra.lease.lease import Lease, LeaseLost
+from infra.store import Store, open_store
+from tasks import contract, tables
+from tasks.contract import Counts, Manifest, OnProgress, Output, once, silent
+from tests.builders.processes import wait_until
+
+STAGE, FINGERPRINT = "score", "3f2a"
+
+
+@pytest.fixture(params=["disk", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    """The folder of an output that nobody has made yet, in each kind of store."""
+    if request.param == "disk":
+        root = str(tmp_path / "root")
+    else:
+        root = f"{request.getfixturevalue('s3')}/{tmp_path.name}-{time.monotonic_ns()}"
+    return open_store(f"{root}/{STAGE}/{FINGERPRINT}")
+
+
+@pytest.fixture
+def folder(root: Store) -> Store:
+    """The same on disk."""
+    return open_store(f"{root.uri}/{STAGE}/{FINGERPRINT}")
+
+
+def make(store: Store, log: Path, seconds: float, lease: Lease, on_progress: OnProgress) -> Output:
+    """Make a small output, with a line in the log for each execution."""
+    with log.open("a") as lines:
+        lines.write(f"{lease.number}\n")
+    on_progress(0, 1, "")
+    time.sleep(seconds)
+    table = tables.REJECTS.empty_table()
+    receipt = contract.write_part(store, "part-00000.parquet", table, Counts(0, 0, 0))
+    on_progress(1, 1, "")
+    lease.check()
+    return contract.publish(store, Manifest(STAGE, FINGERPRINT, {}, {}, [receipt], seconds))
+
+
+def get(store: Store, log: Path, seconds: float = 0.3, watch: OnProgress = silent) -> Output:
+    return once(store, functools.partial(make, store, log, seconds), watch, inputs={"a": "b"})
+
+
+def unlike(output: Output) -> Output:
+    """What two runs that got the same output may see differently."""
+    return replace(output, reused=False)
+
+
+def test_of_many_threads_one_makes_it(store: Store, tmp_path: Path) -> None:
+    outputs: list[Output] = []
+
+    def work() -> None:
+        outputs.append(get(store, tmp_path / "log"))
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (tmp_path / "log").read_text() == "1\n"
+    assert len(outputs) == 8
+    assert len({unlike(output) for output in outputs}) == 1
+    assert sum(not output.reused for output in outputs) == 1
+
+
+def begin_together(barrier: Barrier) -> None:
+    barrier.wait(60)
+
+
+def get_in_process(uri: str, log: str) -> Output:
+    return unlike(get(open_store(uri), Path(log)))
+
+
+def test_of_many_processes_one_makes_it(store: Store, tmp_path: Path) -> None:
+    log, spawning = tmp_path / "log", multiprocessing.get_context("spawn")
+    with spawning.Pool(3, begin_together, [spawning.Barrier(3)]) as pool:
+        outputs = pool.starmap(get_in_process, [(store.uri, str(log))] * 6, chunksize=1)
+    assert log.read_text() == "1\n"
+    assert len(set(outputs)) == 1
+
+
+def test_what_is_there_is_taken_without_a_lease(folder: Store, root: Store, tmp_path: Path) -> None:
+    get(folder, tmp_path / "log", 0)
+    for name in root.sizes("leases"):
+        root.delete(name)
+    assert get(folder, tmp_path / "log", 0).reused
+    assert not root.sizes("leases")
+
+
+def test_next_in_line_makes_it_when_the_first_one_fails(folder: Store, tmp_path: Path) -> None:
+    entered = threading.Event()
+
+    def fail(lease: Lease, on_progress: OnProgress) -> Output:
+        entered.set()
+        time.sleep(0.3)
+        raise ZeroDivisionError
+
+    def first() -> None:
+        with pytest.raises(ZeroDivisionError):
+            once(folder, fail, silent, inputs={"a": "b"})
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    entered.wait()
+    assert not get(folder, tmp_path / "log", 0).reused
+    thread.join()
+    assert (tmp_path / "log").read_text() == "2\n"
+
+
+def test_who_waits_is_told_for_whom__and_that_it_is_over(
+    folder: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    seen: list[tuple[int, int, str]] = []
+    thread = threading.Thread(target=get, args=(folder, tmp_path / "log", 0.5))
+    thread.start()
+    wait_until((tmp_path / "log").exists, 5)
+    output = get(folder, tmp_path / "log", 0, lambda *told: seen.append(told))
+    thread.join()
+    assert output.reused
+    (done, total, text), *_, last = seen
+    assert (done, total) == (0, 1)
+    assert text.startswith("score/3f2a is being made by process ")
+    assert last == (1, 1, "made by another run")
+    told = [
+        record.getMessage() for record in caplog.records if record.name == "tasks.contract.stage"
+    ]
+    start = f"score: reads a b; writes {folder.uri}; "
+    waiting, reused = [line for line in told if line != f"{start}nothing is there yet"]
+    assert waiting == f"waiting: {text}"
+    assert reused == f"{start}another run has just made it"
+
+
+def test_holder_that_stalled_publishes_nothing(
+    folder: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROTEGE_LEASE_SECONDS", "1")
+
+    def away(self: Claims, number: int, claim: Claim) -> None:
+        raise OSError("away")
+
+    monkeypatch.setattr(Claims, "replace", away)
+    with pytest.raises(LeaseLost, match="score/3f2a could not be renewed"):
+        get(folder, tmp_path / "log", 1.0)
+    assert list(folder.sizes()) == ["part-00000.parquet"]
+    monkeypatch.undo()
+    assert not get(folder, tmp_path / "log", 0).reused
+
+
+def inputs() -> dict[str, Output | str]:
+    images = Output("shard", "91bc", "", "", "", 12_000, 12_000, 0, 0.0)
+    return {"images": images, "teacher": replace(images, stage="train", fingerprint="77de")}
+
+
+@pytest.mark.parametrize(
+    ("present", "told"),
+    [
+        ([], "nothing is there yet"),
+        (["part-00003.parquet"], "1 part is already there"),
+        (["part-00003.parquet", "part-00004.parquet"], "2 parts are already there"),
+        (["checkpoints/a.json", "checkpoints/a/weights"], "1 checkpoint is already there"),
+        (["pins/000.parquet"], "nothing is there yet"),
+    ],
+)
+def test_log_says_what_is_read_where_it_goes_and_what_is_there(
+    folder: Store,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    present: list[str],
+    told: str,
+) -> None:
+    caplog.set_level(logging.INFO)
+    for name in present:
+        folder.create(name, b"-")
+    output = Output(STAGE, FINGERPRINT, folder.uri, "", "", 0, 0, 0, 0.0)
+    once(folder, lambda lease, on_progress: output, silent, inputs=inputs())
+    assert [record.getMessage() for record in caplog.records] == [
+        "score: reads images shard/91bc (12,000 rows) and teacher train/77de; "
+        f"writes {folder.uri}; {told}"
+    ]
+
+
+def test_log_says_that_all_is_there(
+    folder: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    get(folder, tmp_path / "log", 0)
+    caplog.set_level(logging.INFO)
+    get(folder, tmp_path / "log", 0)
+    assert caplog.records[-1].getMessage().endswith("; all of it was already there")

