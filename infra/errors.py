@@ -12,7 +12,7 @@ class ProtegeError(Exception):
     """Something the user can mend: the message names the value and the remedy."""
 
 
-def told(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """The error as a sentence, with its kind when it does not explain itself."""
     return str(error) if isinstance(error, ProtegeError) else f"{type(error).__name__}: {error}"
 

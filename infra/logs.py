@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 
-from infra.errors import told
+from infra.errors import describe_error
 
 LIMIT = 20  # different lines of a level in a window
 WINDOW_SECONDS = 60.0
@@ -162,7 +162,7 @@ def _one_line(record: logging.LogRecord) -> str:
     else:
         text = f"{record.name}: {text}"
     if record.exc_info and record.exc_info[1] is not None:
-        text = f"{text}: {told(record.exc_info[1])}"
+        text = f"{text}: {describe_error(record.exc_info[1])}"
     return one_line(text)
 
 

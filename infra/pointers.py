@@ -18,7 +18,7 @@ from infra.store import Store
 
 
 @dataclass(frozen=True)
-class Entry:
+class PointerEntry:
     """What a pointer pointed to, from this number to the next."""
 
     number: int
@@ -31,21 +31,21 @@ class Pointer:
     def __init__(self, root: Store, name: str) -> None:
         self._root, self._name = root, name
 
-    def history(self) -> list[Entry]:
+    def history(self) -> list[PointerEntry]:
         """Every entry, oldest first."""
         return [
-            Entry(int(path.rsplit("/", 1)[1].removesuffix(".json")), json.loads(data))
+            PointerEntry(int(path.rsplit("/", 1)[1].removesuffix(".json")), json.loads(data))
             for path in self._root.sizes(self._name)
             if path.count("/") == self._name.count("/") + 1 and path.endswith(".json")
             for data in [self._root.read(path)]
         ]
 
-    def last(self) -> Entry | None:
+    def last(self) -> PointerEntry | None:
         """What it points to now; None when it never pointed to anything."""
         history = self.history()
         return history[-1] if history else None
 
-    def move(self, content: Mapping[str, Any], *, after: Entry | None) -> Entry:
+    def move(self, content: Mapping[str, Any], *, after: PointerEntry | None) -> PointerEntry:
         """Point elsewhere. Raises ProtegeError when it has moved since `after` was read."""
         number = after.number + 1 if after else 1
         body = json.dumps(content, indent=1, ensure_ascii=False).encode()
@@ -53,4 +53,4 @@ class Pointer:
             raise ProtegeError(
                 f"{self._name} has just been moved by somebody else; look at it and try again"
             )
-        return Entry(number, content)
+        return PointerEntry(number, content)

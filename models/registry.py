@@ -3,8 +3,8 @@
     network = build("resnet50", num_classes=1000)
 
 Names: `small_resnet_8`, `_16`, `_32` (28 to 64 pixels; the number is the width of the first stage),
-`resnet18`, `resnet50` (torchvision's layers and keys), `linear` (mean colour and a linear layer),
-and `timm/<name>` where timm is installed. Names can be checked without loading torch.
+`resnet18`, `resnet50` (torchvision's layers and keys), `mean_colour` (a linear layer on the mean
+colour), and `timm/<name>` where timm is installed. Names can be checked without loading torch.
 """
 
 import difflib
@@ -27,7 +27,7 @@ class Plan:
     small_stem: bool = False
 
 
-LINEAR = "linear"
+MEAN_COLOUR = "mean_colour"
 PLANS = {
     "small_resnet_8": Plan("basic", (1, 1, 1), (8, 16, 32), small_stem=True),
     "small_resnet_16": Plan("basic", (1, 1, 1), (16, 32, 64), small_stem=True),
@@ -35,7 +35,7 @@ PLANS = {
     "resnet18": Plan("basic", (2, 2, 2, 2), (64, 128, 256, 512)),
     "resnet50": Plan("bottleneck", (3, 4, 6, 3), (64, 128, 256, 512)),
 }
-NAMES = (*PLANS, LINEAR)
+NAMES = (*PLANS, MEAN_COLOUR)
 
 
 def check_name(name: str) -> str:
@@ -53,7 +53,7 @@ def build(name: str, num_classes: int) -> "nn.Module":
     Raises ValueError for an unknown name, ModuleNotFoundError for `timm/` without timm.
     """
     check_name(name)
-    if name == LINEAR:
+    if name == MEAN_COLOUR:
         from models.networks.mean_colour import MeanColour
 
         return MeanColour(num_classes)

@@ -25,9 +25,9 @@ class Schedule:
     warmup_steps: int
     warmup_start_rate: float
     peak_rate: float
-    decay: Literal["cosine", "drops"]
-    drops: int
-    drop_factor: float
+    kind: Literal["cosine", "step"]
+    num_steps_down: int
+    gamma: float
 
     def rate(self, step: int) -> float:
         """The learning rate of this step."""
@@ -35,7 +35,7 @@ class Schedule:
             share = (step + 1) / self.warmup_steps
             return self.warmup_start_rate + share * (self.peak_rate - self.warmup_start_rate)
         done = (step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps)
-        if self.decay == "cosine":
+        if self.kind == "cosine":
             return self.peak_rate * 0.5 * (1 + math.cos(math.pi * done))
-        # n drops at equally spaced points cut the time into n + 1 equal pieces.
-        return self.peak_rate * float(self.drop_factor ** math.floor(done * (self.drops + 1)))
+        # n steps down at equally spaced points cut the time into n + 1 equal pieces.
+        return self.peak_rate * float(self.gamma ** math.floor(done * (self.num_steps_down + 1)))

@@ -29,11 +29,11 @@ from infra.lease import Lease
 from infra.store import Store, open_store
 from tasks import contract, tables
 from tasks.contract import (
-    Counts,
     Manifest,
     OnProgress,
     Output,
     Receipt,
+    RowCounts,
     Stopwatch,
     once,
     run_shards,
@@ -44,9 +44,9 @@ from tasks.shard import read_images
 from tasks.topk import hash_ids, read_chosen
 
 STAGE = "gather"
-VERSION = 1
+VERSION = 2
 SHARDS_PER_SPILL = 16
-COPY_SALT = np.int64(0x5851_F42D_4C95_7F2D)  # any large odd number
+REPEAT_SALT = np.int64(0x5851_F42D_4C95_7F2D)  # any large odd number
 
 SPILL = pa.schema(
     [
@@ -62,7 +62,7 @@ SPILL = pa.schema(
 class GatherOptions(Options):
     """Options of the stage `gather`."""
 
-    several: Literal["replicate", "sample_one", "share"] = "replicate"
+    multi_label: Literal["replicate", "sample_one", "share"] = "replicate"
     """An image chosen for k classes: a lesson for each, one of them at random, or 1/k of each."""
     lessons_per_part: int = Field(10_000, ge=1, le=1_000_000)
     """Training images in a part."""
@@ -112,19 +112,19 @@ def _delete_spills(store: Store) -> None:
 
 def plan_lessons(chosen: pa.Table, options: GatherOptions) -> Lessons:
     """Which image teaches which classes, and where in the shuffled order."""
-    ids, labels, copies = _repeated(chosen)
-    order = np.lexsort((labels, copies, ids))
-    ids, labels, copies = ids[order], labels[order], copies[order]
+    ids, labels, repeats = _repeated(chosen)
+    order = np.lexsort((labels, repeats, ids))
+    ids, labels, repeats = ids[order], labels[order], repeats[order]
     starts = np.arange(len(ids))
-    if options.several != "replicate":
-        starts = np.flatnonzero(np.append(True, (np.diff(ids) != 0) | (np.diff(copies) != 0)))
-    ids, copies, offsets = ids[starts], copies[starts], np.append(starts, len(labels))
-    if options.several == "sample_one":
+    if options.multi_label != "replicate":
+        starts = np.flatnonzero(np.append(True, (np.diff(ids) != 0) | (np.diff(repeats) != 0)))
+    ids, repeats, offsets = ids[starts], repeats[starts], np.append(starts, len(labels))
+    if options.multi_label == "sample_one":
         draws = hash_ids(ids, options.seed + 1) % np.diff(offsets).astype(np.uint64)
         labels = labels[starts + draws.astype(np.int64)]
         offsets = np.arange(len(ids) + 1)
-    # Class and copy are mixed in, so that the replicas of an image do not follow one another.
-    salted = ids * np.int64(65_537) + labels[offsets[:-1]] + copies * COPY_SALT
+    # Class and repeat are mixed in, so that the replicas of an image do not follow one another.
+    salted = ids * np.int64(65_537) + labels[offsets[:-1]] + repeats * REPEAT_SALT
     groups = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(labels, pa.int32()))
     return Lessons(ids, hash_ids(salted, options.seed), groups)
 
@@ -132,11 +132,11 @@ def plan_lessons(chosen: pa.Table, options: GatherOptions) -> Lessons:
 def _repeated(
     chosen: pa.Table,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int64]]:
-    """Images, classes and the number of the copy, a row for each time that a pair is taken."""
-    times = chosen["copies"].to_numpy()
+    """Images, classes and the number of the repeat, a row for each time that a pair is taken."""
+    times = chosen["repeats"].to_numpy()
     ids, labels = chosen["image_id"].to_numpy(), chosen["label"].to_numpy()
-    copies = np.arange(times.sum()) - np.repeat(np.cumsum(times) - times, times)
-    return np.repeat(ids, times), np.repeat(labels, times), copies
+    repeats = np.arange(times.sum()) - np.repeat(np.cumsum(times) - times, times)
+    return np.repeat(ids, times), np.repeat(labels, times), repeats
 
 
 @dataclass(frozen=True)
@@ -271,7 +271,7 @@ def _collect(job: _Job, spills: int, number: int) -> Receipt:
         store,
         contract.part_name(number),
         lessons,
-        Counts(rows, rows, 0),
+        RowCounts(rows, rows, 0),
         layout=tables.LESSONS_LAYOUT,
     )
     watch.lap("write")

@@ -1,8 +1,8 @@
 """Options: the base of every stage's options, and lengths with a unit.
 
 An options class is closed (unknown keys are errors), frozen, and complete (every field has a
-default), so that it draws as a form in the Prefect UI. Fields named in `SPEED` change how fast a
-result comes, never the result, and stay out of fingerprints.
+default), so that it draws as a form in the Prefect UI. Fields named in `NOT_IN_FINGERPRINT`
+can change how fast a result comes or whether a stage fails, never the result.
 """
 
 import difflib
@@ -37,7 +37,7 @@ class Options(BaseModel):
         field_title_generator=_title,
         json_schema_extra=_with_positions,
     )
-    SPEED: ClassVar[frozenset[str]] = frozenset()
+    NOT_IN_FINGERPRINT: ClassVar[frozenset[str]] = frozenset()
     FIRST: ClassVar[tuple[str, ...]] = ()  # fields that stand before inherited ones in the form
 
     def content(self) -> dict[str, Any]:
@@ -45,7 +45,7 @@ class Options(BaseModel):
         values: dict[str, Any] = {}
         for name in type(self).model_fields:
             value = getattr(self, name)
-            if name in self.SPEED:
+            if name in self.NOT_IN_FINGERPRINT:
                 continue
             values[name] = value.content() if isinstance(value, Options) else value
         return values

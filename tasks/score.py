@@ -1,8 +1,8 @@
 """score: the teacher looks at every image of every shard.
 
 In: `images` shards and a teacher. Out: `scores`, a part for each shard: the P best classes of each
-image with their log-odds in float32, best first, and its sketch. Images that cannot be decoded, or
-whose logits are not finite, become rejects.
+image with their log-odds in float32, best first, and its signature. Images that cannot be decoded,
+or whose logits are not finite, become rejects.
 
     scores = score(root, ScoreOptions(top_p=10), images, teacher, executor)
 """
@@ -25,18 +25,18 @@ from infra.lease import Lease
 from infra.store import Store, open_store
 from tasks import contract, tables
 from tasks.contract import (
-    Counts,
     Manifest,
     OnProgress,
     Output,
     Receipt,
+    RowCounts,
     Stopwatch,
     once,
     over_images,
     silent,
     snapshot_manifest,
 )
-from tasks.duplicates.matching import COPIES_VERSION, THUMBNAIL, sketch
+from tasks.duplicates.matching import DUPLICATES_VERSION, THUMBNAIL, signature_of
 from tasks.images import IMAGES_VERSION, Limits, Pixels, Unusable, decode, square
 from tasks.options import Options
 from tasks.shard import read_images, reject_rows
@@ -61,7 +61,7 @@ class ScoreSpeed(Options):
 class ScoreOptions(Options):
     """Options of the stage `score`."""
 
-    SPEED: ClassVar[frozenset[str]] = frozenset({"speed", "max_reject_percent"})
+    NOT_IN_FINGERPRINT: ClassVar[frozenset[str]] = frozenset({"speed", "max_reject_percent"})
 
     top_p: int = Field(10, ge=1, le=1000)
     """Classes kept of each image (the paper's P); at most the number of classes."""
@@ -88,7 +88,7 @@ def score(
     if len(classes) > np.iinfo(np.uint16).max:
         raise ProtegeError(f"{len(classes)} classes; at most 65,535 can be scored")
     weights = weights_digest(teacher)
-    content = [options.content(), weights, images.fingerprint, IMAGES_VERSION, COPIES_VERSION]
+    content = [options.content(), weights, images.fingerprint, IMAGES_VERSION, DUPLICATES_VERSION]
     fingerprint = contract.fingerprint_of(STAGE, VERSION, {"score": content})
     store = open_store(f"{root.uri}/{STAGE}/{fingerprint}")
     make = functools.partial(_make, _Job(store.uri, options, images, teacher), executor)
@@ -136,7 +136,7 @@ def _score_one(job: _Job, number: int) -> Receipt:
     labels_NP = np.zeros((len(table), top_p), np.uint16)
     log_odds_NP = np.full((len(table), top_p), np.nan, np.float32)
     tags = _Tags(table["tags"].to_pylist(), teacher.description.classes)
-    sketches = _Sketches(len(table))
+    signatures = _Signatures(len(table))
     problems: dict[int, Unusable] = {}
     first = 0
     for results in _decoded_batches(table["image"].to_pylist(), teacher, job.options):
@@ -145,7 +145,7 @@ def _score_one(job: _Job, number: int) -> Receipt:
         logits_BC, usable = _forward(teacher, results, job.options)
         labels_NP[rows], log_odds_NP[rows] = _best(logits_BC, usable, top_p)
         tags.look(logits_BC, first)
-        sketches.take(results, first)
+        signatures.take(results, first)
         problems |= {
             first + at: result for at, result in enumerate(results) if isinstance(result, Unusable)
         }
@@ -163,9 +163,9 @@ def _score_one(job: _Job, number: int) -> Receipt:
             labels_NP[kept],
             log_odds_NP[kept],
             tags.of(kept),
-            sketches.of(kept),
+            signatures.of(kept),
         ),
-        Counts(len(table), len(kept), len(problems)),
+        RowCounts(len(table), len(kept), len(problems)),
         facts={"device": teacher.device.type},
         layout=tables.scores_layout(top_p),
     )
@@ -175,7 +175,7 @@ def _score_one(job: _Job, number: int) -> Receipt:
 
 @dataclass(frozen=True)
 class _Picture:
-    """What is made of an image: the pixels that the network sees, and the sketch."""
+    """What is made of an image: the pixels that the network sees, and the signature."""
 
     pixels: Pixels
     phash: int
@@ -193,7 +193,7 @@ def _decoded_batches(
             pixels = decode(data, Limits())
         except Unusable as unusable:
             return unusable
-        return _Picture(square(pixels, inputs.size, inputs.resize), *sketch(pixels))
+        return _Picture(square(pixels, inputs.size, inputs.resize), *signature_of(pixels))
 
     with ThreadPoolExecutor(options.speed.decode_threads) as pool:
         pending: deque[list[Future[_Picture | Unusable]]] = deque()
@@ -206,8 +206,8 @@ def _decoded_batches(
             yield [future.result() for future in pending.popleft()]
 
 
-class _Sketches:
-    """The sketches of the images of a shard."""
+class _Signatures:
+    """The signatures of the images of a shard."""
 
     def __init__(self, count: int) -> None:
         self.phashes_N = np.zeros(count, np.uint64)
@@ -284,12 +284,12 @@ def scores_table(
     labels_NP: npt.NDArray[np.uint16],
     log_odds_NP: npt.NDArray[np.float32],
     tagged: Sequence[pa.Array],
-    sketched: Sequence[pa.Array],
+    signatures: Sequence[pa.Array],
 ) -> pa.Table:
-    """A part of `scores`; `tagged` and `sketched` are two columns each."""
+    """A part of `scores`; `tagged` and `signatures` are two columns each."""
     columns = [pa.array(ids, pa.int64())]
     for rank in range(labels_NP.shape[1]):
         columns += [pa.array(labels_NP[:, rank]), pa.array(log_odds_NP[:, rank])]
-    phashes, thumbnails = sketched
+    phashes, thumbnails = signatures
     columns += [phashes, *tagged, thumbnails]
     return pa.Table.from_arrays(columns, schema=tables.scores(labels_NP.shape[1]))

@@ -44,7 +44,7 @@ PINS = _schema(
     _field("version", pa.string(), "mark of the file's content when it was pinned"),
     _field("label", pa.string(), "true class, where the source tells it", nullable=True),
     _field("tags", pa.list_(pa.string()), "tags, where the source has them", nullable=True),
-    _field("retries", pa.int64(), "reject that this is another attempt at", nullable=True),
+    _field("recheck_of", pa.int64(), "reject that this is another attempt at", nullable=True),
     _field("reason", pa.string(), "why that one was left out", nullable=True),
 )
 
@@ -73,9 +73,9 @@ REJECTS = _schema(
 
 PHASH = _field("phash", pa.uint64(), "perceptual hash: of copies, few of its bits differ")
 THUMBNAIL = _field("thumbnail", pa.binary(192), "8 x 8 RGB pixels, by which copies are told")
-SKETCHES = _schema("sketches", IMAGE_ID, PHASH, THUMBNAIL)
+SIGNATURES = _schema("signatures", IMAGE_ID, PHASH, THUMBNAIL)
 # Neither can be pressed; a hash is a random number.
-SKETCHES_LAYOUT = Layout(
+SIGNATURES_LAYOUT = Layout(
     "none", {"image_id": "DELTA_BINARY_PACKED", "phash": "PLAIN", "thumbnail": "PLAIN"}
 )
 
@@ -113,7 +113,7 @@ def scores_layout(top_p: int) -> Layout:
     return Layout(
         compression=dict.fromkeys([log_odds for _, log_odds in columns], "lz4"),
         encodings={
-            **SKETCHES_LAYOUT.encodings,
+            **SIGNATURES_LAYOUT.encodings,
             **{log_odds: "BYTE_STREAM_SPLIT" for _, log_odds in columns},
         },
     )
@@ -125,7 +125,7 @@ CHOSEN = _schema(
     _field("rank", pa.int32(), "place within the class, 0 is the best"),
     IMAGE_ID,
     _field("log_odds", pa.float32(), "log p/(1-p) that the teacher gave to this class"),
-    _field("copies", pa.int32(), "how often it is taken; more than once where a class is short"),
+    _field("repeats", pa.int32(), "how often it is taken; more than once where a class is short"),
 )
 CHOSEN_LAYOUT = Layout(
     compression={"log_odds": "lz4"},
@@ -145,9 +145,11 @@ CLASSES = _schema(
     _field("kth_log_odds", pa.float32(), "log-odds of the last image chosen", nullable=True),
     _field("kth_probability", pa.float64(), "the same as a probability", nullable=True),
     _field("ties_at_edge", pa.int64(), "chosen images with exactly the log-odds of the last"),
-    _field("left_out_copies", pa.int64(), "left out as copies of a better one of this class"),
-    _field("left_out_labelled", pa.int64(), "left out as copies of a labelled image"),
-    _field("left_out_test", pa.int64(), "left out as copies of an image for testing"),
+    _field(
+        "dropped_near_duplicates", pa.int64(), "left out as copies of a better one of this class"
+    ),
+    _field("dropped_labelled", pa.int64(), "left out as copies of a labelled image"),
+    _field("dropped_test", pa.int64(), "left out as copies of an image for testing"),
     _field("certified", pa.bool_(), "no image cut off by P could have ranked (design: exactness)"),
     _field(
         "histogram",

@@ -40,8 +40,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> str:
 def test_campaign_ends_with_figures_a_report_and_every_stage(finished: str) -> None:
     campaign = campaigns(open_store(finished))[0]
     assert campaign.finished
-    expected = ["labelled", "pile", "test", "teacher", "score", "labelled_sketches"]
-    expected += ["test_sketches", "topk", "gather", "pretrained"]
+    expected = ["labelled", "pile", "test", "teacher", "score", "labelled_signatures"]
+    expected += ["test_signatures", "topk", "gather", "pretrained"]
     expected += ["student", "supervised", "baseline", "evaluate", "report"]
     assert list(campaign.outputs) == expected
     for role in ("teacher", "baseline", "pretrained", "student"):

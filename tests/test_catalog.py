@@ -46,7 +46,7 @@ def test_every_recipe_preset_and_stage_can_be_started() -> None:
     for recipe in RECIPES.values():
         assert {f"{recipe.name}/{preset}" for preset in ("default", *recipe.presets)} <= names
     assert {f"{stage}/single" for stage in STAGES} <= names
-    assert {"retry-rejects/single", "retrain/by-hand", "retrain/scheduled"} <= names
+    assert {"recheck-rejects/single", "retrain/by-hand", "retrain/scheduled"} <= names
     assert len(names) == len(list(deployments()))
 
 

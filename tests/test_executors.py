@@ -42,13 +42,13 @@ def test_every_item_is_done_once(executor: Executor) -> None:
 def test_tree_reduction_is_the_sum_for_any_number_of_items(executor: Executor) -> None:
     for count in (1, 2, 8, 9, 100):
         held = executor.reduce(double, add, range(count))
-        assert executor.take(held) == count * (count - 1)
+        assert executor.result(held) == count * (count - 1)
 
 
 def test_what_is_held_can_be_used_again(executor: Executor) -> None:
     first, second = (executor.reduce(double, add, range(count)) for count in (5, 9))
-    assert executor.take(executor.then(operator.sub, second, first)) == 72 - 20
-    assert executor.take(executor.then(str, first)) == "20"
+    assert executor.result(executor.apply(operator.sub, second, first)) == 72 - 20
+    assert executor.result(executor.apply(str, first)) == "20"
 
 
 def test_many_failures_stop_the_rest_from_being_tried(executor: Executor) -> None:

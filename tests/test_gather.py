@@ -9,7 +9,7 @@ import pytest
 from infra.executors import Cluster, Inline
 from infra.store import Store, open_store
 from tasks import contract, tables
-from tasks.contract import Counts, Manifest, Output
+from tasks.contract import Manifest, Output, RowCounts
 from tasks.gather import GatherOptions, gather
 from tasks.shard import ShardOptions, read_images, shard
 
@@ -25,14 +25,14 @@ def chosen_of(root: Store, images: Output, pairs: list[tuple[int, int]]) -> Outp
     rows = sorted((label, place) for place, label in pairs)
     table = pa.Table.from_pylist(
         [
-            {"label": label, "rank": rank, "image_id": ids[place], "log_odds": 1.0, "copies": 1}
+            {"label": label, "rank": rank, "image_id": ids[place], "log_odds": 1.0, "repeats": 1}
             for rank, (label, place) in enumerate(rows)
         ],
         schema=tables.CHOSEN,
     )
     store = open_store(f"{root.uri}/topk/{contract.digest_of(pairs)}")
     receipt = contract.write_part(
-        store, contract.part_name(0), table, Counts(len(rows), len(rows), 0)
+        store, contract.part_name(0), table, RowCounts(len(rows), len(rows), 0)
     )
     extra = {"classes": ["a", "b", "c"]}
     return contract.publish(store, Manifest("topk", "f", {}, {}, [receipt], 0.0, extra))
@@ -58,7 +58,7 @@ def test_replicate_gives_a_lesson_for_each_choice(root: Store, pictures: Path) -
 def test_share_gives_each_image_once_with_weights_that_sum_to_one(
     root: Store, pictures: Path
 ) -> None:
-    table = lessons(root, pictures, several="share")
+    table = lessons(root, pictures, multi_label="share")
     assert len(table) == len({place for place, _ in PAIRS})
     for labels, weights in zip(table["labels"].to_pylist(), table["weights"].to_pylist()):
         assert len(labels) == len(weights)
@@ -70,7 +70,7 @@ def test_share_gives_each_image_once_with_weights_that_sum_to_one(
 def test_sample_one_takes_one_of_the_classes_by_seed(root: Store, pictures: Path) -> None:
     picked = set()
     for seed in range(8):
-        table = lessons(root, pictures, several="sample_one", seed=seed)
+        table = lessons(root, pictures, multi_label="sample_one", seed=seed)
         labels = dict(zip(table["image_id"].to_pylist(), table["labels"].to_pylist()))
         assert len(labels[0]) == 1
         picked.add(labels[0][0])

@@ -19,7 +19,7 @@ from infra.launch import Crashed, launch
 from infra.logs import LIMIT, PLACE, Line, Throttle, listening
 from infra.settings import Settings
 from infra.store import Store, open_store
-from tasks.contract import Counts, Receipt, part_name, run_shards, silent, write_part
+from tasks.contract import Receipt, RowCounts, part_name, run_shards, silent, write_part
 from tests.builders.processes import wait_until
 
 SCHEMA = pa.schema([("number", pa.int64())])
@@ -44,7 +44,7 @@ class Odd:
         if number in self.failing:
             raise ValueError(f"the disk of {number}\nis gone")
         table = pa.table({"number": [number]}, schema=SCHEMA)
-        return write_part(open_store(self.uri), part_name(number), table, Counts(1, 1, 0))
+        return write_part(open_store(self.uri), part_name(number), table, RowCounts(1, 1, 0))
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ def test_unknown_name_is_answered_with_the_nearest() -> None:
 
 
 def test_average_forgets_the_start_and_follows_the_weights() -> None:
-    network = build("linear", 2)
+    network = build("mean_colour", 2)
     ema = Ema(network, decay=0.9)
     with torch.no_grad():
         for parameter in network.parameters():

@@ -14,7 +14,7 @@ from infra.executors import Inline
 from infra.store import LocalStore, Store, open_store
 from tasks import contract
 from tasks.contract import Output
-from tasks.shard import Retry, ShardOptions, class_names, pin, retry_rejects, shard
+from tasks.shard import Recheck, ShardOptions, class_names, pin, recheck_rejects, shard
 from tests.test_shard import CALM, ID, files, fill, image, rows, run, tar_of
 
 ALL = {"max_reject_percent": 100}
@@ -49,7 +49,7 @@ def test_missing_file_that_was_put_back_comes_in(root: Store, tmp_path: Path) ->
     (folder / "b.png").write_bytes(image(1))
     assert counts(run(root, folder, **ALL)) == (3, 2, 1)
     made = tables_in(before)
-    assert retry_rejects(root, before) == Retry(1, {}, 0, 0)
+    assert recheck_rejects(root, before) == Recheck(1, {}, 0, 0)
     after = shard(root, options, Inline())
     assert counts(after) == (3, 3, 0)
     assert ids(after) == {"a.png": ID(0, 0), "c.png": ID(0, 2), "b.png": ID(1, 0)}
@@ -67,12 +67,14 @@ def test_damaged_file_that_was_mended_is_told_with_the_remedy__and_comes_in(
     (folder / "b.png").write_bytes(image(1)[:40])
     before = run(root, folder, **ALL)
     (folder / "b.png").write_bytes(image(1))
-    with pytest.raises(ProtegeError, match=rf"1 files have changed.*`protege retry {before.uri}`"):
+    with pytest.raises(
+        ProtegeError, match=rf"1 files have changed.*`protege rejects --recheck {before.uri}`"
+    ):
         run(root, folder, **ALL)
-    assert retry_rejects(root, before).usable == 1
+    assert recheck_rejects(root, before).usable == 1
     after = run(root, folder, **ALL)
     assert counts(after) == (2, 2, 0)
-    assert contract.load_manifest(after)["retried"] == {"damaged": 1}
+    assert contract.load_manifest(after)["rechecked"] == {"damaged": 1}
     assert run(root, folder, **ALL).reused
 
 
@@ -91,9 +93,9 @@ def test_every_reject_is_counted_once__and_only_what_can_be_used_is_taken(
     for number in (0, 2):
         (folder / f"{number}.png").write_bytes(image(number))
     (folder / "3.png").write_bytes(b"<html>")
-    retry = retry_rejects(root, before)
-    assert retry == Retry(2, {"empty": 1, "not_an_image": 1, "unreadable": 1}, 1, 0)
-    assert retry.lines() == [
+    recheck = recheck_rejects(root, before)
+    assert recheck == Recheck(2, {"empty": 1, "not_an_image": 1, "unreadable": 1}, 1, 0)
+    assert recheck.lines() == [
         "2 can be used now: the next run takes them in",
         "3 still cannot be used (1 empty, 1 not_an_image, 1 unreadable)",
         "1 lie in .tar or .parquet files: mend these images and add them to the source in a file "
@@ -107,11 +109,11 @@ def test_every_reject_is_counted_once__and_only_what_can_be_used_is_taken(
 
 def test_nothing_to_mend_pins_nothing(root: Store, tmp_path: Path) -> None:
     folder = fill(tmp_path / "in", "a.png")
-    assert retry_rejects(root, run(root, folder)).lines() == ["there are no rejects"]
+    assert recheck_rejects(root, run(root, folder)).lines() == ["there are no rejects"]
     (folder / "b.png").write_bytes(b"")
     output = run(root, folder, **ALL)
     before = files(output.uri)
-    assert retry_rejects(root, output) == Retry(0, {"empty": 1}, 0, 0)
+    assert recheck_rejects(root, output) == Recheck(0, {"empty": 1}, 0, 0)
     assert files(output.uri) == before
 
 
@@ -120,13 +122,13 @@ def test_called_again_it_pins_nothing_twice(root: Store, tmp_path: Path) -> None
     (folder / "b.png").write_bytes(b"")
     before = run(root, folder, **ALL)
     (folder / "b.png").write_bytes(image(1))
-    retry_rejects(root, before)
+    recheck_rejects(root, before)
     pins = files(f"{before.uri}/pins")
     assert len(pins) == 2
-    assert retry_rejects(root, before) == Retry(0, {}, 0, 1)
+    assert recheck_rejects(root, before) == Recheck(0, {}, 0, 1)
     after = run(root, folder, **ALL)
     for output in (before, after):
-        assert retry_rejects(root, output).lines() == ["1 have had another attempt before"]
+        assert recheck_rejects(root, output).lines() == ["1 have had another attempt before"]
     assert files(f"{before.uri}/pins") == pins
     assert run(root, folder, **ALL).reused
 
@@ -138,20 +140,20 @@ def test_image_that_broke_again_is_a_reject_again__and_may_be_mended_again(
     (folder / "b.png").write_bytes(b"")
     before = run(root, folder, **ALL)
     (folder / "b.png").write_bytes(image(1))
-    retry_rejects(root, before)
+    recheck_rejects(root, before)
     snapshot = pin(root, options_of(folder))
     (folder / "b.png").write_bytes(b"<html>")
     broken = shard(root, options_of(folder), Inline(), snapshot=snapshot)
     assert counts(broken) == (2, 1, 1)
     assert contract.reject_reasons(broken) == {"not_an_image": 1}
     (folder / "b.png").write_bytes(image(1))
-    assert retry_rejects(root, broken) == Retry(1, {}, 0, 1)
+    assert recheck_rejects(root, broken) == Recheck(1, {}, 0, 1)
     after = run(root, folder, **ALL)
     assert counts(after) == (2, 2, 0)
     assert ids(after) == {"a.png": ID(0, 0), "b.png": ID(2, 0)}
 
 
-@pytest.mark.parametrize("first", ["growth", "retry"])
+@pytest.mark.parametrize("first", ["growth", "recheck"])
 def test_growth_and_retry_go_together_in_either_order(
     root: Store, tmp_path: Path, first: str
 ) -> None:
@@ -164,14 +166,14 @@ def test_growth_and_retry_go_together_in_either_order(
         grown = run(root, folder, **ALL)
         assert counts(grown) == (4, 3, 1)
         (folder / "c.png").write_bytes(mended)
-        retry_rejects(root, grown)
+        recheck_rejects(root, grown)
     else:
         (folder / "c.png").write_bytes(mended)
-        retry_rejects(root, before)
+        recheck_rejects(root, before)
         fill(folder, "a.png")
     after = run(root, folder, **ALL)
     new = {"a.png": ID(1, 0), "c.png": ID(2, 0)}
-    if first == "retry":
+    if first == "recheck":
         new = {"c.png": ID(1, 0), "a.png": ID(2, 0)}
     assert ids(after) == {"b.png": ID(0, 0), "d.png": ID(0, 2), **new}
     assert counts(after) == (4, 4, 0)
@@ -207,7 +209,7 @@ def test_whatever_is_added_and_mended__all_good_images_are_kept_once(
                 path.write_bytes(b"x" * number)
             elif step == "lose" and contract.part_name(name) in made:
                 output.store.delete(contract.part_name(name))
-        retry_rejects(root, output)
+        recheck_rejects(root, output)
         output = shard(root, options, Inline())
         assert set(ids(output)) == good
         total = len(list(source.iterdir()))
@@ -223,10 +225,12 @@ def test_run_that_failed_for_its_rejects_goes_through_when_they_are_mended(
 ) -> None:
     folder = fill(tmp_path / "in", *(f"{n}.png" for n in range(9)))
     (folder / "a.png").write_bytes(b"")
-    with pytest.raises(ProtegeError, match=r"1 of 10 .*Mend them and run `protege retry .*shard"):
+    with pytest.raises(
+        ProtegeError, match=r"1 of 10 .*Mend them and run `protege rejects --recheck .*shard"
+    ):
         run(root, folder)
     (folder / "a.png").write_bytes(image(1))
-    retry_rejects(root, run_of_failed(root, folder))
+    recheck_rejects(root, run_of_failed(root, folder))
     assert counts(run(root, folder)) == (10, 10, 0)
 
 
@@ -245,7 +249,7 @@ def test_share_of_rejects_is_of_images__not_of_attempts(root: Store, tmp_path: P
         (folder / name).write_bytes(b"")
     before = run(root, folder, **ALL)
     (folder / "c.png").write_bytes(image(1))
-    retry_rejects(root, before)
+    recheck_rejects(root, before)
     assert counts(run(root, folder, max_reject_percent=25)) == (4, 3, 1)
     with pytest.raises(ProtegeError, match=r"1 of 4 images .* \(1 empty\)"):
         run(root, folder, max_reject_percent=24)
@@ -259,7 +263,7 @@ def test_kill_after_the_pins_leaves_only_the_new_shards_to_be_made(
     before = run(root, folder, **ALL)
     (folder / "b.png").write_bytes(image(1))
     made = files(before.uri)
-    retry_rejects(root, before)
+    recheck_rejects(root, before)
     assert set(files(before.uri)) - set(made) == {"pins/00001.parquet"}
     after = run(root, folder, **ALL)
     new = {"pins/00001.parquet", "part-00001.parquet", after.manifest}
@@ -285,15 +289,15 @@ def test_failure_while_it_pins_leaves_everything_as_it_was(
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", no_space)
         with pytest.raises(OSError, match="No space left"):
-            retry_rejects(root, before)
+            recheck_rejects(root, before)
     manifest = contract.load_manifest(before)
     with monkeypatch.context() as patch:
         patch.setattr(contract, "load_manifest", lambda _: manifest)
         patch.setattr(LocalStore, "read", outage)
         with pytest.raises(ProtegeError, match="cannot be read now: the token has expired"):
-            retry_rejects(root, before)
+            recheck_rejects(root, before)
     assert files(before.uri) == made
-    assert retry_rejects(root, before).usable == 1
+    assert recheck_rejects(root, before).usable == 1
 
 
 @pytest.mark.parametrize("snapshot", ["old", "new"])
@@ -307,7 +311,7 @@ def test_lost_part_that_is_made_again_does_not_bring_an_image_twice(
     old = pin(root, options)
     before = shard(root, options, Inline())
     (folder / "3.png").write_bytes(image(3))
-    retry_rejects(root, before)
+    recheck_rejects(root, before)
     after = shard(root, options, Inline())
     part = after.store.read("part-00001.parquet")
     after.store.delete("part-00001.parquet")
@@ -329,7 +333,7 @@ def test_retries_at_once_give_every_file_one_place(root: Store, tmp_path: Path) 
 
     def work() -> None:
         barrier.wait()
-        retry_rejects(root, before)
+        recheck_rejects(root, before)
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
@@ -351,7 +355,7 @@ def test_listed_image_is_taken_with_the_label_of_now(root: Store, tmp_path: Path
     listed.write_text(listed.read_text().replace("dgo", "dog"))
     with pytest.raises(ProtegeError, match="files have changed"):
         run(root, listed, labelled=True, **ALL)
-    assert retry_rejects(root, before).usable == 2
+    assert recheck_rejects(root, before).usable == 2
     after = run(root, listed, labelled=True, **ALL)
     assert counts(after) == (4, 4, 0)
     assert class_names(after, after) == ["cat", "dog"]
@@ -369,9 +373,11 @@ def test_source_and_root_on_s3(s3: str) -> None:
     made = files(before.uri)
     source.replace("b.png", image(3))
     source.replace("c.png", image(2))
-    with pytest.raises(ProtegeError, match=r"1 files have changed .*protege retry s3://"):
+    with pytest.raises(
+        ProtegeError, match=r"1 files have changed .*protege rejects --recheck s3://"
+    ):
         shard(root, options, Inline())
-    assert retry_rejects(root, before) == Retry(2, {}, 0, 0)
+    assert recheck_rejects(root, before) == Recheck(2, {}, 0, 0)
     after = shard(root, options, Inline())
     assert counts(after) == (3, 3, 0)
     assert ids(after) == {"a.png": ID(0, 0), "b.png": ID(1, 0), "c.png": ID(1, 1)}
@@ -387,4 +393,4 @@ def test_output_of_another_folder_is_refused(
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     with pytest.raises(ProtegeError, match=r"is not what in becomes here\. Try again in the"):
-        retry_rejects(root, output)
+        recheck_rejects(root, output)

@@ -15,7 +15,7 @@ from PIL import Image
 from infra.errors import ProtegeError
 from infra.store import Store, open_store
 from tasks import contract, tables
-from tasks.contract import Counts, Manifest, Output
+from tasks.contract import Manifest, Output, RowCounts
 from tasks.evaluate import METRICS
 from tasks.report import PAGE, ReportOptions, Story, report
 from tasks.report.format import duration, percent, points, probability
@@ -51,7 +51,7 @@ def put(
     root: Store,
     stage: str,
     name: str,
-    parts: Mapping[str, tuple[pa.Table, Counts]],
+    parts: Mapping[str, tuple[pa.Table, RowCounts]],
     inputs: Mapping[str, Output],
     options: Mapping[str, Any] | None = None,
 ) -> Output:
@@ -77,7 +77,7 @@ def images(root: Store, name: str, count: int, rejected: int = 0) -> Output:
         for row in range(count)
     ]
     table = pa.Table.from_pylist(rows, schema=tables.IMAGES)
-    parts = {"part-00000.parquet": (table, Counts(count + rejected, count, rejected))}
+    parts = {"part-00000.parquet": (table, RowCounts(count + rejected, count, rejected))}
     output = put(root, "shard", name, parts, {}, {"source": name})
     reasons = [
         {"image_id": count + row, "key": "k", "reason": "not_an_image", "detail": ""}
@@ -94,7 +94,7 @@ def training(root: Store, name: str, inputs: Mapping[str, Output]) -> Output:
     ]
     table = pa.Table.from_pylist(rows, schema=tables.HISTORY)
     options = {"model": "small_resnet_8", "length": {"amount": 8, "unit": "steps"}}
-    parts = {"history.parquet": (table, Counts(8, 8, 0))}
+    parts = {"history.parquet": (table, RowCounts(8, 8, 0))}
     return put(root, "train", name, parts, inputs, options)
 
 
@@ -112,21 +112,25 @@ def choice(root: Store, made: Made, scores: Output) -> Output:
     for label, (name, kept) in enumerate(zip(made.names, made.kept, strict=True)):
         log_odds = 6 - np.arange(kept) * 0.2
         rows += [
-            {"label": label, "rank": rank, "image_id": rank, "log_odds": one, "copies": 1}
+            {"label": label, "rank": rank, "image_id": rank, "log_odds": one, "repeats": 1}
             for rank, one in enumerate(log_odds)
         ]
         bins = histogram(label, crowded=label == made.suspect)
         told = {"label": label, "name": name, "candidates": sum(bins), "kept": kept}
         told |= {"kth_log_odds": log_odds[-1], "ties_at_edge": 1, "histogram": bins}
-        told |= {"left_out_copies": made.copies, "left_out_labelled": 0, "left_out_test": label}
+        told |= {
+            "dropped_near_duplicates": made.copies,
+            "dropped_labelled": 0,
+            "dropped_test": label,
+        }
         classes.append(told | {"certified": kept == K})
     total = len(rows)
     parts = {
         "part-00000.parquet": (
             pa.Table.from_pylist(rows, schema=tables.CHOSEN),
-            Counts(total, total, 0),
+            RowCounts(total, total, 0),
         ),
-        CLASSES: (pa.Table.from_pylist(classes, schema=tables.CLASSES), Counts(0, 0, 0)),
+        CLASSES: (pa.Table.from_pylist(classes, schema=tables.CLASSES), RowCounts(0, 0, 0)),
     }
     options = {"k": K, "top_p": 5, "mode": made.mode, "seed": 0}
     return put(root, "topk", "topk", parts, {"scores": scores}, options)
@@ -159,15 +163,15 @@ def evaluation(root: Store, made: Made, inputs: Mapping[str, Output]) -> Output:
     predictions = pa.Table.from_pylist(rows, schema=tables.PREDICTIONS)
     metrics = pa.Table.from_pylist(measures(made), schema=tables.METRICS)
     parts = {
-        "part-00000.parquet": (predictions, Counts(len(rows), len(rows), 0)),
-        METRICS: (metrics, Counts(0, 0, 0)),
+        "part-00000.parquet": (predictions, RowCounts(len(rows), len(rows), 0)),
+        METRICS: (metrics, RowCounts(0, 0, 0)),
     }
     return put(root, "evaluate", "evaluate", parts, inputs)
 
 
 def campaign(root: Store, made: Made = Made(), **changes: Any) -> Story:
     """A finished campaign of a recipe, small and made up."""
-    none = {"part-00000.parquet": (tables.PINS.empty_table(), Counts(K, K, 0))}
+    none = {"part-00000.parquet": (tables.PINS.empty_table(), RowCounts(K, K, 0))}
     labelled, test = images(root, "labelled", 10), images(root, "test", 50)
     pile = images(root, "pile", 100, made.rejects)
     teacher = training(root, "teacher", {"data": labelled})
@@ -275,7 +279,7 @@ def test_what_was_not_measured_is_a_dash(root: Store) -> None:
     assert "not an image" not in page
 
 
-def test_copies_that_were_left_out_are_counted(root: Store) -> None:
+def test_near_duplicates_that_were_dropped_are_counted(root: Store) -> None:
     page = page_of(root, campaign(root, Made(kept=(K, 3, K, K, K), copies=2_000)))
     assert "10,000 candidates left out as copies of a better one." in page
     assert "10 candidates left out as copies of a test image." in page

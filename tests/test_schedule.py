@@ -27,13 +27,13 @@ def test_paper_preset_gives_the_papers_steps_and_rates() -> None:
 
 
 def test_rate_is_halved_thirteen_times_at_equal_distances() -> None:
-    schedule = Schedule(14_000, 0, 0.0, 0.6, "drops", 13, 0.5)
+    schedule = Schedule(14_000, 0, 0.0, 0.6, "step", 13, 0.5)
     rates = [schedule.rate(step) for step in range(14_000)]
     changes = [step for step in range(1, 14_000) if rates[step] != rates[step - 1]]
     assert changes == [1000 * number for number in range(1, 14)]
 
 
-@given(st.integers(1, 500), st.integers(0, 100), st.sampled_from(["cosine", "drops"]))
+@given(st.integers(1, 500), st.integers(0, 100), st.sampled_from(["cosine", "step"]))
 def test_rate_rises_to_its_peak_and_never_rises_again(total: int, warmup: int, decay: str) -> None:
     schedule = Schedule(total + warmup, warmup, 0.0, 0.3, decay, 3, 0.1)
     rates = [schedule.rate(step) for step in range(total + warmup)]

@@ -14,7 +14,7 @@ import pytest
 
 from infra.errors import ProtegeError
 from infra.store import open_store
-from tasks.shard.sources import Entry, is_image_name, list_source, read_container
+from tasks.shard.sources import SourceFile, is_image_name, list_source, read_container
 
 
 def write(folder: Path, *names: str) -> Path:
@@ -290,4 +290,4 @@ def test_container_too_large_for_a_shard_is_told(tmp_path: Path) -> None:
     with (tmp_path / "x.tar").open("wb") as file:
         file.truncate(5 << 30)
     assert "split it into files of at most 4,096 MiB" in refusal(tmp_path)
-    assert Entry("x.PARQUET", "", 0, "").is_container
+    assert SourceFile("x.PARQUET", "", 0, "").is_container

@@ -15,7 +15,7 @@ from infra.lease.claims import Claim, Claims
 from infra.lease.lease import Lease, LeaseLost
 from infra.store import Store, open_store
 from tasks import contract, tables
-from tasks.contract import Counts, Manifest, OnProgress, Output, once, silent
+from tasks.contract import Manifest, OnProgress, Output, RowCounts, once, silent
 from tests.builders.processes import wait_until
 
 STAGE, FINGERPRINT = "score", "3f2a"
@@ -44,7 +44,7 @@ def make(store: Store, log: Path, seconds: float, lease: Lease, on_progress: OnP
     on_progress(0, 1, "")
     time.sleep(seconds)
     table = tables.REJECTS.empty_table()
-    receipt = contract.write_part(store, "part-00000.parquet", table, Counts(0, 0, 0))
+    receipt = contract.write_part(store, "part-00000.parquet", table, RowCounts(0, 0, 0))
     on_progress(1, 1, "")
     lease.check()
     return contract.publish(store, Manifest(STAGE, FINGERPRINT, {}, {}, [receipt], seconds))

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from infra.executors import Inline
 from infra.store import open_store
 from tasks import contract, tables
-from tasks.contract import Counts, Manifest
+from tasks.contract import Manifest, RowCounts
 from tasks.evaluate.suspect_classes import suspects
 from tasks.score import scores_table
 from tasks.topk import HISTOGRAM_EDGES, TopkOptions, read_chosen, read_classes, topk
-from tests.builders.score_tables import no_tags, sketches
+from tests.builders.score_tables import no_tags, signatures
 
 NO_METRICS = tables.METRICS.empty_table()
 K = 100
@@ -34,7 +34,7 @@ def classes_of(scores: list[Array]) -> pa.Table:
         kept = min(K, len(log_odds))
         told = {"label": label, "name": f"class {label}", "candidates": len(log_odds)}
         told |= {"kept": kept, "kth_log_odds": float(np.sort(log_odds)[-kept])}
-        told |= dict.fromkeys(("left_out_copies", "left_out_labelled", "left_out_test"), 0)
+        told |= dict.fromkeys(("dropped_near_duplicates", "dropped_labelled", "dropped_test"), 0)
         rows.append(told | {"ties_at_edge": 1, "certified": True, "histogram": counts.tolist()})
     return pa.Table.from_pylist(rows, schema=tables.CLASSES)
 
@@ -196,11 +196,11 @@ def choose(
     """What topk chooses from these scores; the image_id is the place in the pile."""
     root = open_store(str(folder))
     count = len(labels)
-    others = no_tags(count), sketches(range(count))
+    others = no_tags(count), signatures(range(count))
     table = scores_table(np.arange(count), labels, log_odds, *others)
     store = open_store(f"{root.uri}/score/made")
     part = contract.write_part(
-        store, contract.part_name(0), table, Counts(len(table), len(table), 0)
+        store, contract.part_name(0), table, RowCounts(len(table), len(table), 0)
     )
     extra = {"classes": [str(digit) for digit in range(10)], "top_p": 10}
     scores = contract.publish(store, Manifest("score", "made", {}, {}, [part], 0.0, extra))

@@ -38,7 +38,7 @@ VALUES = [-np.inf, -3.0, -1e-40, -0.0, 0.0, 0.5, 0.5, 1e-40, 7.25, 1e30, np.inf]
 
 def found_by(output: Output) -> list[Chosen]:
     table = read_chosen(output)
-    columns = [table[name].to_pylist() for name in ("label", "rank", "image_id", "copies")]
+    columns = [table[name].to_pylist() for name in ("label", "rank", "image_id", "repeats")]
     return list(zip(*columns))
 
 
@@ -51,7 +51,7 @@ def files_of(output: Output) -> dict[str, bytes]:
 def left_out_by(output: Output) -> list[dict[str, int]]:
     """What each class has left out, by reason."""
     rows = read_classes(output).to_pylist()
-    return [{name: row[f"left_out_{name}"] for name in REASONS} for row in rows]
+    return [{name: row[f"dropped_{name}"] for name in REASONS} for row in rows]
 
 
 @st.composite
@@ -92,7 +92,7 @@ def test_choice_is_that_of_brute_force_for_any_grouping_and_order(
         top_p=top_p,
         mode=mode,
         threshold=random.choice([0.3, 0.5]),
-        leave_out_copies=random.choice([True, True, False]),
+        drop_near_duplicates=random.choice([True, True, False]),
     )
     pictures = {"labelled": [0, 13], "test": [12, 2]}
     known = {name: known_of(root, some) for name, some in pictures.items()}
@@ -136,7 +136,7 @@ def test_bytes_are_the_same_for_any_parts_and_any_workers(
         scores = scores_of(place, grouped, 7, 4)
         files.append(files_of(topk(place, options, scores, executor, known=known)))
         left_out = left_out_by(topk(place, options, scores, executor, known=known))
-        assert all(sum(one[name] for one in left_out) for name in ("copies", "test"))
+        assert all(sum(one[name] for one in left_out) for name in ("near_duplicates", "test"))
     assert len(files[0]) == 2
     assert files.count(files[0]) == len(files)
 
@@ -244,7 +244,7 @@ def test_copy_of_one_that_was_left_out_is_kept(root: Store) -> None:
     rows = [Row(at, [0], [3.0 - at], picture=4 + at) for at in range(3)]
     output = topk(root, TopkOptions(k=3, top_p=1), scores_of(root, [rows], 1, 1), Inline())
     assert [row[2] for row in found_by(output)] == [0, 2]
-    assert left_out_by(output) == [{"copies": 1, "labelled": 0, "test": 0}]
+    assert left_out_by(output) == [{"near_duplicates": 1, "labelled": 0, "test": 0}]
 
 
 def test_flood_of_copies_in_one_class_is_nothing_to_the_others(
@@ -267,7 +267,7 @@ def test_flood_of_copies_in_one_class_is_nothing_to_the_others(
     output = topk(root, options, scores, Inline())
     chosen, left_out = brute_force(rows, 3, options, {})
     assert (found_by(output), left_out_by(output)) == (chosen, left_out)
-    assert left_out[0]["copies"] == 2_999
+    assert left_out[0]["near_duplicates"] == 2_999
     assert 3 <= len(held) <= 5
     assert max(more for one in held[1:] for more in one[1:]) <= 200  # as many are equal to the 20th
 

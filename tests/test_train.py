@@ -35,7 +35,7 @@ SMALL = TrainOptions(
     length=Length(amount=24, unit="steps"),
     batch_size=8,
     learning_rate=LearningRate(base=0.5),
-    average_decay=0.9,
+    ema_decay=0.9,
     label_smoothing=0.1,
     augment=Augment(crop_min_area=1, rotate_degrees=10, elastic=0.02, mixup=0.2),
     inputs=Inputs(size=16, resize=16, pixels="unit"),
@@ -242,7 +242,7 @@ def test_given_weights_are_used_without_training(
 ) -> None:
     network = build("small_resnet_8", 3)
     torch.save({"state_dict": network.state_dict()}, tmp_path / "given.pth")
-    given = SMALL.model_copy(update={"checkpoint": str(tmp_path / "given.pth"), "average_decay": 0})
+    given = SMALL.model_copy(update={"checkpoint": str(tmp_path / "given.pth"), "ema_decay": 0})
     output = train(root, given, labelled, CLASSES, processes=PROCESSES)
     loaded, _ = load_network(output)
     assert torch.equal(loaded.fc.weight, network.fc.weight)

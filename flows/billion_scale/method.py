@@ -87,8 +87,8 @@ def billion_scale(
             lambda: [costs.scoring(run, pile_set), costs.training(run, "student", student, most)],
         )
         scores = stages.score(run, "score", score, pile_set, teacher_model)
-        sets = {"labelled": labelled_set, "test": test_set} if topk.leave_out_copies else {}
-        known = {role: stages.sketch(run, role, images) for role, images in sets.items()}
+        sets = {"labelled": labelled_set, "test": test_set} if topk.drop_near_duplicates else {}
+        known = {role: stages.signature(run, role, images) for role, images in sets.items()}
         chosen = stages.topk(run, "topk", topk, scores, known)
         lessons = stages.gather(run, "gather", gather, pile_set, chosen)
 

@@ -28,7 +28,7 @@ class BaselineOptions(Options):
 # Fine-tuning touches trained weights: mild augmentation and a small rate (Yalniz 2019, section 4).
 _FINE_TUNE = Training(
     length=Length(amount=30, unit="epochs"),
-    learning_rate=LearningRate(base=0.00025, decay="drops", drops=3, drop_factor=0.1),
+    learning_rate=LearningRate(base=0.00025, schedule="step", num_steps_down=3, gamma=0.1),
 )
 
 

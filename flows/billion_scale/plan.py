@@ -33,7 +33,11 @@ def _line(role: str, training: TrainOptions, images: int) -> str:
     schedule = training.schedule(images)
     steps = schedule.total_steps
     rate = training.learning_rate
-    decay = "cosine" if rate.decay == "cosine" else f"{rate.drops} drops by {rate.drop_factor:g}"
+    decay = (
+        "cosine"
+        if rate.schedule == "cosine"
+        else f"{rate.num_steps_down} steps down by {rate.gamma:g}"
+    )
     seen = Length(amount=steps * training.batch_size, unit="images")
     return (
         f"{role}: {training.model}, {training.length} = {steps:,} steps of "

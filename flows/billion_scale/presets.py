@@ -29,7 +29,7 @@ def digits(data: str = "demo-output/data/seed-0", seed: int = 0) -> BillionScale
         test=ShardOptions(source=f"{data}/test", labelled=True),
         teacher=_digits_training("small_resnet_16", steps=1_600, rate=0.8, weight_decay=5e-3),
         score=ScoreOptions(top_p=10, batch_size=250),
-        topk=TopkOptions(k=350, top_p=1, leave_out_copies=False),
+        topk=TopkOptions(k=350, top_p=1, drop_near_duplicates=False),
         gather=GatherOptions(lessons_per_part=1_000),
         student=_digits_training("small_resnet_8", steps=1_200, rate=2.0, weight_decay=5e-4),
         fine_tune=Training(
@@ -51,7 +51,7 @@ _DIGITS_COMMON: dict[str, Any] = {
     "batch_size": 64,
     "nesterov": True,
     "label_smoothing": 0.1,
-    "average_decay": 0.99,
+    "ema_decay": 0.99,
     "augment": Augment(
         crop_min_area=1,
         flip=False,
@@ -93,17 +93,17 @@ def imagenet_yfcc() -> BillionScale:
         base=0.1,
         warmup=Length(amount=5, unit="epochs"),
         warmup_start=0.1,
-        decay="drops",
-        drops=13,
-        drop_factor=0.5,
+        schedule="step",
+        num_steps_down=13,
+        gamma=0.5,
     )
     supervised = LearningRate(
         base=0.1,
         warmup=Length(amount=5, unit="epochs"),
         warmup_start=0.1,
-        decay="drops",
-        drops=3,
-        drop_factor=0.1,
+        schedule="step",
+        num_steps_down=3,
+        gamma=0.1,
     )
     billion = Length(amount=1_000_000_000, unit="images")
     # Five epochs over the labels, not over 16 million lessons, which would be 80 million images.
@@ -126,7 +126,7 @@ def imagenet_yfcc() -> BillionScale:
         fine_tune=Training(
             length=Length(amount=30, unit="epochs"),
             batch_size=batch_size,
-            learning_rate=LearningRate(base=0.00025, decay="drops", drops=3, drop_factor=0.1),
+            learning_rate=LearningRate(base=0.00025, schedule="step", num_steps_down=3, gamma=0.1),
         ),
         baseline=BaselineOptions(learning_rate=supervised),
     )

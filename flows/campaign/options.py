@@ -8,7 +8,7 @@ from tasks.options import Options
 class ApprovalOptions(Options):
     """When a run waits for a person."""
 
-    SPEED: ClassVar[frozenset[str]] = frozenset({"before"})
+    NOT_IN_FINGERPRINT: ClassVar[frozenset[str]] = frozenset({"before"})
 
     before: Literal["nothing", "score", "student"] = "nothing"
     """The stage before which the run waits until somebody approves what it is about to cost."""

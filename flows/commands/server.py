@@ -6,7 +6,7 @@ protege down
 protege arrived s3://bucket/pile        new images have arrived: retrain what reads them
 protege champion                        the student that is in use, and those before it
 protege champion --rollback
-protege retry protege-output/shard/3f2a...   look once more at rejected files
+protege rejects --recheck protege-output/shard/3f2a...   look once more at rejected files
 """
 
 import os
@@ -90,16 +90,16 @@ def champion(
     typer.echo(f"weights: {last['student']['uri']}/weights.safetensors")
 
 
-@app.command(epilog=EXAMPLES + "protege retry protege-output/shard/3f2a90cc11d0ab42")
+@app.command(epilog=EXAMPLES + "protege rejects --recheck protege-output/shard/3f2a90cc11d0ab42")
 def retry(
     images: Annotated[str, typer.Argument(help="Address of an output of shard.")], root: Root = ""
 ) -> None:
     """Look once more at files that could not be used; the next run takes those that now can."""
     from tasks.contract import output_at
-    from tasks.shard.recheck import retry_rejects
+    from tasks.shard.recheck import recheck_rejects
 
     store = open_store(root or Settings().root)
-    for line in retry_rejects(store, output_at(images, "shard")).lines():
+    for line in recheck_rejects(store, output_at(images, "shard")).lines():
         typer.echo(line)
 
 

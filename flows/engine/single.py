@@ -20,7 +20,7 @@ from tasks.gather import GatherOptions
 from tasks.report import ReportOptions, Story
 from tasks.score import ScoreOptions
 from tasks.shard import ShardOptions, class_names
-from tasks.shard.recheck import retry_rejects as try_again
+from tasks.shard.recheck import recheck_rejects as try_again
 from tasks.topk import TopkOptions
 from tasks.train import TrainOptions
 
@@ -75,10 +75,10 @@ def score(
         return stages.score(run, "score", options, pile, model).uri
 
 
-@flow(name="sketch", persist_result=False)
+@flow(name="signature", persist_result=False)
 @stages.readable
-def sketch(images: str = "", root: str = "") -> str:
-    """Sketch images, so that their copies in a pile are found.
+def signature(images: str = "", root: str = "") -> str:
+    """Make the signatures of images, so that their copies in a pile are found.
 
     Args:
         images: Address of an output of shard.
@@ -86,7 +86,7 @@ def sketch(images: str = "", root: str = "") -> str:
     """
     known = output_at(images, "shard")
     with machines(root) as run:
-        return stages.sketch(run, "sketch", known).uri
+        return stages.signature(run, "signature", known).uri
 
 
 @flow(name="topk", persist_result=False)
@@ -102,14 +102,14 @@ def topk(
 
     Args:
         scores: Address of an output of score.
-        labelled: Address of an output of sketch whose copies are left out; may be empty.
+        labelled: Address of an output of signature whose copies are left out; may be empty.
         test: The same of the images for testing.
         options: How many are chosen, and how.
         root: Folder or s3:// prefix of all outputs; empty takes PROTEGE_ROOT.
     """
     found = output_at(scores, "score")
     addresses = {"labelled": labelled, "test": test}
-    known = {role: output_at(place, "sketch") for role, place in addresses.items() if place}
+    known = {role: output_at(place, "signature") for role, place in addresses.items() if place}
     with machines(root) as run:
         return stages.topk(run, "topk", options, found, known).uri
 
@@ -181,9 +181,9 @@ def report(campaign: str = "", options: ReportOptions = ReportOptions(), root: s
         return page.uri
 
 
-@flow(name="retry-rejects", persist_result=False)
+@flow(name="recheck-rejects", persist_result=False)
 @stages.readable
-def retry_rejects(images: str = "", root: str = "") -> dict[str, Any]:
+def recheck_rejects(images: str = "", root: str = "") -> dict[str, Any]:
     """Look once more at the files that could not be used, and add those that now can.
 
     Args:
@@ -196,7 +196,7 @@ def retry_rejects(images: str = "", root: str = "") -> dict[str, Any]:
         for line in lines:
             get_run_logger().info(line)
         options = ShardOptions.model_validate(load_manifest(found)["options"])
-        return {"images": stages.shard(run, "shard", options).uri, "retried": lines}
+        return {"images": stages.shard(run, "shard", options).uri, "rechecked": lines}
 
 
 def _classes(images: Output, init: Output | None) -> list[str]:

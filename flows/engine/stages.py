@@ -32,7 +32,7 @@ from tasks import shard as sharding
 from tasks import topk as choosing
 from tasks import train as training
 from tasks.contract import Output
-from tasks.duplicates import signature as sketching
+from tasks.duplicates import signature as signature_stage
 
 READABLE = (ProtegeError, Failures, Crashed)
 # What Prefect's engine says of a failure that `readable` has told already.
@@ -119,12 +119,12 @@ def score(
     return _told(run, role, output)
 
 
-@_stage("sketch")
-def sketch(run: Run, role: str, images: Output) -> Output:
-    """Sketch known images, so that their copies in the pile are found."""
-    watch = run.progress(role if role == "sketch" else f"sketch {role}")
-    output = sketching.sketch(run.store, images, run.executor, watch)
-    return _told(run, role if role == "sketch" else f"{role}_sketches", output)
+@_stage("signature")
+def signature(run: Run, role: str, images: Output) -> Output:
+    """Make the signatures of known images, so that their copies in the pile are found."""
+    watch = run.progress(role if role == "signature" else f"signature {role}")
+    output = signature_stage.signature(run.store, images, run.executor, watch)
+    return _told(run, role if role == "signature" else f"{role}_signatures", output)
 
 
 @_stage("topk")
@@ -139,7 +139,7 @@ def topk(
     watch = run.progress("topk")
     output = choosing.topk(run.store, options, scores, run.executor, watch, known=known)
     classes = choosing.read_classes(output).to_pylist()
-    for line in choosing.left_out(classes):
+    for line in choosing.describe_dropped(classes):
         get_run_logger().info(line)
     short = [row for row in classes if row["kept"] < options.k and not options.together]
     if short:

@@ -17,7 +17,7 @@ import yaml
 from flows.operate.supervisor import POOL
 from flows.recipes import RECIPES, Recipe
 
-STAGES = ("shard", "train", "score", "sketch", "topk", "gather", "evaluate", "report")
+STAGES = ("shard", "train", "score", "signature", "topk", "gather", "evaluate", "report")
 NIGHTLY = "0 3 * * *"
 TIMEZONE = "UTC"
 
@@ -65,7 +65,7 @@ def deployments() -> Iterator[Deployment]:
     for stage in STAGES:
         yield Deployment("flows.engine.single", stage, "single", f"The stage {stage} by itself")
     again = "Look once more at files that could not be used"
-    yield Deployment("flows.engine.single", "retry_rejects", "single", again)
+    yield Deployment("flows.engine.single", "recheck_rejects", "single", again)
     train = "Train again on what is new in the sources, and promote the student if it is better"
     yield Deployment("flows.retrain.flow", "retrain", "by-hand", train)
     yield Deployment(

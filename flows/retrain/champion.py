@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from infra.errors import ProtegeError, utc_now
-from infra.pointers import Entry, Pointer
+from infra.pointers import Pointer, PointerEntry
 from infra.store import Store
 from tasks.campaigns import find
 from tasks.contract import Output
@@ -60,7 +60,11 @@ def decided(root: Store, name: str, campaign: str) -> Decision | None:
 
 
 def decide(
-    campaign: str, champion: Entry | None, found: Comparison, margin: float, standard_errors: float
+    campaign: str,
+    champion: PointerEntry | None,
+    found: Comparison,
+    margin: float,
+    standard_errors: float,
 ) -> Decision:
     """Whether the student takes the champion's place.
 
@@ -88,7 +92,7 @@ def record(
     root: Store,
     name: str,
     decision: Decision,
-    champion: Entry | None,
+    champion: PointerEntry | None,
     student: Output,
     promotion: Mapping[str, Any],
 ) -> None:
@@ -100,7 +104,7 @@ def record(
     root.replace(_decision_path(name, decision.campaign), body)
 
 
-def promote(root: Store, name: str, campaign: str) -> Entry:
+def promote(root: Store, name: str, campaign: str) -> PointerEntry:
     """Put a campaign's student in place by hand. Raises ProtegeError for an unfinished one."""
     found = find(root, campaign)
     if found is None or not found.finished:
@@ -114,7 +118,7 @@ def promote(root: Store, name: str, campaign: str) -> Entry:
     return place.move(_entry(campaign, student, promotion, "by hand"), after=place.last())
 
 
-def rollback(root: Store, name: str) -> Entry:
+def rollback(root: Store, name: str) -> PointerEntry:
     """Point to the champion before the last one. Raises ProtegeError when there is none."""
     place = pointer(root, name)
     history = place.history()
@@ -126,12 +130,12 @@ def rollback(root: Store, name: str) -> Entry:
     return place.move(content, after=history[-1])
 
 
-def _line(history: list[Entry]) -> list[Entry]:
+def _line(history: list[PointerEntry]) -> list[PointerEntry]:
     """The champions up to the present one, each after the one that it took the place of.
 
     A rollback cuts the line, so that going back twice goes back two champions, not forth again.
     """
-    line: list[Entry] = []
+    line: list[PointerEntry] = []
     for entry in history:
         names = [one.content["campaign"] for one in line]
         if entry.content["campaign"] in names:

@@ -26,7 +26,7 @@ from flows.recipes import recipe
 from flows.retrain import champion
 from flows.retrain.champion import Comparison
 from infra.errors import ProtegeError
-from infra.pointers import Entry
+from infra.pointers import PointerEntry
 from infra.settings import Settings
 from infra.store import Store, open_store
 from tasks.campaigns import Campaign, campaigns, find, newest_first
@@ -165,7 +165,7 @@ def _promote(
     return decision
 
 
-def _compare(run: Run, held_out: Output, student: Output, last: Entry) -> Comparison:
+def _compare(run: Run, held_out: Output, student: Output, last: PointerEntry) -> Comparison:
     """The student beside the champion, image by image."""
     holder = Output(**last.content["student"])
     if load_manifest(holder)["extra"]["classes"] != load_manifest(student)["extra"]["classes"]:

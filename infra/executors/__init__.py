@@ -4,7 +4,7 @@ with Cluster(Settings()) as executor:
 for receipt in executor.run(score_one, shards): ...
 """
 
-from infra.executors.base import Executor, Failures, Held, too_many
+from infra.executors.base import Executor, Failures, Handle, too_many
 from infra.executors.dask import Cluster
 from infra.executors.local import Inline, Threads
 
@@ -12,7 +12,7 @@ __all__ = [
     "Cluster",
     "Executor",
     "Failures",
-    "Held",
+    "Handle",
     "Inline",
     "Threads",
     "too_many",

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-from infra.errors import told
+from infra.errors import describe_error
 
 Item = TypeVar("Item")
 
@@ -31,7 +31,7 @@ class Failures(Exception):
     def __init__(self, errors: Sequence[BaseException], tried: int, given_up: bool) -> None:
         self.errors = list(errors)
         stopped = "; too many, the rest was not tried" if given_up else ""
-        first = told(self.errors[0])
+        first = describe_error(self.errors[0])
         super().__init__(f"{len(self.errors)} of {tried} failed{stopped}. The first: {first}")
 
 
@@ -63,7 +63,7 @@ class Executor(Protocol):
         combine: Callable[[list[Piece]], Piece],
         items: Sequence[Item],
         on_done: Callable[[], None] = ignore,
-    ) -> "Held[Piece]":
+    ) -> "Handle[Piece]":
         """Tree reduction: `chunk` each item, `combine` a few pieces at a time, up to one.
 
         Pieces stay where they were made. Items may not be empty. `on_done` is called after each
@@ -71,20 +71,20 @@ class Executor(Protocol):
         """
         ...
 
-    def then(self, function: Callable[..., Result], *held: "Held[Any]") -> "Held[Result]":
+    def apply(self, function: Callable[..., Result], *handles: "Handle[Any]") -> "Handle[Result]":
         """What a function makes of what is held, made and held by the machines, too."""
         ...
 
-    def take(self, held: "Held[Result]") -> Result:
+    def result(self, handle: "Handle[Result]") -> Result:
         """What is held, brought here. Raises what its making has raised."""
         ...
 
 
 @dataclass(frozen=True)
-class Held(Generic[Result]):
+class Handle(Generic[Result]):
     """What an executor holds, on whatever machine; only that executor can do something with it."""
 
-    place: Any
+    value: Any
 
 
 class _Ledger:

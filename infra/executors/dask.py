@@ -23,7 +23,7 @@ from uuid import uuid4
 
 from infra.devices import core_count, gpu_count
 from infra.errors import ProtegeError
-from infra.executors.base import FAN_IN, Held, Item, Piece, Result, _Ledger, ignore
+from infra.executors.base import FAN_IN, Handle, Item, Piece, Result, _Ledger, ignore
 from infra.logs import LIMIT, Line, Scope, Throttle, listening
 from infra.settings import Settings
 
@@ -116,7 +116,7 @@ class Cluster:
         combine: Callable[[list[Piece]], Piece],
         items: Sequence[Item],
         on_done: Callable[[], None] = ignore,
-    ) -> Held[Piece]:
+    ) -> Handle[Piece]:
         self._context = copy_context()
         level, depth = [self._submit(chunk, item) for item in items], 0
         for future in level:
@@ -126,13 +126,13 @@ class Cluster:
             depth += 1
             # What can be combined is combined first, so that pieces do not pile up.
             level = [self._submit(combine, group, priority=depth) for group in groups]
-        return Held(level.pop())
+        return Handle(level.pop())
 
-    def then(self, function: Callable[..., Result], *held: Held[Any]) -> Held[Result]:
-        return Held(self._submit(function, *(one.place for one in held), priority=LAST))
+    def apply(self, function: Callable[..., Result], *handles: Handle[Any]) -> Handle[Result]:
+        return Handle(self._submit(function, *(handle.value for handle in handles), priority=LAST))
 
-    def take(self, held: Held[Result]) -> Result:
-        result: Result = held.place.result()
+    def result(self, handle: Handle[Result]) -> Result:
+        result: Result = handle.value.result()
         return result
 
     def _submit(self, function: Callable[..., Any], *items: Any, priority: int = 0) -> Any:

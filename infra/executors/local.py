@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from infra.executors.base import FAN_IN, Held, Item, Piece, Result, _Ledger, ignore
+from infra.executors.base import FAN_IN, Handle, Item, Piece, Result, _Ledger, ignore
 
 
 class Inline:
@@ -31,18 +31,18 @@ class Inline:
         combine: Callable[[list[Piece]], Piece],
         items: Sequence[Item],
         on_done: Callable[[], None] = ignore,
-    ) -> Held[Piece]:
+    ) -> Handle[Piece]:
         tree: list[list[Piece]] = []
         for piece in self._each(chunk, items):
             _grow(tree, piece, combine)
             on_done()
-        return Held(combine([piece for level in reversed(tree) for piece in level]))
+        return Handle(combine([piece for level in reversed(tree) for piece in level]))
 
-    def then(self, function: Callable[..., Result], *held: Held[Any]) -> Held[Result]:
-        return Held(function(*(one.place for one in held)))
+    def apply(self, function: Callable[..., Result], *handles: Handle[Any]) -> Handle[Result]:
+        return Handle(function(*(handle.value for handle in handles)))
 
-    def take(self, held: Held[Result]) -> Result:
-        result: Result = held.place
+    def result(self, handle: Handle[Result]) -> Result:
+        result: Result = handle.value
         return result
 
     def _each(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:

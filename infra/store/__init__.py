@@ -13,13 +13,13 @@ S3 clients do not survive a fork: every process that touches a store must be spa
 from urllib.parse import unquote, urlsplit
 
 from infra.errors import ProtegeError
-from infra.store.base import Entry, Store
+from infra.store.base import ObjectInfo, Store
 from infra.store.local import LocalStore
 from infra.store.s3 import S3Store
 
 __all__ = [
-    "Entry",
     "LocalStore",
+    "ObjectInfo",
     "S3Store",
     "Store",
     "open_store",

@@ -37,7 +37,7 @@ class Store(Protocol):
         """Publish the object, in place of the one that may be there."""
         ...
 
-    def sizes(self, path: str = "") -> dict[str, "Entry"]:
+    def sizes(self, path: str = "") -> dict[str, "ObjectInfo"]:
         """One recursive listing of what is at or below `path`: name -> entry, in sorted order."""
         ...
 
@@ -51,7 +51,7 @@ class Store(Protocol):
 
 
 @dataclass(frozen=True)
-class Entry:
+class ObjectInfo:
     """One object of a listing: its size in bytes, and a mark that changes when its content does."""
 
     size: int

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from infra.errors import ProtegeError
-from infra.store.base import TEMPORARY, Entry, _check_lengths
+from infra.store.base import TEMPORARY, ObjectInfo, _check_lengths
 
 
 class LocalStore:
@@ -53,11 +53,11 @@ class LocalStore:
     def replace(self, path: str, data: bytes) -> None:
         self._write_temporary(path, data).replace(self._folder / path)
 
-    def sizes(self, path: str = "") -> dict[str, Entry]:
+    def sizes(self, path: str = "") -> dict[str, ObjectInfo]:
         start = self._folder / path
         if start.is_file():
-            return {path: _local_entry(start.stat())} if path else {}
-        found: dict[str, Entry] = {}
+            return {path: _object_info(start.stat())} if path else {}
+        found: dict[str, ObjectInfo] = {}
         cut = len(os.path.join(self._folder, ""))  # noqa: PTH118  Path costs 10 us a file
         pending = [(str(start), frozenset[str]())]
         while pending:
@@ -76,7 +76,7 @@ class LocalStore:
                     with suppress(FileNotFoundError):
                         # A link to nothing is listed, so that whoever reads it can say so.
                         info = item.stat(follow_symlinks=item.is_file())
-                        found[item.path[cut:]] = _local_entry(info)
+                        found[item.path[cut:]] = _object_info(info)
         return dict(sorted(found.items()))
 
     def exists(self, path: str) -> bool:
@@ -101,5 +101,5 @@ class LocalStore:
         return temporary
 
 
-def _local_entry(info: os.stat_result) -> Entry:
-    return Entry(info.st_size, f"{info.st_size}-{info.st_mtime_ns}")
+def _object_info(info: os.stat_result) -> ObjectInfo:
+    return ObjectInfo(info.st_size, f"{info.st_size}-{info.st_mtime_ns}")

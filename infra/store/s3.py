@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from infra.errors import ProtegeError
-from infra.store.base import Entry, _check_lengths
+from infra.store.base import ObjectInfo, _check_lengths
 
 
 class S3Store:
@@ -56,14 +56,16 @@ class S3Store:
     def replace(self, path: str, data: bytes) -> None:
         self._call("pipe_file", self._key(path), data)
 
-    def sizes(self, path: str = "") -> dict[str, Entry]:
+    def sizes(self, path: str = "") -> dict[str, ObjectInfo]:
         base = f"{self._prefix}/{path}".rstrip("/")
         try:
             listing: dict[str, dict[str, Any]] = self._call("find", base, detail=True)
         except FileNotFoundError:
             return {}
         found = {
-            name.removeprefix(f"{self._prefix}/"): Entry(info["size"], str(info.get("ETag", "")))
+            name.removeprefix(f"{self._prefix}/"): ObjectInfo(
+                info["size"], str(info.get("ETag", ""))
+            )
             for name, info in listing.items()
             if name.startswith(f"{self._prefix}/") and not name.endswith("/")
         }

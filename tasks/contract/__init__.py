@@ -29,8 +29,8 @@ from tasks.contract.manifest import (
 )
 from tasks.contract.parts import (
     FOOTER,
-    Counts,
     Receipt,
+    RowCounts,
     part_name,
     part_number,
     read_part,
@@ -46,11 +46,11 @@ from tasks.contract.stage import once
 __all__ = [
     "FOOTER",
     "MAX_BATCH",
-    "Counts",
     "Manifest",
     "OnProgress",
     "Output",
     "Receipt",
+    "RowCounts",
     "Stopwatch",
     "bytes_digest",
     "canonical",

@@ -56,7 +56,7 @@ class Manifest:
     seconds: float
     extra: Mapping[str, Any] = field(default_factory=dict)
     # Rejects, by reason, with another attempt in a later part, which is what counts.
-    retried: Mapping[str, int] = field(default_factory=dict)
+    rechecked: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -78,15 +78,15 @@ def link(output: Output) -> dict[str, str]:
 def publish(store: Store, manifest: Manifest, name: str = MANIFEST) -> Output:
     """Publish the manifest and return the reference to the output."""
     sizes = store.sizes()
-    retried = sum(manifest.retried.values())
+    rechecked = sum(manifest.rechecked.values())
     body = {
         "stage": manifest.stage,
         "fingerprint": manifest.fingerprint,
         "digest": manifest.digest,
-        "rows_in": sum(part.rows_in for part in manifest.parts) - retried,
+        "rows_in": sum(part.rows_in for part in manifest.parts) - rechecked,
         "kept": sum(part.kept for part in manifest.parts),
-        "rejected": sum(part.rejected for part in manifest.parts) - retried,
-        "retried": manifest.retried,
+        "rejected": sum(part.rejected for part in manifest.parts) - rechecked,
+        "rechecked": manifest.rechecked,
         "seconds": round(manifest.seconds, 3),
         "work_seconds": _total_seconds(manifest.parts),
         "made_at": utc_now(),

@@ -26,7 +26,7 @@ ROW_GROUP_ROWS = 100_000  # small enough that a filter on a sorted column skips 
 
 
 @dataclass(frozen=True)
-class Counts:
+class RowCounts:
     """Rows of a part: rows_in = kept + rejected, always."""
 
     rows_in: int
@@ -65,7 +65,7 @@ def write_part(
     store: Store,
     name: str,
     table: pa.Table,
-    counts: Counts,
+    counts: RowCounts,
     *,
     facts: Mapping[str, str] | None = None,
     layout: Layout = ZSTD,

@@ -40,7 +40,7 @@ def reject_reasons(output: Output) -> dict[str, int]:
         if part["rejected"]:
             with output.store.open(part["name"].replace("part-", "rejects-")) as file:
                 reasons.update(pq.read_table(file, columns=["reason"])["reason"].to_pylist())
-    return dict(sorted((reasons - Counter(manifest["retried"])).items()))
+    return dict(sorted((reasons - Counter(manifest["rechecked"])).items()))
 
 
 def check_reject_share(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
-from infra.errors import told
+from infra.errors import describe_error
 from infra.executors import Executor, Failures, Inline, too_many
 from infra.lease import Lease
 from infra.logs import PLACE, one_line
@@ -61,7 +61,9 @@ class _RunBatch:
                     done.receipts.append(self._one(store, number, number in batch.present))
             except Exception as error:
                 done.errors.append(error)
-                logging.getLogger(__name__).error("%s failed: %s", place, one_line(told(error)))
+                logging.getLogger(__name__).error(
+                    "%s failed: %s", place, one_line(describe_error(error))
+                )
                 if too_many(len(done.errors), len(done.errors)):
                     break
         return done

@@ -1,14 +1,14 @@
-"""Copies: by what two files are told to hold one picture, stored anew or scaled.
+"""Matching: decides whether two files show the same picture, re-encoded or resized.
 
-In: pixels. Out: a sketch of each image, a hash and a thumbnail, and of sketches which are copies of
-one another. The hash finds few candidates among many, but is no proof: of the 5,000 digits of the
-demo, a third has another one within four bits. A hit counts when the thumbnails agree as well.
-
+In: pixels. Out: the signature of each image (a hash and a thumbnail), and which signatures belong
+to near-duplicates. The hash finds few candidates among many, but is no proof: of the 5,000 digits
+of the demo, a third has another one within four bits. A hit counts when the thumbnails agree as
+well.
 The hash is the usual one of 64 bits: of the grey image at 32 x 32, the signs of the 8 x 8 lowest
 frequencies of its discrete cosine transform, as against their median. docs/topk.md tells how many
 copies are found, and how few others.
 
-    phash, thumbnail = sketch(pixels_HWC)
+    phash, thumbnail = signature_of(pixels_HWC)
     first_M, second_M = near_pairs(groups_N, phashes_N)
     thumbnails = Thumbnails.of(bytes_NT)
     copies_M = thumbnails.take(first_M).alike(thumbnails.take(second_M))
@@ -23,7 +23,7 @@ from PIL import Image
 
 from tasks.images import Pixels
 
-COPIES_VERSION = 1  # goes into fingerprints; raise it when other images are told to be copies
+DUPLICATES_VERSION = 1  # goes into fingerprints; raise it when other images are told to be copies
 
 SIDE = 32
 LOW = 8
@@ -43,7 +43,7 @@ _COSINES_LS = np.cos(np.pi * np.arange(LOW)[:, None] * (2 * _STEPS + 1) / (2 * S
 _GREY = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
 
-def sketch(pixels_HWC: Pixels) -> tuple[int, bytes]:
+def signature_of(pixels_HWC: Pixels) -> tuple[int, bytes]:
     """The perceptual hash (64 bits) and the thumbnail (8 x 8 x 3 bytes) of RGB pixels."""
     image = Image.fromarray(pixels_HWC)
     # Large images are first reduced by a whole factor, which takes a fraction of the time.

@@ -1,9 +1,9 @@
-"""sketch: what copies of the labelled and of the test images are found by in the pile.
+"""signature: what copies of the labelled and of the test images are found by in the pile.
 
-In: `images` shards. Out: `sketches`, a part for each shard: a perceptual hash and a thumbnail of
+In: `images` shards. Out: `signatures`, a part for each shard: a perceptual hash and a thumbnail of
 each image. The pile has its own in `scores`, for there each image is decoded anyway.
 
-    known = {"test": sketch(root, images, executor)}
+    known = {"test": signature(root, images, executor)}
     chosen = topk(root, TopkOptions(), scores, executor, known=known)
 """
 
@@ -18,11 +18,11 @@ from infra.lease import Lease
 from infra.store import Store, open_store
 from tasks import contract, tables
 from tasks.contract import (
-    Counts,
     Manifest,
     OnProgress,
     Output,
     Receipt,
+    RowCounts,
     Stopwatch,
     once,
     over_images,
@@ -33,15 +33,15 @@ from tasks.duplicates import matching as copies
 from tasks.images import IMAGES_VERSION, Limits, Unusable, decode
 from tasks.shard import read_images, reject_rows
 
-STAGE = "sketch"
+STAGE = "signature"
 VERSION = 1
 
 
-def sketch(
+def signature(
     root: Store, images: Output, executor: Executor, on_progress: OnProgress = silent
 ) -> Output:
-    """Sketch the shards that have no part yet. Raises ProtegeError, Failures."""
-    versions = [IMAGES_VERSION, copies.COPIES_VERSION]
+    """Make the signatures of the shards that have no part yet. Raises ProtegeError, Failures."""
+    versions = [IMAGES_VERSION, copies.DUPLICATES_VERSION]
     content = {"images": images.fingerprint, "versions": versions}
     fingerprint = contract.fingerprint_of(STAGE, VERSION, content)
     store = open_store(f"{root.uri}/{STAGE}/{fingerprint}")
@@ -62,11 +62,11 @@ def _make(job: _Job, executor: Executor, lease: Lease, on_progress: OnProgress) 
     manifest = Manifest(
         stage=STAGE, fingerprint=fingerprint, options={}, inputs=inputs, parts=[], seconds=0.0
     )
-    make = functools.partial(_sketch_one, job)
+    make = functools.partial(_make_part, job)
     return over_images(job.images, manifest, store, make, executor, lease, on_progress)
 
 
-def _sketch_one(job: _Job, number: int) -> Receipt:
+def _make_part(job: _Job, number: int) -> Receipt:
     store, watch = open_store(job.uri), Stopwatch()
     table = read_images(job.images, number, ["key"])
     watch.lap("read")
@@ -74,7 +74,7 @@ def _sketch_one(job: _Job, number: int) -> Receipt:
     problems: dict[int, Unusable] = {}
     for row, data in enumerate(table["image"].to_pylist()):
         try:
-            found[row] = copies.sketch(decode(data, Limits()))
+            found[row] = copies.signature_of(decode(data, Limits()))
         except Unusable as unusable:
             problems[row] = unusable
     watch.lap("decode")
@@ -87,9 +87,9 @@ def _sketch_one(job: _Job, number: int) -> Receipt:
     receipt = contract.write_part(
         store,
         contract.part_name(number),
-        pa.Table.from_arrays(columns, schema=tables.SKETCHES),
-        Counts(len(table), len(found), len(problems)),
-        layout=tables.SKETCHES_LAYOUT,
+        pa.Table.from_arrays(columns, schema=tables.SIGNATURES),
+        RowCounts(len(table), len(found), len(problems)),
+        layout=tables.SIGNATURES_LAYOUT,
     )
     watch.lap("write")
     return contract.timed(receipt, watch)

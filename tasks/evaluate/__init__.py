@@ -20,7 +20,16 @@ from infra.executors import Executor
 from infra.lease import Lease
 from infra.store import Store, open_store
 from tasks import contract, tables
-from tasks.contract import Counts, Manifest, OnProgress, Output, Receipt, once, run_shards, silent
+from tasks.contract import (
+    Manifest,
+    OnProgress,
+    Output,
+    Receipt,
+    RowCounts,
+    once,
+    run_shards,
+    silent,
+)
 from tasks.evaluate.choice import audit_digest, measure_choice
 from tasks.evaluate.measures import measure_models
 from tasks.evaluate.options import Choice, EvaluateOptions
@@ -76,7 +85,7 @@ def _make(
     make = functools.partial(predict, job)
     receipts = run_shards(store, range(count), make, executor, on_progress)
     table = _metrics(job, receipts, choice, executor)
-    metrics = contract.write_part(store, METRICS, table, Counts(len(table), len(table), 0))
+    metrics = contract.write_part(store, METRICS, table, RowCounts(len(table), len(table), 0))
     models = [name for name in inputs if name in job.models]
     manifest = Manifest(
         stage=STAGE,

@@ -12,7 +12,7 @@ import pyarrow as pa
 from infra.errors import ProtegeError
 from infra.store import open_store
 from tasks import contract, tables
-from tasks.contract import Counts, Output, Receipt, Stopwatch
+from tasks.contract import Output, Receipt, RowCounts, Stopwatch
 from tasks.evaluate.options import EvaluateOptions
 from tasks.images import Limits, Unusable, decode, square
 from tasks.shard import read_images
@@ -44,7 +44,7 @@ def predict(job: PredictJob, number: int) -> Receipt:
     rows = len(predictions)
     store = open_store(job.uri)
     name = contract.part_name(number)
-    receipt = contract.write_part(store, name, predictions, Counts(rows, rows, 0))
+    receipt = contract.write_part(store, name, predictions, RowCounts(rows, rows, 0))
     return contract.timed(receipt, watch)
 
 

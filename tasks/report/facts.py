@@ -22,7 +22,7 @@ from infra.store import Store
 from tasks import contract, tables
 from tasks.contract import Output
 from tasks.evaluate import read_metrics
-from tasks.topk import TopkOptions, left_out, read_chosen, read_classes
+from tasks.topk import TopkOptions, describe_dropped, read_chosen, read_classes
 from tasks.train.names import HISTORY
 
 MODELS = ("teacher", "baseline", "pretrained", "student")
@@ -233,7 +233,7 @@ def rejects(campaign: Campaign) -> list[tuple[str, int, int, dict[str, int]]]:
 
 def copies(campaign: Campaign) -> list[str]:
     """What was left out of the choice as a copy, by reason."""
-    return left_out(campaign.classes.to_pylist())
+    return describe_dropped(campaign.classes.to_pylist())
 
 
 def lineage(root: Store, campaign: Campaign) -> list[Node]:

@@ -22,7 +22,7 @@ from tasks.evaluate.suspect_classes import Suspect, counts_above, median_class, 
 from tasks.report import facts, pictures, plots
 from tasks.report import format as words
 from tasks.report.facts import Campaign
-from tasks.topk import count_left_out
+from tasks.topk import count_dropped
 
 if TYPE_CHECKING:
     from tasks.report import ReportOptions, Story
@@ -148,7 +148,7 @@ def _warnings(campaign: Campaign, row: Mapping[str, Any]) -> list[str]:
     topk = campaign.topk
     found = []
     if row["kept"] < campaign.k and not topk.together:
-        copies = sum(count_left_out(row).values())
+        copies = sum(count_dropped(row).values())
         found.append(
             f"short: {row['kept']:,} of {campaign.k:,} places are filled, because only "
             f"{row['candidates']:,} images {words.candidacy(topk)}"

@@ -9,7 +9,7 @@ leaves the others as they are, and an `image_id` is never used twice. A reject t
 another attempt in the same way, by a place in a later shard.
 
     images = shard(root, ShardOptions(source="photos/"), Inline())
-    retry = retry_rejects(root, images)
+    recheck = recheck_rejects(root, images)
 """
 
 import functools
@@ -28,11 +28,11 @@ from infra.lease import Lease
 from infra.store import Store, open_store
 from tasks import contract, tables
 from tasks.contract import (
-    Counts,
     Manifest,
     OnProgress,
     Output,
     Receipt,
+    RowCounts,
     Stopwatch,
     once,
     run_shards,
@@ -40,10 +40,10 @@ from tasks.contract import (
 )
 from tasks.shard.candidates import Candidate, problem_of, read_loose, read_members
 from tasks.shard.options import ShardOptions
-from tasks.shard.pins import STAGE, Snapshot, pin, retried_reasons, shard_pins
+from tasks.shard.pins import STAGE, Snapshot, pin, rechecked_reasons, shard_pins
 from tasks.shard.read import class_names, read_images, read_keys, read_many, reject_rows
-from tasks.shard.recheck import Retry, retry_rejects
-from tasks.shard.sources import Entry
+from tasks.shard.recheck import Recheck, recheck_rejects
+from tasks.shard.sources import SourceFile
 
 DECODE_THREADS = 2
 ROW_GROUP_ROWS = 256  # a reader of one image reads no more than so many
@@ -52,7 +52,7 @@ AT_ONCE = 256  # images checked at a time; those that stay in a tar are let go a
 
 __all__ = [
     "STAGE",
-    "Retry",
+    "Recheck",
     "ShardOptions",
     "Snapshot",
     "class_names",
@@ -60,8 +60,8 @@ __all__ = [
     "read_images",
     "read_keys",
     "read_many",
+    "recheck_rejects",
     "reject_rows",
-    "retry_rejects",
     "shard",
 ]
 
@@ -87,7 +87,7 @@ def shard(
     )
     if not output.rows_in:
         raise _no_images(options)
-    remedy = f"run `protege retry {output.uri}`"
+    remedy = f"run `protege rejects --recheck {output.uri}`"
     contract.check_reject_share(output, options.max_reject_percent, options.source, remedy)
     return output
 
@@ -121,7 +121,7 @@ def _make(job: _Job, executor: Executor, lease: Lease, on_progress: OnProgress) 
         parts=receipts,
         seconds=time.perf_counter() - started,
         extra={"snapshot": snapshot.digest, "increments": list(snapshot.increments)},
-        retried=retried_reasons(store, snapshot.increments),
+        rechecked=rechecked_reasons(store, snapshot.increments),
     )
     lease.check()
     return contract.publish(store, manifest, snapshot.manifest)
@@ -136,7 +136,7 @@ def _shard_one(job: _Job, number: int) -> Receipt:
         store,
         contract.part_name(number),
         table,
-        Counts(len(table) + len(rejected), len(table), len(rejected)),
+        RowCounts(len(table) + len(rejected), len(table), len(rejected)),
         # Encoded images do not shrink, and readers should not pay for trying.
         layout=tables.IMAGES_LAYOUT,
         row_group_rows=ROW_GROUP_ROWS,
@@ -165,16 +165,16 @@ def _checked(job: _Job, number: int, watch: Stopwatch) -> tuple[pa.Table, list[d
 
 
 def _candidates(job: _Job, number: int) -> Iterator[Candidate]:
-    entries, retried = shard_pins(open_store(job.snapshot.uri), number)
+    entries, rechecked = shard_pins(open_store(job.snapshot.uri), number)
     if entries[0].is_container:
         yield from read_members(entries[0], job.options, job.snapshot.uri)
         return
-    reasons = (retried.get(row) for row in range(len(entries)))
+    reasons = (rechecked.get(row) for row in range(len(entries)))
     with ThreadPoolExecutor(READ_THREADS) as pool:
         yield from pool.map(_read_or_pass, entries, reasons)
 
 
-def _read_or_pass(entry: Entry, reason: str | None) -> Candidate:
+def _read_or_pass(entry: SourceFile, reason: str | None) -> Candidate:
     """A reject with another attempt stays one when its part is made again: no image comes twice."""
     if reason is None:
         return read_loose(entry)

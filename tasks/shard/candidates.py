@@ -17,7 +17,7 @@ from infra.errors import ProtegeError
 from infra.store import split_uri
 from tasks.images import Limits, Unusable, check, decode
 from tasks.shard.options import ShardOptions
-from tasks.shard.sources import Entry, read_container
+from tasks.shard.sources import SourceFile, read_container
 
 MAX_IMAGE_BYTES = 1 << 30  # a file beyond it is no image, and would fill the memory of a worker
 
@@ -37,7 +37,7 @@ class Candidate:
     problem: Problem | None = None
 
 
-def read_members(entry: Entry, options: ShardOptions, folder: str) -> Iterator[Candidate]:
+def read_members(entry: SourceFile, options: ShardOptions, folder: str) -> Iterator[Candidate]:
     """The images of a container. Raises ProtegeError, with the folder of the shards."""
     try:
         for name, data, offset, label in read_container(entry.uri):
@@ -59,7 +59,7 @@ def read_members(entry: Entry, options: ShardOptions, folder: str) -> Iterator[C
         ) from error
 
 
-def read_loose(entry: Entry) -> Candidate:
+def read_loose(entry: SourceFile) -> Candidate:
     """The bytes of a file, or why there are none.
 
     Raises ProtegeError when that may pass: an outage must not turn images into rejects for good.

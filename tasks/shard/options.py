@@ -11,7 +11,7 @@ from tasks.shard.sources import Slice
 class ShardOptions(Options):
     """Where images come from and how they are cut into shards."""
 
-    SPEED: ClassVar[frozenset[str]] = frozenset({"max_reject_percent"})
+    NOT_IN_FINGERPRINT: ClassVar[frozenset[str]] = frozenset({"max_reject_percent"})
 
     source: str = ""
     """A folder of images, of .tar or of .parquet files, or a list (.csv, .txt); local or s3://."""

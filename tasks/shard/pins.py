@@ -3,7 +3,7 @@
 In: a source and the root of the outputs. Out: a `Snapshot`, and tables `pins/00000.parquet`, one
 for each time that the source had grown: the first listing assigns every file a shard and a row,
 later ones assign only what is new, to later shards. No place is ever assigned twice. A rejected
-file may get another attempt (retry.py): another place, which is then the one that counts.
+file may get another attempt (recheck.py): another place, which is then the one that counts.
 
     snapshot = pin(root, ShardOptions(source="photos/"))
 """
@@ -20,14 +20,14 @@ import pyarrow.parquet as pq
 from infra.errors import ProtegeError
 from infra.store import Store, open_store
 from tasks import contract, tables
-from tasks.contract import Counts
+from tasks.contract import RowCounts
 from tasks.images import IMAGES_VERSION
 from tasks.shard.options import ShardOptions
-from tasks.shard.sources import Entry, is_container_name, list_source
+from tasks.shard.sources import SourceFile, is_container_name, list_source
 
 STAGE = "shard"
-VERSION = 1
-PINNED = ["key", "shard", "version", "label", "retries"]  # what a new listing is compared with
+VERSION = 2
+PINNED = ["key", "shard", "version", "label", "recheck_of"]  # what a new listing is compared with
 
 Known = Mapping[str, tuple[str, str | None]]  # version and label of each pinned file, by its key
 
@@ -52,8 +52,8 @@ class Snapshot:
 class Attempt:
     """A file that gets a place: for the first time, or after it was rejected at another."""
 
-    entry: Entry
-    retries: int | None = None
+    entry: SourceFile
+    recheck_of: int | None = None
     reason: str | None = None
 
 
@@ -96,7 +96,7 @@ def known_files(pins: Iterable[pa.Table]) -> Known:
     return found
 
 
-def differs(entry: Entry, version: str, label: str | None) -> bool:
+def differs(entry: SourceFile, version: str, label: str | None) -> bool:
     """Whether a file is another than the one that was pinned with this version and label."""
     if entry.is_container:
         return (entry.version, entry.label) != (version, label)
@@ -109,11 +109,11 @@ def add_pins(
 ) -> None:
     """Publish places for these files as the next increment, if nobody else is first."""
     table = _assign(attempts, _shards(pins), options.images_per_shard)
-    counts = Counts(len(table), len(table), 0)
+    counts = RowCounts(len(table), len(table), 0)
     contract.write_part(store, _increment_name(len(pins)), table, counts)
 
 
-def retried_reasons(store: Store, increments: Iterable[str]) -> dict[str, int]:
+def rechecked_reasons(store: Store, increments: Iterable[str]) -> dict[str, int]:
     """How many rejects have another attempt in these increments, by the reason they had."""
     reasons: Counter[str] = Counter()
     for name in increments:
@@ -130,7 +130,7 @@ def pinned_labels(store: Store, increments: Iterable[str]) -> set[str]:
     return {label for key, (_, label) in known if label is not None and not is_container_name(key)}
 
 
-def shard_pins(store: Store, number: int) -> tuple[list[Entry], dict[int, str]]:
+def shard_pins(store: Store, number: int) -> tuple[list[SourceFile], dict[int, str]]:
     """The files of one shard by row, and the rows with another attempt: row -> reason before it.
 
     A shard belongs to one increment, and attempts at its rejects to later ones. Also to those that
@@ -139,22 +139,22 @@ def shard_pins(store: Store, number: int) -> tuple[list[Entry], dict[int, str]]:
     first = tables.image_id(number, 0)
     wanted = [
         [("shard", "==", number)],
-        [("retries", ">=", first), ("retries", "<", tables.image_id(number + 1, 0))],
+        [("recheck_of", ">=", first), ("recheck_of", "<", tables.image_id(number + 1, 0))],
     ]
-    retried: dict[int, str] = {}
+    rechecked: dict[int, str] = {}
     for name in reversed(_increments(store)):
         with store.open(name) as file:
             # Rows of other shards are not even read: pins are sorted by shard.
             rows = pq.read_table(file, filters=wanted).to_pylist()
         entries = [_entry(row) for row in rows if row["shard"] == number]
         if entries:
-            return entries, retried
-        retried |= {row["retries"] - first: row["reason"] for row in rows}
+            return entries, rechecked
+        rechecked |= {row["recheck_of"] - first: row["reason"] for row in rows}
     raise ProtegeError(f"{store.uri}: shard {number} is in no increment of the pins")
 
 
 def _check_unchanged(
-    entries: Sequence[Entry], known: Known, options: ShardOptions, store: Store
+    entries: Sequence[SourceFile], known: Known, options: ShardOptions, store: Store
 ) -> None:
     """Raise ProtegeError when a pinned file is another now, or a labelled one is gone.
 
@@ -165,7 +165,11 @@ def _check_unchanged(
     gone = [key for key in known if key not in now] if options.labelled else []
     if changed or gone:
         first = (changed or gone)[0]
-        mended = f"If they had been rejected, run `protege retry {store.uri}`. " if changed else ""
+        mended = (
+            f"If they had been rejected, run `protege rejects --recheck {store.uri}`. "
+            if changed
+            else ""
+        )
         raise ProtegeError(
             f"{len(changed)} files have changed and {len(gone)} are gone since they were pinned "
             f"(such as {first}). {mended}To pin the source anew, delete {store.uri}"
@@ -190,7 +194,7 @@ def _assign(attempts: Sequence[Attempt], first_shard: int, images_per_shard: int
                 "version": entry.version,
                 "label": entry.label,
                 "tags": None if entry.tags is None else list(entry.tags),
-                "retries": attempt.retries,
+                "recheck_of": attempt.recheck_of,
                 "reason": attempt.reason,
             }
         )
@@ -198,9 +202,9 @@ def _assign(attempts: Sequence[Attempt], first_shard: int, images_per_shard: int
     return pa.Table.from_pylist(rows, schema=tables.PINS)
 
 
-def _entry(row: Mapping[str, Any]) -> Entry:
+def _entry(row: Mapping[str, Any]) -> SourceFile:
     fields = ("key", "uri", "size", "version", "label", "tags")
-    return Entry(**{name: row[name] for name in fields})
+    return SourceFile(**{name: row[name] for name in fields})
 
 
 def _shards(pins: Iterable[pa.Table]) -> int:

@@ -1,11 +1,11 @@
-"""Retry: another attempt at images that were rejected, after somebody has mended them.
+"""Recheck: another attempt at images that were rejected, after somebody has mended them.
 
-In: an `images` output. Out: a `Retry`, which counts what became of its rejects, and a new increment
-of the pins, in which each loose file that can be used now has a place in a new shard. What is made
-is never changed: the next run of `shard` makes the new shards, and a new manifest.
+In: an `images` output. Out: a `Recheck`, which counts what became of its rejects, and a new
+increment of the pins, in which each loose file that can be used now has a place in a new shard.
+What is made is never changed: the next run of `shard` makes the new shards, and a new manifest.
 
-    retry = retry_rejects(root, images)
-    retry.lines()   # "3 can be used now: the next run takes them in"
+    recheck = recheck_rejects(root, images)
+    recheck.lines()   # "3 can be used now: the next run takes them in"
 """
 
 from collections import Counter
@@ -24,7 +24,7 @@ from tasks.contract import Output
 from tasks.shard.candidates import Problem, problem_of, read_loose
 from tasks.shard.options import ShardOptions
 from tasks.shard.pins import Attempt, Known, add_pins, differs, known_files, place, read_pins
-from tasks.shard.sources import Entry, is_container_name, list_source
+from tasks.shard.sources import SourceFile, is_container_name, list_source
 
 LOOK_THREADS = 16  # small reads wait for the store, not for the processor
 
@@ -32,7 +32,7 @@ Reject = Mapping[str, Any]  # a row of the table of rejects
 
 
 @dataclass(frozen=True)
-class Retry:
+class Recheck:
     """What became of the rejects of an output; every one is counted once."""
 
     usable: int
@@ -65,11 +65,11 @@ class _Look:
     """A reject, its file as it is now, and why that cannot be used."""
 
     reject: Reject
-    entry: Entry | None
+    entry: SourceFile | None
     problem: Problem | None
 
 
-def retry_rejects(root: Store, images: Output) -> Retry:
+def recheck_rejects(root: Store, images: Output) -> Recheck:
     """Look again at what was rejected, and pin the loose files that can be used now.
 
     Those that have changed and still cannot are pinned too: they are rejects again, but no longer
@@ -89,7 +89,7 @@ def retry_rejects(root: Store, images: Output) -> Retry:
     looks = _look_again(_loose(left, pins), options)
     _pin(store, _attempts(looks, known_files(pins)), options)
     bad = Counter(look.problem["reason"] for look in looks if look.problem is not None)
-    return Retry(
+    return Recheck(
         usable=len(looks) - bad.total(),
         unusable=dict(sorted(bad.items())),
         contained=len(left) - len(looks),
@@ -110,7 +110,7 @@ def _rejects(images: Output) -> list[Reject]:
 
 def _tried(pins: Iterable[pa.Table]) -> set[int]:
     """The rejects that some increment has another attempt at."""
-    return {one for table in pins for one in table["retries"].drop_null().to_pylist()}
+    return {one for table in pins for one in table["recheck_of"].drop_null().to_pylist()}
 
 
 def _loose(rejects: Iterable[Reject], pins: Iterable[pa.Table]) -> list[Reject]:
@@ -156,7 +156,7 @@ def _pin(store: Store, attempts: Sequence[Attempt], options: ShardOptions) -> No
     while True:
         _, pins = read_pins(store)
         tried = _tried(pins)
-        left = [attempt for attempt in attempts if attempt.retries not in tried]
+        left = [attempt for attempt in attempts if attempt.recheck_of not in tried]
         if not left:
             return
         add_pins(store, pins, left, options)

@@ -1,7 +1,7 @@
 """Sources: what a user has, as a sorted list of files.
 
 In: the address of a folder of images, of `.tar` or `.parquet` files, or of a list (`.csv`, `.txt`).
-Out: one `Entry` per loose image, or per container; a container (tar, Parquet with an `image`
+Out: one `SourceFile` per loose image, or per container; a container (tar, Parquet with an `image`
 column) becomes exactly one shard, so that its members need not be counted before work starts.
 
 Keys are paths relative to the source, and everything is sorted by them. A `Slice` takes a share of
@@ -67,7 +67,7 @@ WHOLE = Slice()
 
 
 @dataclass(frozen=True)
-class Entry:
+class SourceFile:
     """A loose image, or a container of many."""
 
     key: str
@@ -83,7 +83,7 @@ class Entry:
         return is_container_name(self.key)
 
 
-def list_source(uri: str, *, labelled: bool, within: Slice = WHOLE) -> list[Entry]:
+def list_source(uri: str, *, labelled: bool, within: Slice = WHOLE) -> list[SourceFile]:
     """The files of a source, sorted by key: loose images of the slice, and all containers.
 
     Raises ProtegeError when there is nothing to be found, or nothing that looks like images.
@@ -104,7 +104,7 @@ def list_source(uri: str, *, labelled: bool, within: Slice = WHOLE) -> list[Entr
     return sorted(_sliced(uri, entries, within), key=lambda entry: entry.key)
 
 
-def _sliced(uri: str, entries: list[Entry], within: Slice) -> list[Entry]:
+def _sliced(uri: str, entries: list[SourceFile], within: Slice) -> list[SourceFile]:
     if within.is_whole:
         return entries
     inside = [entry for entry in entries if entry.is_container or entry.key in within]
@@ -116,7 +116,7 @@ def _sliced(uri: str, entries: list[Entry], within: Slice) -> list[Entry]:
     return inside
 
 
-def _find(uri: str, *, labelled: bool) -> list[Entry]:
+def _find(uri: str, *, labelled: bool) -> list[SourceFile]:
     suffix = PurePosixPath(uri).suffix.lower()
     if suffix in LIST_SUFFIXES | CONTAINER_SUFFIXES:
         parent, name = split_uri(uri)
@@ -124,7 +124,7 @@ def _find(uri: str, *, labelled: bool) -> list[Entry]:
         if name in found and suffix in LIST_SUFFIXES:
             return list(_read_list(parent, name, labelled=labelled))
         if name in found:
-            return [Entry(name, f"{parent.uri}/{name}", found[name].size, found[name].version)]
+            return [SourceFile(name, f"{parent.uri}/{name}", found[name].size, found[name].version)]
         if not found:
             raise ProtegeError(f"{uri}: there is no such file")
     # What looks like a file may be a folder: Spark writes tables as folders named x.parquet.
@@ -135,7 +135,7 @@ def _find(uri: str, *, labelled: bool) -> list[Entry]:
     return entries
 
 
-def _check_entry(entry: Entry) -> None:
+def _check_entry(entry: SourceFile) -> None:
     try:
         entry.key.encode()
     except UnicodeEncodeError:
@@ -152,12 +152,12 @@ def folder_label(key: str) -> str | None:
     return PurePosixPath(key).parent.name or None
 
 
-def _walk(store: Store, *, labelled: bool) -> list[Entry]:
+def _walk(store: Store, *, labelled: bool) -> list[SourceFile]:
     entries = []
     for key, found in store.sizes().items():
         if is_image_name(key):
             label = folder_label(key) if labelled else None
-            entries.append(Entry(key, f"{store.uri}/{key}", found.size, found.version, label))
+            entries.append(SourceFile(key, f"{store.uri}/{key}", found.size, found.version, label))
     return entries
 
 
@@ -174,7 +174,7 @@ def is_container_name(key: str) -> bool:
     return PurePosixPath(key).suffix.lower() in CONTAINER_SUFFIXES
 
 
-def _check_class_folders(store: Store, entries: list[Entry]) -> None:
+def _check_class_folders(store: Store, entries: list[SourceFile]) -> None:
     """A local folder without images is a class that somebody forgot; S3 has no empty folders."""
     folder = Path(store.uri)
     if not folder.is_dir():
@@ -188,7 +188,7 @@ def _check_class_folders(store: Store, entries: list[Entry]) -> None:
             )
 
 
-def _read_list(store: Store, name: str, *, labelled: bool) -> Iterator[Entry]:
+def _read_list(store: Store, name: str, *, labelled: bool) -> Iterator[SourceFile]:
     for row in _list_rows(store, name, labelled=labelled):
         key = (row["uri"] or "").strip()
         place = key
@@ -200,7 +200,7 @@ def _read_list(store: Store, name: str, *, labelled: bool) -> Iterator[Entry]:
             )
         tags = tuple(row["tags"].split()) if row.get("tags") else None
         # The list names the files; asking the store about each would cost a request an image.
-        yield Entry(key, place, -1, "listed", (row.get("label") or "").strip() or None, tags)
+        yield SourceFile(key, place, -1, "listed", (row.get("label") or "").strip() or None, tags)
 
 
 def _list_rows(store: Store, name: str, *, labelled: bool) -> list[dict[str, str]]:

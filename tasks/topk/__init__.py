@@ -1,9 +1,9 @@
 """topk: the exact K best images of every class, and other ways to choose.
 
-In: `scores`, and the `sketches` of images that may not be chosen. Out: `chosen`, sorted by (label,
-rank), and `classes`, a row for each class. The order is total, (label, -log_odds, image_id), so the
-same scores give the same bytes, whatever the order and grouping of the parts and the number of
-workers.
+In: `scores`, and the `signatures` of images that may not be chosen. Out: `chosen`, sorted by
+(label, rank), and `classes`, a row for each class. The order is total, (label, -log_odds,
+image_id), so the same scores give the same bytes, whatever the order and grouping of the parts and
+the number of workers.
 
 A sample of the parts tells of each class a floor, a value that the K-th best surely exceeds. Then
 every part is looked at once, and only what is above the floors goes on (`Pile`); few candidates
@@ -11,7 +11,7 @@ are left of many, and they are brought together (`combine`), freed of copies (`g
 (`choose`). `look` has these steps, docs/topk.md the reasons.
 "Billion-scale semi-supervised learning" (Yalniz et al. 2019), section 3.2.
 
-    chosen = topk(root, TopkOptions(k=16_000, top_p=10), scores, executor, known={"test": sketches})
+    chosen = topk(root, TopkOptions(k=16_000, top_p=10), scores, executor, known=known)
 """
 
 import functools
@@ -30,7 +30,7 @@ from infra.lease import Lease
 from infra.store import Store, open_store
 from tasks import contract, tables
 from tasks.contract import Manifest, OnProgress, Output, Receipt, Stopwatch, once, silent
-from tasks.duplicates.matching import COPIES_VERSION
+from tasks.duplicates.matching import DUPLICATES_VERSION
 from tasks.topk.candidates import HISTOGRAM_EDGES, REASONS, Counts
 from tasks.topk.options import TopkOptions
 from tasks.topk.order import Values, hash_ids
@@ -39,7 +39,7 @@ from tasks.topk.reader import Reader, check_ids
 from tasks.topk.reduction import Look, rounds
 
 STAGE = "topk"
-VERSION = 3
+VERSION = 4
 CLASSES = "classes.parquet"
 
 __all__ = [
@@ -47,9 +47,9 @@ __all__ = [
     "HISTOGRAM_EDGES",
     "STAGE",
     "TopkOptions",
-    "count_left_out",
+    "count_dropped",
+    "describe_dropped",
     "hash_ids",
-    "left_out",
     "read_chosen",
     "read_classes",
     "topk",
@@ -64,7 +64,7 @@ def topk(
     on_progress: OnProgress = silent,
     known: Mapping[str, Output] | None = None,
 ) -> Output:
-    """Choose, or take the output that is there. `known` are outputs of sketch, by REASONS.
+    """Choose, or take the output that is there. `known` are outputs of signature, by REASONS.
 
     Raises ProtegeError when a class has no candidate, more is asked of P than was scored, or a
     part of the scores is damaged or has an image of another one.
@@ -76,11 +76,11 @@ def topk(
             f"topk.top_p is {options.top_p}, but only {scored_p} classes of each image were "
             f"scored: lower it, or raise score.top_p"
         )
-    known = dict(known or {}) if options.leave_out_copies else {}
+    known = dict(known or {}) if options.drop_near_duplicates else {}
     if not known.keys() <= set(REASONS[1:]):
-        raise AssertionError(f"sketches are known of {', '.join(REASONS[1:])}, not of {[*known]}")
+        raise AssertionError(f"signatures are known of {', '.join(REASONS[1:])}, not of {[*known]}")
     digests = [scores.digest, *(f"{name} {one.digest}" for name, one in sorted(known.items()))]
-    content = {**options.content(), "copies": COPIES_VERSION}
+    content = {**options.content(), "near_duplicates": DUPLICATES_VERSION}
     fingerprint = contract.fingerprint_of(STAGE, VERSION, content, digests)
     store = open_store(f"{root.uri}/{STAGE}/{fingerprint}")
     look = Look(
@@ -104,18 +104,22 @@ def read_classes(chosen: Output) -> pa.Table:
     return contract.read_part(chosen.store, CLASSES, tables.CLASSES)
 
 
-def count_left_out(row: Mapping[str, Any]) -> dict[str, int]:
+def count_dropped(row: Mapping[str, Any]) -> dict[str, int]:
     """How many candidates of a class, a row of `classes`, were left out, by reason."""
-    return {name: row[f"left_out_{name}"] for name in REASONS}
+    return {name: row[f"dropped_{name}"] for name in REASONS}
 
 
-def left_out(classes: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A sentence for each reason for which images were left out, from the rows of `classes`."""
-    what = {"copies": "a better one", "labelled": "a labelled image", "test": "a test image"}
-    each = [count_left_out(row) for row in classes]
+def describe_dropped(classes: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A sentence for each reason for which candidates were dropped, from the rows of `classes`."""
+    what = {
+        "near_duplicates": "a better one",
+        "labelled": "a labelled image",
+        "test": "a test image",
+    }
+    each = [count_dropped(row) for row in classes]
     counts = {name: sum(one[name] for one in each) for name in REASONS}
     return [
-        f"{count:,} candidates left out as copies of {what[name]}"
+        f"{count:,} candidates dropped as near-duplicates of {what[name]}"
         for name, count in counts.items()
         if count
     ]
@@ -162,7 +166,7 @@ def _write_classes(look: Look, store: Store, choices: Sequence[Choice]) -> Recei
     seen = [choice.seen for choice in choices]
     kept_C = np.concatenate([one.kept_C for one in per_class])
     last_C = np.concatenate([one.last_C for one in per_class])
-    left_out_CR = np.concatenate([one.left_out_CR for one in seen])
+    dropped_CR = np.concatenate([one.dropped_CR for one in seen])
     columns = [
         np.arange(len(look.classes), dtype=np.int32),
         list(look.classes),
@@ -171,13 +175,13 @@ def _write_classes(look: Look, store: Store, choices: Sequence[Choice]) -> Recei
         pa.array(last_C, mask=kept_C == 0),
         pa.array(_probability(last_C), mask=kept_C == 0),
         np.concatenate([one.ties_C for one in per_class]),
-        *(left_out_CR[:, reason] for reason in range(len(REASONS))),
+        *(dropped_CR[:, reason] for reason in range(len(REASONS))),
         _certified(look, kept_C, last_C),
         list(np.concatenate([one.histogram_CB for one in seen]) * look.one_in),
     ]
     arrays = [pa.array(one, kind.type) for one, kind in zip(columns, tables.CLASSES, strict=True)]
     table = pa.Table.from_arrays(arrays, schema=tables.CLASSES)
-    return contract.write_part(store, CLASSES, table, contract.Counts(0, 0, 0))
+    return contract.write_part(store, CLASSES, table, contract.RowCounts(0, 0, 0))
 
 
 def _certified(look: Look, kept_C: Counts, last_C: Values) -> npt.NDArray[np.bool_]:

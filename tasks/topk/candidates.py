@@ -29,7 +29,7 @@ PRUNE_AT = 4_000_000  # pairs, 56 MB
 PRUNE_FROM = 500_000  # pairs; before that it is not worth its time, however few are wanted
 MOST_PIECES = 128  # each costs some time at every later step
 FRESH = 16  # pieces that are joined at a time; joining many at once takes much memory
-REASONS = ("copies", "labelled", "test")  # why one is left out: as a copy of what
+REASONS = ("near_duplicates", "labelled", "test")  # why one is left out: as a copy of what
 NONE = np.float32(-np.inf)  # a floor that everything is above
 
 Counts = npt.NDArray[np.int64]
@@ -119,14 +119,14 @@ class Seen:
     """Counts over all pairs that were looked at, whatever became of them.
 
     `spans_S3` has of each part the place in the manifest, and its lowest and highest image_id.
-    `left_out_CR` are copies, by the reasons of `guard`.
+    `dropped_CR` are copies, by the reasons of `guard`.
     """
 
     candidates_C: Counts
     histogram_CB: Counts
     not_finite: Ids
     spans_S3: npt.NDArray[np.int64]
-    left_out_CR: Counts
+    dropped_CR: Counts
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ def combine(job: Job, several: Sequence[Found]) -> Found:
             np.sum([one.histogram_CB for one in seen], axis=0),
             np.concatenate([one.not_finite for one in seen]),
             np.concatenate([one.spans_S3 for one in seen]),
-            np.sum([one.left_out_CR for one in seen], axis=0),
+            np.sum([one.dropped_CR for one in seen], axis=0),
         ),
     )
 

@@ -1,6 +1,6 @@
 """Guard: copies of one image count once in a class, and copies of known images do not count.
 
-In: what a look has found, with the hashes of the images, and sketches of the labelled and of the
+In: what a look has found, with the hashes of the images, and signatures of the labelled and of the
 test images. Out: the same without copies, and how many were left out, by class and reason.
 
 A class is judged from its best candidate down: one is left out if it is a copy of a known image, or
@@ -9,7 +9,7 @@ that is chosen. What is a copy is decided by thumbnails, which are read of few i
 
     held = contenders(job, found)            # the candidates, best first
     some = suspects(known, held)             # those whose hash is near another one
-    held = distinct(job, known, held, sketches of these)
+    held = distinct(job, known, held, signatures of these)
 """
 
 import itertools
@@ -28,7 +28,7 @@ from tasks.duplicates.matching import THUMBNAIL, Hashes, Thumbnails, near, near_
 from tasks.topk.candidates import REASONS, Candidates, Counts, Found, Job, joined, prune
 from tasks.topk.class_ranges import best_first, counted, ranges
 from tasks.topk.order import Ids, Labels, Positions
-from tasks.topk.reader import Reader, Sketches, thumbnails_of
+from tasks.topk.reader import Reader, Signatures, thumbnails_of
 
 LEAST_GROWTH, MOST_GROWTH = 1.5, 8.0  # from one look to the next
 ALIKE_AT_ONCE = 50_000  # pairs of thumbnails, 77 MB as floats
@@ -109,22 +109,22 @@ def _near_in_class(some: Candidates) -> Flags:
     return marked_N
 
 
-def phashes_of(sketches: Output) -> Hashes:
+def phashes_of(signatures: Output) -> Hashes:
     """The hashes of known images, in the order of the parts."""
-    table = contract.read_rows(sketches, tables.SKETCHES, ["phash"])
+    table = contract.read_rows(signatures, tables.SIGNATURES, ["phash"])
     phashes_K: Hashes = table["phash"].to_numpy()
     return phashes_K
 
 
-def _known_thumbnails(sketches: Output, places: Positions) -> Thumbnails:
+def _known_thumbnails(signatures: Output, places: Positions) -> Thumbnails:
     """The thumbnails of known images, by their sorted positions; only of the parts that matter."""
     found, first = [np.zeros((0, THUMBNAIL), np.uint8)], 0
-    for part in contract.load_manifest(sketches)["parts"]:
+    for part in contract.load_manifest(signatures)["parts"]:
         last = first + part["kept"]
         inside = places[(places >= first) & (places < last)] - first
         if len(inside):
-            schema = tables.SKETCHES
-            table = contract.read_part(sketches.store, part["name"], schema, ["thumbnail"])
+            schema = tables.SIGNATURES
+            table = contract.read_part(signatures.store, part["name"], schema, ["thumbnail"])
             found.append(thumbnails_of(table)[inside])
         first = last
     return Thumbnails.of(np.concatenate(found))
@@ -140,15 +140,15 @@ def parts_with(suspects: Suspects, names: Sequence[str]) -> list[tuple[str, Ids]
     return found
 
 
-def read_sketches(reader: Reader, wanted: Sequence[tuple[str, Ids]]) -> Sketches:
-    """The sketches of images of a few parts."""
-    return merged([reader.sketches(name, ids) for name, ids in wanted])
+def read_signatures(reader: Reader, wanted: Sequence[tuple[str, Ids]]) -> Signatures:
+    """The signatures of images of a few parts."""
+    return merged([reader.signatures(name, ids) for name, ids in wanted])
 
 
-def merged(several: Sequence[Sketches]) -> Sketches:
+def merged(several: Sequence[Signatures]) -> Signatures:
     """All of them, sorted by image_id."""
     thumbnails = [np.zeros((0, THUMBNAIL), np.uint8), *(one.thumbnails_NT for one in several)]
-    every = Sketches(
+    every = Signatures(
         np.concatenate([np.zeros(0, np.int64), *(one.image_ids_N for one in several)]),
         np.concatenate([np.zeros(0, np.uint64), *(one.phashes_N for one in several)]),
         np.concatenate(thumbnails),
@@ -156,32 +156,32 @@ def merged(several: Sequence[Sketches]) -> Sketches:
     return every.take(np.argsort(every.image_ids_N))
 
 
-def distinct(job: Job, known: Mapping[str, Output], found: Found, sketches: Sketches) -> Found:
+def distinct(job: Job, known: Mapping[str, Output], found: Found, signatures: Signatures) -> Found:
     """What is left without copies, and how many were left out before the last that is wanted."""
-    outside_S = _outside(sketches, known)
+    outside_S = _outside(signatures, known)
     with ThreadPoolExecutor(core_count()) as pool:
-        judged = list(pool.map(partial(_judged, sketches, outside_S), found.pieces))
+        judged = list(pool.map(partial(_judged, signatures, outside_S), found.pieces))
     counts = _counts(job, found.pieces, judged)
     left = [
         replace(piece.take(np.flatnonzero(reasons_N < 0)), phashes_N=None)
         for piece, reasons_N in zip(found.pieces, judged, strict=True)
     ]
-    return Found(tuple(left), replace(found.seen, left_out_CR=counts))
+    return Found(tuple(left), replace(found.seen, dropped_CR=counts))
 
 
-def _outside(sketches: Sketches, known: Mapping[str, Output]) -> Reasons:
+def _outside(signatures: Signatures, known: Mapping[str, Output]) -> Reasons:
     """Which images are copies of known ones, as places in REASONS, or -1."""
-    reasons_S = np.full(len(sketches.image_ids_N), -1, np.int8)
+    reasons_S = np.full(len(signatures.image_ids_N), -1, np.int8)
     # A copy of both a labelled and a test image counts as that of a test image.
     for name in sorted(known, key=REASONS.index):
-        reasons_S[_copies_of_known(sketches, known[name])] = REASONS.index(name)
+        reasons_S[_copies_of_known(signatures, known[name])] = REASONS.index(name)
     return reasons_S
 
 
-def _judged(sketches: Sketches, outside_S: Reasons, some: Candidates) -> Reasons:
+def _judged(signatures: Signatures, outside_S: Reasons, some: Candidates) -> Reasons:
     """Why each candidate is left out, as a place in REASONS, or -1."""
     reasons_N = np.full(len(some), -1, np.int8)
-    ids = sketches.image_ids_N
+    ids = signatures.image_ids_N
     if not len(ids):
         return reasons_N
     places = np.minimum(np.searchsorted(ids, some.image_ids_N), len(ids) - 1)
@@ -190,12 +190,12 @@ def _judged(sketches: Sketches, outside_S: Reasons, some: Candidates) -> Reasons
     reasons_N[rows] = outside_S[places]
     free = outside_S[places] < 0
     rows = rows[free]
-    copies = _copies_of_better(some.labels_N[rows], sketches.take(places[free]))
-    reasons_N[rows[copies]] = REASONS.index("copies")
+    copies = _copies_of_better(some.labels_N[rows], signatures.take(places[free]))
+    reasons_N[rows[copies]] = REASONS.index("near_duplicates")
     return reasons_N
 
 
-def _copies_of_known(some: Sketches, known: Output) -> Flags:
+def _copies_of_known(some: Signatures, known: Output) -> Flags:
     known_K = phashes_of(known)
     wanted_K, copy_S = np.zeros(len(known_K), bool), np.zeros(len(some.image_ids_N), bool)
     for _, others in near_known(some.phashes_N, known_K):
@@ -212,7 +212,7 @@ def _copies_of_known(some: Sketches, known: Output) -> Flags:
     return copy_S
 
 
-def _copies_of_better(labels_N: Labels, some: Sketches) -> Positions:
+def _copies_of_better(labels_N: Labels, some: Signatures) -> Positions:
     """Which are copies of a better one of their class that is itself none; best first, by label."""
     copy_N = np.zeros(len(labels_N), bool)
     edges = np.append(np.flatnonzero(np.diff(labels_N, prepend=-1)), len(labels_N))
@@ -221,7 +221,7 @@ def _copies_of_better(labels_N: Labels, some: Sketches) -> Positions:
     return np.flatnonzero(copy_N)
 
 
-def _copies_in_class(some: Sketches) -> Flags:
+def _copies_in_class(some: Signatures) -> Flags:
     """The same of one class: a block of the best against all that are left, and so on."""
     copy_N = np.zeros(len(some.phashes_N), bool)
     left = np.arange(len(copy_N))

@@ -33,7 +33,7 @@ class TopkOptions(Options):
     """How they are chosen; docs/topk.md compares the ways."""
     threshold: float = Field(0.3, ge=0.01, le=0.99)
     """With threshold_balance, the probability that an image must exceed."""
-    leave_out_copies: bool = True
+    drop_near_duplicates: bool = True
     """Copies of an image count once in a class; those of labelled and test images never."""
     seed: int = Field(0, ge=0, le=2**31 - 1)
     """Decides the random choices."""

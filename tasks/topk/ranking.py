@@ -89,7 +89,7 @@ def _short(job: Job, held_C: Counts, seen: Seen) -> npt.NDArray[np.bool_]:
 
     A floor has kept them out, or so many of the others were copies.
     """
-    judged_C, there_C = held_C + seen.left_out_CR.sum(axis=1), seen.candidates_C
+    judged_C, there_C = held_C + seen.dropped_CR.sum(axis=1), seen.candidates_C
     if job.options.together:
         few = held_C.sum() < job.most and judged_C.sum() < there_C.sum()
         return np.full(job.num_classes, few)
@@ -115,17 +115,17 @@ def _write(
         np.concatenate(each),
         chosen.image_ids_N,
         chosen.log_odds_N,
-        np.concatenate([_copies(job, ranks_M) for ranks_M in each]),
+        np.concatenate([_repeats(job, ranks_M) for ranks_M in each]),
     ]
     table = pa.Table.from_arrays([pa.array(one) for one in columns], schema=tables.CHOSEN)
-    counts = contract.Counts(len(table), len(table), 0)
+    counts = contract.RowCounts(len(table), len(table), 0)
     receipt = contract.write_part(
         store, contract.part_name(number), table, counts, layout=tables.CHOSEN_LAYOUT
     )
     return receipt, PerClass(kept_C, last_C, ties_C)
 
 
-def _copies(job: Job, ranks_M: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+def _repeats(job: Job, ranks_M: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
     """How often each image of a class is taken: one that is short repeats its own, the best first.
 
     "Self-training with Noisy Student" (Xie et al. 2020), section 3.1, but exactly and not in

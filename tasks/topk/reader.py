@@ -63,7 +63,7 @@ class Reader:
         width = 0 if self.options.by_tag else self.options.width(self.scored_p)
         columns = [one for rank in range(width) for one in tables.score_columns(rank)]
         columns = columns or list(tables.TAGGED)
-        if self.options.leave_out_copies:
+        if self.options.drop_near_duplicates:
             columns.append("phash")
         table = contract.read_part(
             self.scores.store, name, tables.scores(self.scored_p), ["image_id", *columns]
@@ -78,11 +78,11 @@ class Reader:
         table = contract.read_part(self.scores.store, name, schema, ["image_id"])
         return _column(table, "image_id")
 
-    def sketches(self, name: str, ids: Ids) -> "Sketches":
+    def signatures(self, name: str, ids: Ids) -> "Signatures":
         """Those of these images that are in a part."""
         schema, columns = tables.scores(self.scored_p), ["image_id", "phash", "thumbnail"]
         table = contract.read_part(self.scores.store, name, schema, columns, only=ids)
-        return Sketches(_column(table, "image_id"), _column(table, "phash"), thumbnails_of(table))
+        return Signatures(_column(table, "image_id"), _column(table, "phash"), thumbnails_of(table))
 
     def _check(self, part: "Part", place: str) -> None:
         ids_N = part.image_ids_N
@@ -100,16 +100,16 @@ class Reader:
 
 
 @dataclass(frozen=True)
-class Sketches:
+class Signatures:
     """What copies of some images are found by."""
 
     image_ids_N: Ids
     phashes_N: Hashes
     thumbnails_NT: npt.NDArray[np.uint8]
 
-    def take(self, rows: Positions) -> "Sketches":
+    def take(self, rows: Positions) -> "Signatures":
         """Some of them."""
-        return Sketches(self.image_ids_N[rows], self.phashes_N[rows], self.thumbnails_NT[rows])
+        return Signatures(self.image_ids_N[rows], self.phashes_N[rows], self.thumbnails_NT[rows])
 
 
 @dataclass(frozen=True)

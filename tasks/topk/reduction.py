@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from infra.executors import Executor, Held
+from infra.executors import Executor, Handle
 from tasks.contract import MAX_BATCH, OnProgress, Output, Stopwatch
 from tasks.topk import dedup as guard
 from tasks.topk.candidates import NONE, Counts, Found, Job, Pile, combine, floors, joined
@@ -106,7 +106,7 @@ def _choose(
     on_progress: OnProgress,
     watch: Stopwatch,
 ) -> Choice:
-    guarded, wider = job.options.leave_out_copies, job
+    guarded, wider = job.options.drop_near_duplicates, job
     if guarded:
         wider = replace(job, wanted_G=guard.wanted_with_copies(job.wanted_G))
     on_progress(0, len(look.parts), "sample")
@@ -115,10 +115,10 @@ def _choose(
     while True:
         held = _look(look, wider, executor, floors_C, on_progress)
         if guarded:
-            held = executor.then(functools.partial(guard.contenders, wider), held)
+            held = executor.apply(functools.partial(guard.contenders, wider), held)
             held = _without_copies(look, job, executor, held, on_progress)
         last = functools.partial(choose, job, look.uri, first_part)
-        choice = executor.take(executor.then(last, held))
+        choice = executor.result(executor.apply(last, held))
         watch.lap("compute")
         if not choice.short_C.any():
             return choice
@@ -154,7 +154,7 @@ def _floors(look: Look, job: Job, executor: Executor) -> Values:
         functools.partial(combine, sample),
         _grouped(look, numbers, executor),
     )
-    return executor.take(executor.then(functools.partial(_floors_of, sample), held))
+    return executor.result(executor.apply(functools.partial(_floors_of, sample), held))
 
 
 def _floors_of(job: Job, found: Found) -> Values:
@@ -163,7 +163,7 @@ def _floors_of(job: Job, found: Found) -> Values:
 
 def _look(
     look: Look, job: Job, executor: Executor, floors_C: Values, on_progress: OnProgress
-) -> Held[Found]:
+) -> Handle[Found]:
     """What is found in all parts."""
     total = len(look.parts)
     groups = _grouped(look, range(total), executor)
@@ -199,16 +199,16 @@ def _chunk(reader: Reader, job: Job, floors_C: Values, names: Sequence[Name]) ->
 
 
 def _without_copies(
-    look: Look, job: Job, executor: Executor, held: Held[Found], on_progress: OnProgress
-) -> Held[Found]:
+    look: Look, job: Job, executor: Executor, held: Handle[Found], on_progress: OnProgress
+) -> Handle[Found]:
     """The same without copies. What was found stays where it is; only ids travel."""
     asked = functools.partial(guard.suspects, look.known)
-    suspects = executor.take(executor.then(asked, held))
+    suspects = executor.result(executor.apply(asked, held))
     on_progress(len(look.parts), len(look.parts), f"{len(suspects.ids_N):,} may be copies")
     wanted = guard.parts_with(suspects, [name for name, _ in look.parts])
-    sketches = executor.reduce(
-        functools.partial(guard.read_sketches, look.reader),
+    signatures = executor.reduce(
+        functools.partial(guard.read_signatures, look.reader),
         guard.merged,
         _batches(wanted, executor) or [[]],
     )
-    return executor.then(functools.partial(guard.distinct, job, look.known), held, sketches)
+    return executor.apply(functools.partial(guard.distinct, job, look.known), held, signatures)

@@ -75,12 +75,12 @@ class LearningRate(Options):
     """Time of the linear rise to the peak."""
     warmup_start: float = Field(0, ge=0, le=100)
     """Learning rate at which the rise begins; not scaled."""
-    decay: Literal["cosine", "drops"] = "cosine"
-    """Fall along a cosine to 0, or in equally spaced drops."""
-    drops: int = Field(13, ge=0, le=100)
-    """Number of drops, with decay = drops."""
-    drop_factor: float = Field(0.5, ge=0.001, le=0.999)
-    """What remains of the rate after a drop, with decay = drops."""
+    schedule: Literal["cosine", "step"] = "cosine"
+    """Fall along a cosine to 0, or in equally spaced steps."""
+    num_steps_down: int = Field(13, ge=0, le=100)
+    """How often the rate steps down, with schedule = step."""
+    gamma: float = Field(0.5, ge=0.001, le=0.999)
+    """Factor of each step down, with schedule = step."""
 
 
 class TrainSpeed(Options):
@@ -99,7 +99,7 @@ class TrainSpeed(Options):
 class Training(Options):
     """How a network is trained, whichever it is; alone, it goes on with one that exists."""
 
-    SPEED: ClassVar[frozenset[str]] = frozenset({"speed"})
+    NOT_IN_FINGERPRINT: ClassVar[frozenset[str]] = frozenset({"speed"})
 
     length: Length = Length(amount=90, unit="epochs")
     """How long to train."""
@@ -115,7 +115,7 @@ class Training(Options):
     """Weight decay of convolutions and linear layers; biases and norms are left alone."""
     label_smoothing: float = Field(0, ge=0, le=0.9)
     """Share of each target that is spread over all classes."""
-    average_decay: float = Field(0, ge=0, le=0.99999)
+    ema_decay: float = Field(0, ge=0, le=0.99999)
     """Decay of the moving average of the weights that is kept in the end; 0 keeps the last ones."""
     augment: Augment = Augment()
     """Random changes to each training image."""
@@ -167,7 +167,7 @@ class TrainOptions(Training):
             ),
             warmup_start_rate=rate.warmup_start,
             peak_rate=scaled_rate(rate.base, self.batch_size),
-            decay=rate.decay,
-            drops=rate.drops,
-            drop_factor=rate.drop_factor,
+            kind=rate.schedule,
+            num_steps_down=rate.num_steps_down,
+            gamma=rate.gamma,
         )

@@ -29,7 +29,7 @@ from models.losses import soft_cross_entropy
 from models.pixels import channels_last, standardise, to_unit
 from models.registry import build
 from tasks import tables
-from tasks.contract import Counts, Stopwatch, write_part
+from tasks.contract import RowCounts, Stopwatch, write_part
 from tasks.inference.weights import Description, load_given, load_network, save_weights
 from tasks.train.checkpoint import State, last_state, save_state
 from tasks.train.data import Batch, Samples, batches
@@ -81,7 +81,7 @@ class Trainer:
         self._losses: list[Tensor] = []  # of the steps since the last row of the history
         torch.manual_seed(job.options.seed)
         self._network = channels_last(self._initial_network().to(world.device))
-        self._ema = Ema(self._network, job.options.average_decay)
+        self._ema = Ema(self._network, job.options.ema_decay)
         self._optimizer = torch.optim.SGD(
             _groups(self._network, job.options.weight_decay),
             lr=self._schedule.peak_rate,
@@ -123,13 +123,13 @@ class Trainer:
 
         The checkpoints stay until the manifest is out.
         """
-        network = self._ema.network if self._options.average_decay else self._network
+        network = self._ema.network if self._options.ema_decay else self._network
         inputs = self._options.inputs
         description = Description(self._options.model, self._job.classes, inputs)
         self._store.create(WEIGHTS, save_weights(network, description))
         table = pa.Table.from_pylist(self._history, schema=tables.HISTORY)
         rows = len(self._history)
-        write_part(self._store, HISTORY, table, Counts(rows, rows, 0), facts=self._facts())
+        write_part(self._store, HISTORY, table, RowCounts(rows, rows, 0), facts=self._facts())
         self._watch.lap("write")
         self._report()
 
@@ -152,7 +152,7 @@ class Trainer:
         self._optimizer.zero_grad()
         loss.backward()
         self._optimizer.step()
-        if options.average_decay:
+        if options.ema_decay:
             self._ema.update(self._network, self.step)
         self.step += 1
         return loss.detach()

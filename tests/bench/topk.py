@@ -31,7 +31,7 @@ import pyarrow.parquet as pq
 from infra.executors import Threads
 from infra.store import open_store
 from tasks import contract, tables
-from tasks.contract import MAX_BATCH, Counts, Manifest, Output, Receipt
+from tasks.contract import MAX_BATCH, Manifest, Output, Receipt, RowCounts
 from tasks.duplicates.matching import THUMBNAIL
 from tasks.score import scores_table
 from tasks.topk import TopkOptions, topk
@@ -59,14 +59,14 @@ def write_part(uri: str, number: int) -> Receipt:
     log_odds_NP[:, 1:] = -np.abs(log_odds_NP[:, 1:])
     log_odds_NP = -np.sort(-log_odds_NP, axis=1)
     ids = (np.int64(number) << 32) + np.arange(PART_ROWS)
-    others = no_tags(PART_ROWS), sketches(rng, PART_ROWS, COPIED)
+    others = no_tags(PART_ROWS), signatures(rng, PART_ROWS, COPIED)
     table = scores_table(ids, labels_NP, log_odds_NP, *others)
-    counts = Counts(PART_ROWS, PART_ROWS, 0)
+    counts = RowCounts(PART_ROWS, PART_ROWS, 0)
     name, layout = contract.part_name(number), tables.scores_layout(TOP_P)
     return contract.write_part(open_store(uri), name, table, counts, layout=layout)
 
 
-def sketches(rng: np.random.Generator, count: int, copied: float) -> list[pa.Array]:
+def signatures(rng: np.random.Generator, count: int, copied: float) -> list[pa.Array]:
     """Of noise, but for some pictures that are all over the pile."""
     shown = np.where(rng.random(count) < copied, rng.integers(MEMES, size=count), -1)
     phashes = rng.integers(2**64, size=count, dtype=np.uint64)
@@ -83,13 +83,13 @@ def sketches(rng: np.random.Generator, count: int, copied: float) -> list[pa.Arr
 
 
 def write_known(folder: Path) -> Output:
-    """Sketches of as many labelled images as ImageNet has."""
-    store, rng = open_store(str(folder / "sketch" / "bench")), np.random.default_rng(LABELLED)
-    columns = [pa.array(np.arange(LABELLED)), *sketches(rng, LABELLED, 1e-4)]
-    table = pa.Table.from_arrays(columns, schema=tables.SKETCHES)
-    counts, name = Counts(LABELLED, LABELLED, 0), contract.part_name(0)
-    part = contract.write_part(store, name, table, counts, layout=tables.SKETCHES_LAYOUT)
-    return contract.publish(store, Manifest("sketch", "bench", {}, {}, [part], 0.0))
+    """Signatures of as many labelled images as ImageNet has."""
+    store, rng = open_store(str(folder / "signature" / "bench")), np.random.default_rng(LABELLED)
+    columns = [pa.array(np.arange(LABELLED)), *signatures(rng, LABELLED, 1e-4)]
+    table = pa.Table.from_arrays(columns, schema=tables.SIGNATURES)
+    counts, name = RowCounts(LABELLED, LABELLED, 0), contract.part_name(0)
+    part = contract.write_part(store, name, table, counts, layout=tables.SIGNATURES_LAYOUT)
+    return contract.publish(store, Manifest("signature", "bench", {}, {}, [part], 0.0))
 
 
 def generate(folder: Path) -> Output:
@@ -113,7 +113,7 @@ def made(folder: Path, stage: str) -> Output:
 def ours(folder: Path, k: int = K, name: str = "ours") -> None:
     topk(
         open_store(str(folder / name)),
-        TopkOptions(k=k, top_p=TOP_P, leave_out_copies=False),
+        TopkOptions(k=k, top_p=TOP_P, drop_near_duplicates=False),
         made(folder, "score"),
         Threads(CORES),
     )
@@ -126,7 +126,7 @@ def guarded(folder: Path) -> None:
         TopkOptions(k=K, top_p=TOP_P),
         made(folder, "score"),
         Threads(CORES),
-        known={"labelled": made(folder, "sketch")},
+        known={"labelled": made(folder, "signature")},
     )
 
 
@@ -196,7 +196,7 @@ def dask(folder: Path) -> float:
         list(cluster.run(contract.part_name, range(4 * CORES)))
         started = time.perf_counter()
         root = open_store(str(folder / "dask"))
-        options = TopkOptions(k=K, top_p=TOP_P, leave_out_copies=False)
+        options = TopkOptions(k=K, top_p=TOP_P, drop_near_duplicates=False)
         topk(root, options, made(folder, "score"), cluster)
         return time.perf_counter() - started
 
@@ -214,7 +214,7 @@ def tree(folder: Path) -> float:
         list(cluster.run(nothing, [range(1)] * 4 * CORES))
         groups = [range(at, at + MAX_BATCH) for at in range(0, PARTS_OF_A_BILLION, MAX_BATCH)]
         before, started = resident_mb(), time.perf_counter()
-        assert cluster.take(cluster.reduce(nothing, sum, groups)) == PARTS_OF_A_BILLION
+        assert cluster.result(cluster.reduce(nothing, sum, groups)) == PARTS_OF_A_BILLION
         seconds = time.perf_counter() - started
         print(f"the scheduler grew by {resident_mb() - before:.0f} MB", file=sys.stderr)
         return seconds

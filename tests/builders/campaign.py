@@ -22,7 +22,7 @@ SPEED = TrainSpeed(checkpoint_seconds=0, threads=1, decode_threads=1)
 def tiny(pictures: Path, **changes: dict[str, Any]) -> BillionScale:
     """Options of a campaign of seconds; `changes` are fields by section."""
     network = TrainOptions(
-        model="linear",
+        model="mean_colour",
         inputs=Inputs(size=16, resize=16, pixels="unit"),
         length=Length(amount=6, unit="steps"),
         batch_size=8,

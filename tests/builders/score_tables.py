@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from infra.store import Store, open_store
 from tasks import contract, tables
-from tasks.contract import Counts, Manifest, Output
+from tasks.contract import Manifest, Output, RowCounts
 from tasks.duplicates.matching import THUMBNAIL, Thumbnails, near
 from tasks.score import scores_table
 from tasks.topk import TopkOptions, hash_ids
@@ -24,7 +24,7 @@ class Row:
     log_odds: Sequence[float]
     tags: Mapping[int, float] = field(default_factory=dict)
     picture: int = -1
-    """What it shows (`sketch_of`); -1 is like no other."""
+    """What it shows (`signature_of`); -1 is like no other."""
 
 
 def scores_of(root: Store, parts: Sequence[Sequence[Row]], classes: int, top_p: int) -> Output:
@@ -32,7 +32,7 @@ def scores_of(root: Store, parts: Sequence[Sequence[Row]], classes: int, top_p: 
     store = open_store(f"{root.uri}/score/{contract.digest_of(repr(parts))}")
     receipts = []
     for number, rows in enumerate(parts):
-        counts = Counts(len(rows), len(rows), 0)
+        counts = RowCounts(len(rows), len(rows), 0)
         name, layout = contract.part_name(number), tables.scores_layout(top_p)
         table = _table(rows, top_p)
         receipts.append(contract.write_part(store, name, table, counts, layout=layout))
@@ -51,7 +51,7 @@ def _table(rows: Sequence[Row], top_p: int) -> pa.Table:
             pa.array([list(row.tags) for row in rows], pa.list_(pa.uint16())),
             pa.array([list(row.tags.values()) for row in rows], pa.list_(pa.float32())),
         ],
-        sketches([picture_of(row) for row in rows]),
+        signatures([picture_of(row) for row in rows]),
     )
 
 
@@ -60,7 +60,7 @@ def picture_of(row: Row) -> int:
     return row.picture if row.picture >= 0 else 2**40 + 4 * row.image_id
 
 
-def sketch_of(picture: int) -> tuple[int, npt.NDArray[np.uint8]]:
+def signature_of(picture: int) -> tuple[int, npt.NDArray[np.uint8]]:
     """Hash and thumbnail of a picture. Neighbours, four by four, are nearly the same.
 
     The second is a copy of the first and of the third, which is none of the first; the hash of the
@@ -75,9 +75,9 @@ def sketch_of(picture: int) -> tuple[int, npt.NDArray[np.uint8]]:
     return phash, np.rint(noise + (0, step, 2 * step, 0)[variant]).astype(np.uint8)
 
 
-def sketches(pictures: Sequence[int]) -> list[pa.Array]:
-    """The columns of the sketches of pictures."""
-    found = [sketch_of(picture) for picture in pictures]
+def signatures(pictures: Sequence[int]) -> list[pa.Array]:
+    """The columns of the signatures of pictures."""
+    found = [signature_of(picture) for picture in pictures]
     phashes = np.array([phash for phash, _ in found], np.uint64)
     return [
         pa.array(phashes),
@@ -87,23 +87,23 @@ def sketches(pictures: Sequence[int]) -> list[pa.Array]:
 
 def are_copies(first: int, second: int) -> bool:
     """Whether two pictures are told to be copies."""
-    (phash, thumbnail), (other, theirs) = sketch_of(first), sketch_of(second)
+    (phash, thumbnail), (other, theirs) = signature_of(first), signature_of(second)
     hashes = np.array([phash], np.uint64), np.array([other], np.uint64)
     close = Thumbnails.of(thumbnail[None]).alike(Thumbnails.of(theirs[None]))
     return bool(near(*hashes)[0] and close[0])
 
 
 def known_of(root: Store, pictures: Sequence[int]) -> Output:
-    """A finished output of `sketch` of these pictures, in parts of two."""
-    store = open_store(f"{root.uri}/sketch/{contract.digest_of(list(pictures))}")
+    """A finished output of `signature` of these pictures, in parts of two."""
+    store = open_store(f"{root.uri}/signature/{contract.digest_of(list(pictures))}")
     receipts = []
     for number, first in enumerate(range(0, len(pictures), 2)):
         few = pictures[first : first + 2]
-        columns = [pa.array(range(first, first + len(few)), pa.int64()), *sketches(few)]
-        table = pa.Table.from_arrays(columns, schema=tables.SKETCHES)
-        counts = Counts(len(few), len(few), 0)
+        columns = [pa.array(range(first, first + len(few)), pa.int64()), *signatures(few)]
+        table = pa.Table.from_arrays(columns, schema=tables.SIGNATURES)
+        counts = RowCounts(len(few), len(few), 0)
         receipts.append(contract.write_part(store, contract.part_name(number), table, counts))
-    return contract.publish(store, Manifest("sketch", "f", {}, {}, receipts, 0.0))
+    return contract.publish(store, Manifest("signature", "f", {}, {}, receipts, 0.0))
 
 
 def no_tags(images: int) -> list[pa.Array]:
@@ -151,7 +151,7 @@ def brute_force(
         return (-float(log_odds), label, image_id)
 
     chosen: list[list[tuple[np.float32, int, int]]] = [[] for _ in range(classes)]
-    left_out = [dict.fromkeys(("copies", "labelled", "test"), 0) for _ in range(classes)]
+    left_out = [dict.fromkeys(("near_duplicates", "labelled", "test"), 0) for _ in range(classes)]
     there: dict[int, list[int]] = {}
     for pair in sorted(pairs, key=order):
         _, label, image_id = pair
@@ -160,8 +160,8 @@ def brute_force(
         if kept == options.k * (classes if options.together else 1):
             continue
         why = next((name for name in ("test", "labelled") if _any(picture, known.get(name))), "")
-        why = why or ("copies" if _any(picture, there.get(label)) else "")
-        if why and options.leave_out_copies:
+        why = why or ("near_duplicates" if _any(picture, there.get(label)) else "")
+        if why and options.drop_near_duplicates:
             left_out[label][why] += 1
             continue
         there.setdefault(label, []).append(picture)

@@ -15,7 +15,7 @@ from infra.executors import Inline
 from infra.settings import Processes
 from infra.store import LocalStore, open_store
 from tasks.contract import Output
-from tasks.duplicates.signature import sketch
+from tasks.duplicates.signature import signature
 from tasks.evaluate import Choice, evaluate
 from tasks.gather import gather
 from tasks.report import Story, report
@@ -37,7 +37,7 @@ def run_campaign(root_uri: str, pictures: Path) -> dict[str, Output]:
     classes = class_names(labelled, test)
     teacher = train(root, options.teacher, labelled, classes, processes=ONE)
     scores = score(root, options.score, pile, teacher, here)
-    known = {"labelled": sketch(root, labelled, here), "test": sketch(root, test, here)}
+    known = {"labelled": signature(root, labelled, here), "test": signature(root, test, here)}
     chosen = topk(root, options.topk, scores, here, known=known)
     lessons = gather(root, options.gather, pile, chosen, here)
     student = train(root, options.student, lessons, classes, processes=ONE)

@@ -17,7 +17,7 @@ from tests.builders.processes import launched_by, wait_until, with_variable
 from tests.faults.driver import run_campaign
 
 MARK = "PROTEGE_TEST_RUN"
-STAGES = ["shard", "score", "sketch", "topk", "gather", "evaluate", "report"]
+STAGES = ["shard", "score", "signature", "topk", "gather", "evaluate", "report"]
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +54,8 @@ def drive(root: Path, pictures: Path, *where: str) -> int:
         ("score", 1),
         ("score", 3),
         ("score", 5),  # the manifest
-        ("sketch", 1),
-        ("sketch", 2),
+        ("signature", 1),
+        ("signature", 2),
         ("topk", 1),
         ("topk", 2),
         ("topk", 3),
@@ -108,7 +108,7 @@ def test_whole_run_that_was_killed_in_training_goes_on_to_the_same_tables(
     shared = {
         name
         for name in expected
-        if name.split("/")[0] in {"shard", "score", "sketch", "topk", "gather"}
+        if name.split("/")[0] in {"shard", "score", "signature", "topk", "gather"}
     }
     assert {name: here[name] for name in shared} == {name: expected[name] for name in shared}
     weights = {name for name in expected if name.endswith("weights.safetensors")}

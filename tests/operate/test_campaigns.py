@@ -18,7 +18,7 @@ def test_run_tells_what_each_stage_read_wrote_and_found(
 ) -> None:
     served.await_line(finished[0], "report: reads")
     log = served.log(finished[0])
-    for stage in ("shard", "train", "score", "sketch", "topk", "gather", "evaluate", "report"):
+    for stage in ("shard", "train", "score", "signature", "topk", "gather", "evaluate", "report"):
         lines = [line for line in log if line.startswith(f"{stage}: ") and "writes" in line]
         assert lines, stage
         assert all(served.root in line for line in lines)
@@ -34,8 +34,8 @@ def test_run_has_one_task_for_each_stage_with_a_readable_name(
     names = [one["name"] for one in served.ask("task_runs/filter", wanted)]
     expected = {"shard labelled", "shard pile", "shard test", "train teacher", "score", "topk"}
     expected |= {
-        "sketch labelled",
-        "sketch test",
+        "signature labelled",
+        "signature test",
         "gather",
         "train pretrained",
         "train student",
