@@ -8,13 +8,11 @@ nothing else:
    as one file with a row group for each lesson part;
 2. `_collect`, one for each lesson part: takes its row groups out of all spills and sorts them.
 
-    lessons = gather(root, GatherOptions(), images, chosen, executor)
+    lessons = gather(root, images, chosen, GatherOptions())
 """
 
 import functools
 import io
-import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,18 +22,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from infra.executors import Executor
-from infra.lease import Lease
+from infra.executors import Executor, Inline
 from infra.store import Store, open_store
 from tasks import contract, tables
 from tasks.contract import (
-    Manifest,
+    Made,
     OnProgress,
     Output,
+    PartWriter,
     Receipt,
-    RowCounts,
+    Session,
     Stopwatch,
-    once,
+    Target,
+    make_output,
     run_shards,
     silent,
 )
@@ -46,6 +45,7 @@ from tasks.topk import hash_ids, read_chosen
 STAGE = "gather"
 VERSION = 2
 SHARDS_PER_SPILL = 16
+SPILLS = "spills"  # folder of files that are needed until the output is complete
 REPEAT_SALT = np.int64(0x5851_F42D_4C95_7F2D)  # any large odd number
 
 SPILL = pa.schema(
@@ -87,27 +87,18 @@ class Lessons:
 
 def gather(
     root: Store,
-    options: GatherOptions,
     images: Output,
     chosen: Output,
-    executor: Executor,
+    options: GatherOptions = GatherOptions(),
+    *,
+    executor: Executor = Inline(),
     on_progress: OnProgress = silent,
 ) -> Output:
     """Collect the lessons, or take the output that is there. Raises ProtegeError, Failures."""
-    inputs = [images.digest, chosen.digest]
-    fingerprint = contract.fingerprint_of(STAGE, VERSION, options.content(), inputs)
-    store = open_store(f"{root.uri}/{STAGE}/{fingerprint}")
-    make = functools.partial(_make, _Job(store.uri, options, images, chosen), executor)
-    output = once(store, make, on_progress, inputs={"images": images, "chosen": chosen})
-    if output.reused:
-        # Whoever made it may have been killed before it could.
-        _delete_spills(store)
-    return output
-
-
-def _delete_spills(store: Store) -> None:
-    for name in store.sizes("spills"):
-        store.delete(name)
+    inputs = {"images": images, "chosen": chosen}
+    target = Target(root, STAGE, VERSION, options, inputs, scratch=SPILLS)
+    job = GatherJob(target.uri, options, images, chosen)
+    return make_output(target, functools.partial(_make, job, executor), on_progress)
 
 
 def plan_lessons(chosen: pa.Table, options: GatherOptions) -> Lessons:
@@ -140,7 +131,9 @@ def _repeated(
 
 
 @dataclass(frozen=True)
-class _Job:
+class GatherJob:
+    """What every worker of this stage is given."""
+
     uri: str
     options: GatherOptions
     images: Output
@@ -151,39 +144,25 @@ class _Job:
         return _plan(self.chosen, self.options)
 
 
-def _make(job: _Job, executor: Executor, lease: Lease, on_progress: OnProgress) -> Output:
-    started = time.perf_counter()
-    store = open_store(job.uri)
+def _make(job: GatherJob, executor: Executor, session: Session) -> Made:
     lessons = job.lessons()
     shards = np.unique(lessons.image_ids >> tables.ROW_BITS)
-    spills = -(-len(shards) // SHARDS_PER_SPILL)
-    parts = _part_count(lessons, job.options)
+    num_spills = -(-len(shards) // SHARDS_PER_SPILL)
     spill = functools.partial(_spill, job)
 
-    def watch(done: int, total: int, note: str) -> None:
-        lease.check()
+    def keep_lease(_done: int, _total: int, _note: str) -> None:
+        session.lease.check()
 
-    run_shards(store, range(spills), spill, executor, watch, _spill_name, "spill")
-    collect = functools.partial(_collect, job, spills)
-    receipts = run_shards(store, range(parts), collect, executor, on_progress)
-    manifest = Manifest(
-        stage=STAGE,
-        fingerprint=store.uri.rsplit("/", 1)[1],
-        options=job.options.model_dump(),
-        inputs={"images": contract.link(job.images), "chosen": contract.link(job.chosen)},
-        parts=receipts,
-        seconds=time.perf_counter() - started,
-        extra={
-            "classes": contract.load_manifest(job.chosen)["extra"]["classes"],
-            "unique_images": len(np.unique(lessons.image_ids)),
-            "seed": job.options.seed,
-        },
-    )
-    lease.check()
-    output = contract.publish(store, manifest)
-    if not lease.lost:
-        _delete_spills(store)
-    return output
+    run_shards(session.store, range(num_spills), spill, executor, keep_lease, _spill_name, "spill")
+    numbers = range(_part_count(lessons, job.options))
+    collect = functools.partial(_collect, job, num_spills)
+    parts = run_shards(session.store, numbers, collect, executor, session.on_progress)
+    extra = {
+        "classes": job.chosen.classes,
+        "unique_images": len(np.unique(lessons.image_ids)),
+        "seed": job.options.seed,
+    }
+    return Made(parts, extra)
 
 
 @functools.lru_cache(maxsize=1)
@@ -203,10 +182,10 @@ def _part_of(lessons: Lessons, parts: int) -> npt.NDArray[np.intp]:
 
 
 def _spill_name(number: int) -> str:
-    return f"spills/spill-{number:05d}.parquet"
+    return f"{SPILLS}/spill-{number:05d}.parquet"
 
 
-def _spill(job: _Job, number: int) -> Receipt:
+def _spill(job: GatherJob, number: int) -> Receipt:
     watch = Stopwatch()
     lessons = job.lessons()
     parts = _part_count(lessons, job.options)
@@ -258,24 +237,14 @@ def _spill_table(
     return pa.Table.from_arrays(columns, schema=SPILL)
 
 
-def _collect(job: _Job, spills: int, number: int) -> Receipt:
-    store = open_store(job.uri)
-    watch = Stopwatch()
-    pieces: Sequence[pa.Table] = [_row_group(store, spill, number) for spill in range(spills)]
-    watch.lap("read")
+def _collect(job: GatherJob, num_spills: int, number: int) -> Receipt:
+    writer = PartWriter(job.uri, number)
+    pieces = [_row_group(writer.store, spill, number) for spill in range(num_spills)]
+    writer.lap("read")
     table = pa.concat_tables(pieces).sort_by([("order", "ascending"), ("image_id", "ascending")])
     lessons = table.select(tables.LESSONS.names).cast(tables.LESSONS)
-    watch.lap("compute")
-    rows = len(lessons)
-    receipt = contract.write_part(
-        store,
-        contract.part_name(number),
-        lessons,
-        RowCounts(rows, rows, 0),
-        layout=tables.LESSONS_LAYOUT,
-    )
-    watch.lap("write")
-    return contract.timed(receipt, watch)
+    writer.lap("compute")
+    return writer.write(lessons, layout=tables.LESSONS_LAYOUT)
 
 
 def _row_group(store: Store, spill: int, number: int) -> pa.Table:

@@ -4,7 +4,7 @@ In: `images` shards and a teacher. Out: `scores`, a part for each shard: the P b
 image with their log-odds in float32, best first, and its signature. Images that cannot be decoded,
 or whose logits are not finite, become rejects.
 
-    scores = score(root, ScoreOptions(top_p=10), images, teacher, executor)
+    scores = score(root, images, teacher, ScoreOptions(top_p=10))
 """
 
 import functools
@@ -20,27 +20,14 @@ import pyarrow as pa
 from pydantic import Field
 
 from infra.errors import ProtegeError
-from infra.executors import Executor
-from infra.lease import Lease
-from infra.store import Store, open_store
+from infra.executors import Executor, Inline
+from infra.store import Store
 from tasks import contract, tables
-from tasks.contract import (
-    Manifest,
-    OnProgress,
-    Output,
-    Receipt,
-    RowCounts,
-    Stopwatch,
-    once,
-    over_images,
-    silent,
-    snapshot_manifest,
-)
+from tasks.contract import OnProgress, Output, PartWriter, Receipt, Target, map_images, silent
 from tasks.duplicates.matching import DUPLICATES_VERSION, THUMBNAIL, signature_of
 from tasks.images import IMAGES_VERSION, Limits, Pixels, Unusable, decode, square
 from tasks.options import Options
-from tasks.shard import read_images, reject_rows
-from tasks.train import weights_digest
+from tasks.shard import read_images, reject_images
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -77,61 +64,53 @@ class ScoreOptions(Options):
 
 def score(
     root: Store,
-    options: ScoreOptions,
     images: Output,
     teacher: Output,
-    executor: Executor,
+    options: ScoreOptions = ScoreOptions(),
+    *,
+    executor: Executor = Inline(),
     on_progress: OnProgress = silent,
 ) -> Output:
     """Score the shards that have no part yet. Raises ProtegeError when too many are rejected."""
-    classes = contract.load_manifest(teacher)["extra"]["classes"]
+    classes = teacher.classes
     if len(classes) > np.iinfo(np.uint16).max:
         raise ProtegeError(f"{len(classes)} classes; at most 65,535 can be scored")
-    weights = weights_digest(teacher)
-    content = [options.content(), weights, images.fingerprint, IMAGES_VERSION, DUPLICATES_VERSION]
-    fingerprint = contract.fingerprint_of(STAGE, VERSION, {"score": content})
-    store = open_store(f"{root.uri}/{STAGE}/{fingerprint}")
-    make = functools.partial(_make, _Job(store.uri, options, images, teacher), executor)
-    inputs, name = {"images": images, "teacher": teacher}, snapshot_manifest(images)
-    output = once(store, make, on_progress, inputs=inputs, name=name)
+    target = Target(
+        root,
+        STAGE,
+        VERSION,
+        options,
+        inputs={"images": images, "teacher": teacher},
+        identities={"images": images.fingerprint, "teacher": teacher.weights},
+        content={"images_version": IMAGES_VERSION, "duplicates_version": DUPLICATES_VERSION},
+    )
+    make_part = functools.partial(score_shard, ScoreJob(target.uri, options, images, teacher))
+    extra = {"classes": classes, "top_p": min(options.top_p, len(classes))}
+    output = map_images(target, images, make_part, executor, on_progress, extra)
     contract.check_reject_share(output, options.max_reject_percent, "the pile")
     return output
 
 
 @dataclass(frozen=True)
-class _Job:
+class ScoreJob:
+    """What every worker of this stage is given."""
+
     uri: str
     options: ScoreOptions
     images: Output
     teacher: Output
 
 
-def _make(job: _Job, executor: Executor, lease: Lease, on_progress: OnProgress) -> Output:
-    store = open_store(job.uri)
-    classes = contract.load_manifest(job.teacher)["extra"]["classes"]
-    manifest = Manifest(
-        stage=STAGE,
-        fingerprint=store.uri.rsplit("/", 1)[1],
-        options=job.options.model_dump(),
-        inputs={"images": contract.link(job.images), "teacher": contract.link(job.teacher)},
-        parts=[],
-        seconds=0.0,
-        extra={"classes": classes, "top_p": min(job.options.top_p, len(classes))},
-    )
-    make = functools.partial(_score_one, job)
-    return over_images(job.images, manifest, store, make, executor, lease, on_progress)
-
-
-def _score_one(job: _Job, number: int) -> Receipt:
+def score_shard(job: ScoreJob, number: int) -> Receipt:
+    """Make the part of one shard: the P best classes of every image."""
     # Imported here: it loads torch, which a run that finds everything done does not need.
     from tasks.inference.model import load_model
 
-    store = open_store(job.uri)
-    watch = Stopwatch()
+    writer = PartWriter(job.uri, number)
     teacher = load_model(job.teacher)
-    watch.lap("load model")
+    writer.lap("load model")
     table = read_images(job.images, number, ["key", "tags"])
-    watch.lap("read")
+    writer.lap("read")
     top_p = min(job.options.top_p, len(teacher.description.classes))
     labels_NP = np.zeros((len(table), top_p), np.uint16)
     log_odds_NP = np.full((len(table), top_p), np.nan, np.float32)
@@ -140,7 +119,7 @@ def _score_one(job: _Job, number: int) -> Receipt:
     problems: dict[int, Unusable] = {}
     first = 0
     for results in _decoded_batches(table["image"].to_pylist(), teacher, job.options):
-        watch.lap("decode")
+        writer.lap("decode")
         rows = slice(first, first + len(results))
         logits_BC, usable = _forward(teacher, results, job.options)
         labels_NP[rows], log_odds_NP[rows] = _best(logits_BC, usable, top_p)
@@ -150,27 +129,20 @@ def _score_one(job: _Job, number: int) -> Receipt:
             first + at: result for at, result in enumerate(results) if isinstance(result, Unusable)
         }
         first += len(results)
-        watch.lap("compute")
+        writer.lap("compute")
     for row in np.flatnonzero(~np.isfinite(log_odds_NP).all(axis=1)).tolist():
         problems.setdefault(row, Unusable("not_finite", "the teacher's log-odds are not finite"))
-    contract.write_rejects(store, number, reject_rows(table, problems), tables.REJECTS)
+    reject_images(writer, table, problems)
     kept = np.setdiff1d(np.arange(len(table)), np.fromiter(problems, np.int64, len(problems)))
-    receipt = contract.write_part(
-        store,
-        contract.part_name(number),
-        scores_table(
-            table["image_id"].to_numpy()[kept],
-            labels_NP[kept],
-            log_odds_NP[kept],
-            tags.of(kept),
-            signatures.of(kept),
-        ),
-        RowCounts(len(table), len(kept), len(problems)),
-        facts={"device": teacher.device.type},
-        layout=tables.scores_layout(top_p),
+    scores = scores_table(
+        table["image_id"].to_numpy()[kept],
+        labels_NP[kept],
+        log_odds_NP[kept],
+        tags.of(kept),
+        signatures.of(kept),
     )
-    watch.lap("write")
-    return contract.timed(receipt, watch)
+    facts = {"device": teacher.device.type}
+    return writer.write(scores, facts=facts, layout=tables.scores_layout(top_p))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from infra.executors import Inline
 from infra.store import Store
 from tasks.shard import ShardOptions, shard
 from tests.test_score import model
@@ -108,7 +107,7 @@ def test_yaml_that_is_no_mapping_is_refused(tmp_path: Path) -> None:
 
 
 def test_show_tells_schema_notes_rows_and_lineage(root: Store, pictures: Path) -> None:
-    images = shard(root, ShardOptions(source=str(pictures / "pile")), Inline())
+    images = shard(root, ShardOptions(source=str(pictures / "pile")))
     table = protege("show", f"{images.uri}/part-00000.parquet").stdout
     assert "table images, 60 rows" in table
     assert "shard number in the high 32 bits" in table

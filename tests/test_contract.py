@@ -54,16 +54,16 @@ def test_part_of_another_schema_is_named(root: Store) -> None:
         contract.read_part(root, "part-00000.parquet", tables.CHOSEN)
 
 
-def test_fingerprint_depends_on_content_version_and_inputs() -> None:
-    base = contract.fingerprint_of("topk", 1, {"k": 1}, ["a"])
-    assert base == contract.fingerprint_of("topk", 1, {"k": 1}, ["a"])
-    others = [
-        contract.fingerprint_of("topk", 2, {"k": 1}, ["a"]),
-        contract.fingerprint_of("topk", 1, {"k": 2}, ["a"]),
-        contract.fingerprint_of("topk", 1, {"k": 1}, ["b"]),
-        contract.fingerprint_of("gather", 1, {"k": 1}, ["a"]),
-    ]
-    assert len({base, *others}) == 5
+def test_fingerprint_depends_on_stage_version_content_and_inputs_by_role() -> None:
+    def of(
+        stage: str = "topk", version: int = 1, k: int = 1, *, scores: str = "a", test: str = "b"
+    ) -> str:
+        return contract.fingerprint_of(stage, version, {"k": k}, {"scores": scores, "test": test})
+
+    others = [of("gather"), of(version=2), of(k=2), of(scores="c"), of(scores="b", test="a")]
+    assert len({of(), *others}) == 6
+    swapped = {"test": "b", "scores": "a"}
+    assert contract.fingerprint_of("topk", 1, {"k": 1}, swapped) == of()
 
 
 def test_output_is_there_only_when_its_manifest_is(root: Store) -> None:
@@ -79,12 +79,14 @@ def test_output_is_there_only_when_its_manifest_is(root: Store) -> None:
 
 def test_reject_with_another_attempt_counts_once(root: Store) -> None:
     """The image is a reject of the first part, and a row of the second."""
-    contract.write_rejects(root, 0, some_rows(2).to_pylist(), SCHEMA)
+    contract.write_rejects(root, 0, some_rows(2).to_pylist())
     parts = [
         contract.write_part(root, "part-00000.parquet", some_rows(3), RowCounts(5, 3, 2)),
         contract.write_part(root, "part-00001.parquet", some_rows(1), RowCounts(1, 1, 0)),
     ]
-    output = contract.publish(root, Manifest("shard", "f", {}, {}, parts, 0, retried={"empty": 1}))
+    output = contract.publish(
+        root, Manifest("shard", "f", {}, {}, parts, 0, rechecked={"empty": 1})
+    )
     assert (output.rows_in, output.kept, output.rejected) == (5, 4, 1)
     assert contract.reject_reasons(output) == {"empty": 1}
     with pytest.raises(ProtegeError, match=r"1 of 5 images .*\(1 empty\).* Mend them and wait, or"):

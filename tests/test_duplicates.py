@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from infra.executors import Inline
 from infra.store import Store
 from tasks import contract, tables
 from tasks.duplicates import matching as copies
@@ -171,8 +170,8 @@ def test_stage_signs_every_image_and_rejects_what_is_none(root: Store, tmp_path)
     # Its header is sound, so that `shard` lets it pass and only a decoder finds out.
     (tmp_path / "pile/torn.png").write_bytes(whole.getvalue()[:3000])
     options = ShardOptions(source=str(tmp_path / "pile"), images_per_shard=4, verify="header")
-    shards = shard(root, options, Inline())
-    output = signature_stage(root, shards, Inline())
+    shards = shard(root, options)
+    output = signature_stage(root, shards)
     assert (output.kept, output.rejected) == (5, 1)
     assert contract.reject_reasons(output) == {"damaged": 1}
     table = contract.read_rows(output, tables.SIGNATURES)
@@ -181,4 +180,4 @@ def test_stage_signs_every_image_and_rejects_what_is_none(root: Store, tmp_path)
     for row in table.to_pylist():
         expected = signature_of(images[int(names[row["image_id"]][0])])
         assert (row["phash"], row["thumbnail"]) == expected
-    assert signature_stage(root, shards, Inline()).reused
+    assert signature_stage(root, shards).reused

@@ -66,8 +66,8 @@ def test_calibration_error_is_the_gap_of_confidence_and_accuracy() -> None:
 
 
 def test_models_and_choice_are_measured(root: Store, pictures: Path, tmp_path: Path) -> None:
-    test = shard(root, ShardOptions(source=str(pictures / "test"), labelled=True), Inline())
-    pile = shard(root, ShardOptions(source=str(pictures / "pile")), Inline())
+    test = shard(root, ShardOptions(source=str(pictures / "test"), labelled=True))
+    pile = shard(root, ShardOptions(source=str(pictures / "pile")))
     teacher = model(root)
     chosen = chosen_of(root, pile, [(place, place % 3) for place in range(12)])
     truth = tmp_path / "truth.csv"
@@ -76,7 +76,12 @@ def test_models_and_choice_are_measured(root: Store, pictures: Path, tmp_path: P
     truth.write_text("key,label\n" + "\n".join(lines))
     options = EvaluateOptions(views=2, view_images=4, audit=str(truth))
     output = evaluate(
-        root, options, test, {"teacher": teacher}, Inline(), choice=Choice(pile, chosen, teacher)
+        root,
+        test,
+        {"teacher": teacher},
+        options,
+        executor=Inline(),
+        choice=Choice(pile, chosen, teacher),
     )
     metrics = read_metrics(output)
     top1 = figure(metrics, "teacher", "top1")
@@ -90,8 +95,8 @@ def test_models_and_choice_are_measured(root: Store, pictures: Path, tmp_path: P
 
 
 def test_audit_list_without_its_columns_is_refused(root: Store, pictures: Path, tmp_path) -> None:
-    test = shard(root, ShardOptions(source=str(pictures / "test"), labelled=True), Inline())
+    test = shard(root, ShardOptions(source=str(pictures / "test"), labelled=True))
     (tmp_path / "truth.csv").write_text("name,class\na,b\n")
     options = EvaluateOptions(audit=str(tmp_path / "truth.csv"))
     with pytest.raises(ProtegeError, match="columns key and label"):
-        evaluate(root, options, test, {"teacher": model(root)}, Inline())
+        evaluate(root, test, {"teacher": model(root)}, options)

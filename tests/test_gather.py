@@ -40,9 +40,9 @@ def chosen_of(root: Store, images: Output, pairs: list[tuple[int, int]]) -> Outp
 
 def lessons(root: Store, pictures: Path, executor=None, size: int = 8, **options) -> pa.Table:
     source = ShardOptions(source=str(pictures / "pile"), images_per_shard=size)
-    images = shard(root, source, Inline())
+    images = shard(root, source)
     chosen = chosen_of(root, images, PAIRS)
-    output = gather(root, GatherOptions(**options), images, chosen, executor or Inline())
+    output = gather(root, images, chosen, GatherOptions(**options), executor=executor or Inline())
     assert not output.store.sizes("spills")
     return contract.read_rows(output, tables.LESSONS)
 
@@ -79,7 +79,7 @@ def test_sample_one_takes_one_of_the_classes_by_seed(root: Store, pictures: Path
 
 def test_lessons_hold_the_images_that_were_chosen(root: Store, pictures: Path) -> None:
     table = lessons(root, pictures)
-    images = shard(root, ShardOptions(source=str(pictures / "pile"), images_per_shard=8), Inline())
+    images = shard(root, ShardOptions(source=str(pictures / "pile"), images_per_shard=8))
     for image_id, image in zip(table["image_id"].to_pylist(), table["image"].to_pylist()):
         rows = read_images(images, image_id >> 32, only=np.array([image_id]))
         assert rows["image"].to_pylist() == [image]

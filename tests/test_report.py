@@ -65,7 +65,7 @@ def put(
         )
         for number, (part, (table, counts)) in enumerate(parts.items())
     ]
-    links = {role: contract.link(output) for role, output in inputs.items()}
+    links = {role: output.link for role, output in inputs.items()}
     return contract.publish(
         store, Manifest(stage, fingerprint, dict(options or {}), links, receipts, 75.0)
     )
@@ -83,7 +83,7 @@ def images(root: Store, name: str, count: int, rejected: int = 0) -> Output:
         {"image_id": count + row, "key": "k", "reason": "not_an_image", "detail": ""}
         for row in range(rejected)
     ]
-    contract.write_rejects(output.store, 0, reasons, tables.REJECTS)
+    contract.write_rejects(output.store, 0, reasons)
     return output
 
 
@@ -196,7 +196,7 @@ def root(tmp_path: Path) -> Store:
 
 
 def page_of(root: Store, story: Story, **options: Any) -> str:
-    return report(root, ReportOptions(**options), story).store.read(PAGE).decode()
+    return report(root, story, ReportOptions(**options)).store.read(PAGE).decode()
 
 
 def check_self_contained(page: str) -> None:
@@ -281,7 +281,7 @@ def test_what_was_not_measured_is_a_dash(root: Store) -> None:
 
 def test_near_duplicates_that_were_dropped_are_counted(root: Store) -> None:
     page = page_of(root, campaign(root, Made(kept=(K, 3, K, K, K), copies=2_000)))
-    assert "10,000 candidates left out as copies of a better one." in page
+    assert "10,000 candidates dropped as near-duplicates of a better one." in page
     assert "10 candidates left out as copies of a test image." in page
     assert "a labelled image" not in page
     assert "2,001 of them are copies" in page
@@ -343,9 +343,9 @@ def test_seeds_are_compared(root: Store) -> None:
 
 def test_second_call_does_no_work(root: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     story = campaign(root)
-    first = report(root, ReportOptions(), story)
+    first = report(root, story, ReportOptions())
     monkeypatch.setattr("tasks.report.page.render", None)
-    second = report(root, ReportOptions(), story)
+    second = report(root, story, ReportOptions())
     assert (first.reused, second.reused) == (False, True)
     assert second.digest == first.digest
     assert first.uri == f"{root.uri}/report/{first.fingerprint}"
@@ -359,17 +359,17 @@ def test_what_the_page_shows_is_in_its_name(root: Store) -> None:
         dataclasses.replace(story, campaign="c-2"),
         dataclasses.replace(story, spread=({"seed": 1, "baseline_top1": 0, "student_top1": 1},)),
     ]
-    assert len({report(root, ReportOptions(), one).fingerprint for one in stories}) == 4
-    assert report(root, ReportOptions(images_per_strip=3), story).reused is False
+    assert len({report(root, one, ReportOptions()).fingerprint for one in stories}) == 4
+    assert report(root, story, ReportOptions(images_per_strip=3)).reused is False
 
 
 def test_same_inputs_give_the_same_bytes(root: Store) -> None:
     story = campaign(root)
-    output = report(root, ReportOptions(), story)
+    output = report(root, story, ReportOptions())
     before = output.store.read(PAGE)
     for name in output.store.sizes():
         output.store.delete(name)
-    report(root, ReportOptions(), story)
+    report(root, story, ReportOptions())
     assert output.store.read(PAGE) == before
 
 
@@ -377,13 +377,13 @@ def test_missing_stages_are_named(root: Store) -> None:
     story = campaign(root)
     some = {role: output for role, output in story.outputs.items() if role != "topk"}
     with pytest.raises(ProtegeError, match="missing: topk"):
-        report(root, ReportOptions(), dataclasses.replace(story, outputs=some))
+        report(root, dataclasses.replace(story, outputs=some), ReportOptions())
 
 
 def test_manifest_follows_the_contract(root: Store) -> None:
     story = campaign(root)
-    output = report(root, ReportOptions(), story)
-    manifest = contract.load_manifest(output)
+    output = report(root, story, ReportOptions())
+    manifest = output.body
     assert set(manifest["inputs"]) == set(story.outputs)
     assert manifest["parts"][0]["name"] == PAGE
     assert manifest["parts"][0]["bytes"] == len(output.store.read(PAGE))

@@ -44,8 +44,10 @@ def model(root: Store, name: str = "small_resnet_8", seed: int = 0, spoil: bool 
 def by_key(root: Store, pictures: Path, images_per_shard: int, executor=None) -> dict[str, bytes]:
     """Log-odds of every image of the pile, by its key, as raw bytes."""
     options = ShardOptions(source=str(pictures / "pile"), images_per_shard=images_per_shard)
-    images = shard(root, options, executor or Inline())
-    scores = score(root, ScoreOptions(batch_size=8), images, model(root), executor or Inline())
+    images = shard(root, options, executor=executor or Inline())
+    scores = score(
+        root, images, model(root), ScoreOptions(batch_size=8), executor=executor or Inline()
+    )
     found = {}
     for name in contract.part_names(scores):
         keys = contract.read_part(images.store, name, tables.IMAGES, ["image_id", "key"])
@@ -91,9 +93,9 @@ def test_image_that_cannot_be_decoded_is_a_reject_and_disturbs_no_other(
 
 
 def _scores(root: Store, folder: Path, **limits: float) -> tuple[Output, dict[int, list[float]]]:
-    images = shard(root, ShardOptions(source=str(folder), verify="header"), Inline())
+    images = shard(root, ShardOptions(source=str(folder), verify="header"))
     options = ScoreOptions(batch_size=4, **limits)
-    output = score(root, options, images, model(root), Inline())
+    output = score(root, images, model(root), options)
     table = contract.read_rows(output, tables.scores(3))
     return output, dict(zip(table["image_id"].to_pylist(), log_odds_of(table)))
 
@@ -109,19 +111,19 @@ def test_too_many_rejects_fail_the_stage_with_the_reasons(tmp_path: Path) -> Non
 def test_scores_that_are_not_finite_are_rejected_and_never_ranked(
     root: Store, pictures: Path
 ) -> None:
-    images = shard(root, ShardOptions(source=str(pictures / "pile")), Inline())
+    images = shard(root, ShardOptions(source=str(pictures / "pile")))
     options = ScoreOptions(max_reject_percent=100)
-    output = score(root, options, images, model(root, spoil=True), Inline())
+    output = score(root, images, model(root, spoil=True), options)
     assert (output.kept, output.rejected) == (0, 60)
 
 
 def test_other_weights_are_other_scores_and_the_same_weights_are_not_scored_again(
     root: Store, pictures: Path
 ) -> None:
-    images = shard(root, ShardOptions(source=str(pictures / "pile")), Inline())
-    first = score(root, ScoreOptions(), images, model(root, seed=0), Inline())
-    other = score(root, ScoreOptions(), images, model(root, seed=1), Inline())
-    again = score(root, ScoreOptions(), images, model(root, seed=0), Inline())
+    images = shard(root, ShardOptions(source=str(pictures / "pile")))
+    first = score(root, images, model(root, seed=0), ScoreOptions())
+    other = score(root, images, model(root, seed=1), ScoreOptions())
+    again = score(root, images, model(root, seed=0), ScoreOptions())
     assert first.fingerprint != other.fingerprint
     assert again.reused
     assert again.digest == first.digest
@@ -135,9 +137,9 @@ def test_weights_file_names_its_classes(root: Store) -> None:
 def test_weights_that_are_not_those_that_were_published_score_nothing(
     root: Store, pictures: Path
 ) -> None:
-    images = shard(root, ShardOptions(source=str(pictures / "pile")), Inline())
+    images = shard(root, ShardOptions(source=str(pictures / "pile")))
     teacher = model(root)
     data = teacher.store.read(WEIGHTS)
     teacher.store.replace(WEIGHTS, data[:-1] + bytes([data[-1] ^ 1]))
     with pytest.raises(Failures, match=rf"{WEIGHTS} is damaged.*Delete this file and run again"):
-        score(root, ScoreOptions(batch_size=8), images, teacher, Inline())
+        score(root, images, teacher, ScoreOptions(batch_size=8))

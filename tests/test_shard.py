@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from infra.errors import ProtegeError
-from infra.executors import Cluster, Failures, Inline
+from infra.executors import Cluster, Failures
 from infra.store import LocalStore, Store, open_store
 from tasks import contract, tables
 from tasks import shard as module
@@ -46,7 +46,7 @@ def fill(folder: Path, *names: str) -> Path:
 
 
 def run(root: Store, source: Path | str, **options: Any) -> Output:
-    return shard(root, ShardOptions(source=str(source), **options), Inline())
+    return shard(root, ShardOptions(source=str(source), **options))
 
 
 def rows(output: Output, *columns: str) -> list[dict[str, Any]]:
@@ -147,7 +147,7 @@ def test_file_deleted_between_pin_and_read_is_a_reject(root: Store, tmp_path: Pa
     options = ShardOptions(source=str(tmp_path / "in"), max_reject_percent=50)
     snapshot = pin(root, options)
     (tmp_path / "in" / "b.png").unlink()
-    output = shard(root, options, Inline(), snapshot=snapshot)
+    output = shard(root, options, snapshot=snapshot)
     assert rejects(output) == {"b.png": "unreadable"}
     assert [row["image_id"] for row in rows(output)] == [ID(0, 0), ID(0, 2)]
 
@@ -159,7 +159,7 @@ def test_deleted_object_on_s3_is_a_reject_too(root: Store, s3: str) -> None:
     options = ShardOptions(source=store.uri, max_reject_percent=50)
     snapshot = pin(root, options)
     store.delete("a.png")
-    assert rejects(shard(root, options, Inline(), snapshot=snapshot)) == {"a.png": "unreadable"}
+    assert rejects(shard(root, options, snapshot=snapshot)) == {"a.png": "unreadable"}
 
 
 def test_outage_fails_the_shard__and_makes_no_rejects(
@@ -178,8 +178,9 @@ def test_outage_fails_the_shard__and_makes_no_rejects(
     with monkeypatch.context() as patch:
         patch.setattr(LocalStore, "read", outage)
         with pytest.raises(Failures, match="cannot be read now: the token has expired"):
-            shard(root, options, Inline(), snapshot=snapshot)
-    assert list(open_store(snapshot.uri).sizes()) == list(snapshot.increments)
+            shard(root, options, snapshot=snapshot)
+    place = open_store(f"{root.uri}/shard/{snapshot.fingerprint}")
+    assert list(place.sizes()) == list(snapshot.increments)
     assert run(root, tmp_path / "in").kept == 2
 
 
@@ -215,7 +216,7 @@ def test_source_that_grows_keeps_what_there_was__byte_for_byte(
     for numbers in additions:
         names = [f"{number:02d}.png" for number in sorted(numbers)]
         fill(folder / "in", *(name for name in names if not (folder / "in" / name).exists()))
-        output = shard(root, options, Inline())
+        output = shard(root, options)
         now = files(output.uri)
         assert {name: now[name] for name in before} == before
         found = {row["key"]: row["image_id"] for row in rows(output)}
@@ -223,7 +224,7 @@ def test_source_that_grows_keeps_what_there_was__byte_for_byte(
         assert len(set(found.values())) == len(found) == len(list((folder / "in").iterdir()))
         assert output.rows_in == output.kept == len(found)
         ids, before = found, now
-    assert shard(root, options, Inline()).reused
+    assert shard(root, options).reused
 
 
 @CALM
@@ -313,7 +314,7 @@ def test_pins_at_once_of_different_listings_give_every_file_one_place(
     for thread in threads:
         thread.join()
     last = pin(root, options)
-    found = rows(shard(root, options, Inline(), snapshot=last))
+    found = rows(shard(root, options, snapshot=last))
     assert len(found) == len({row["key"] for row in found}) == 40
     assert len({row["image_id"] for row in found}) == 40
     assert all(last.increments[: len(one.increments)] == one.increments for one in snapshots)
@@ -385,10 +386,10 @@ def test_loser_of_a_part_takes_the_receipt_of_the_winner(
     fill(tmp_path / "in", "a.png", "b.png")
     options = ShardOptions(source=str(tmp_path / "in"), max_reject_percent=50)
     snapshot = pin(open_store(f"{base}/root"), options)
-    job = module._Job(snapshot, options)
-    winner = module._shard_one(job, 0)
+    job = module.ShardJob(f"{base}/root/shard/{snapshot.fingerprint}", options, snapshot)
+    winner = module.shard_images(job, 0)
     (tmp_path / "in" / "b.png").unlink()
-    loser = module._shard_one(job, 0)
+    loser = module.shard_images(job, 0)
     assert dataclasses.replace(loser, seconds={}) == dataclasses.replace(winner, seconds={})
     assert winner.kept == 2
 
@@ -407,7 +408,8 @@ def test_failure_in_mid_write_shows_no_part__and_the_next_run_makes_it(
         patch.setattr(os, "fsync", no_space)
         with pytest.raises(Failures, match="No space left"):
             run(root, tmp_path / "in")
-    assert list(open_store(snapshot.uri).sizes()) == list(snapshot.increments)
+    place = open_store(f"{root.uri}/shard/{snapshot.fingerprint}")
+    assert list(place.sizes()) == list(snapshot.increments)
     assert run(root, tmp_path / "in").kept == 1
 
 
@@ -416,8 +418,8 @@ def test_cluster_makes_the_same_bytes_as_one_process(
 ) -> None:
     fill(tmp_path / "in", *(f"{n}.png" for n in range(12)))
     options = ShardOptions(source=str(tmp_path / "in"), images_per_shard=2)
-    ours = shard(root, options, Inline())
-    theirs = shard(open_store(str(tmp_path / "other")), options, cluster)
+    ours = shard(root, options)
+    theirs = shard(open_store(str(tmp_path / "other")), options, executor=cluster)
     mine, other = files(ours.uri), files(theirs.uri)
     del mine[ours.manifest], other[theirs.manifest]
     assert mine == other
@@ -470,9 +472,10 @@ def test_broken_container_fails_with_its_name_and_the_remedy(
     if harm == "table":
         path.rename(tmp_path / "in" / "c.parquet")
         (tmp_path / "in" / "a.png").unlink()
-        snapshot = pin(open_store(f"{root.uri}/2"), options)
+        root = open_store(f"{root.uri}/2")
+        snapshot = pin(root, options)
     with pytest.raises(Failures, match=r"(b\.tar|c\.parquet).*(Mend|Pack)"):
-        shard(root, options, Inline(), snapshot=snapshot)
+        shard(root, options, snapshot=snapshot)
 
 
 def test_tables_of_plain_bytes_and_hugging_face_dicts(root: Store, tmp_path: Path) -> None:

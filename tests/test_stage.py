@@ -8,17 +8,25 @@ import time
 from dataclasses import replace
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from infra.lease.claims import Claim, Claims
-from infra.lease.lease import Lease, LeaseLost
+from infra.lease.lease import LeaseLost
 from infra.store import Store, open_store
 from tasks import contract, tables
-from tasks.contract import Manifest, OnProgress, Output, RowCounts, once, silent
+from tasks.contract import Made, OnProgress, Output, RowCounts, Session, Target, make_output, silent
 from tests.builders.processes import wait_until
 
-STAGE, FINGERPRINT = "score", "3f2a"
+STAGE = "score"
+FINGERPRINT = Target(open_store("anywhere"), STAGE, 1).fingerprint
+
+
+def target_of(folder: Store, **changes: Any) -> Target:
+    """The output in this folder before it exists."""
+    root = open_store(folder.uri.removesuffix(f"/{STAGE}/{FINGERPRINT}"))
+    return Target(root, STAGE, 1, **changes)
 
 
 @pytest.fixture(params=["disk", "s3"])
@@ -37,21 +45,20 @@ def folder(root: Store) -> Store:
     return open_store(f"{root.uri}/{STAGE}/{FINGERPRINT}")
 
 
-def make(store: Store, log: Path, seconds: float, lease: Lease, on_progress: OnProgress) -> Output:
+def make(log: Path, seconds: float, session: Session) -> Made:
     """Make a small output, with a line in the log for each execution."""
     with log.open("a") as lines:
-        lines.write(f"{lease.number}\n")
-    on_progress(0, 1, "")
+        lines.write(f"{session.attempt}\n")
+    session.on_progress(0, 1, "")
     time.sleep(seconds)
     table = tables.REJECTS.empty_table()
-    receipt = contract.write_part(store, "part-00000.parquet", table, RowCounts(0, 0, 0))
-    on_progress(1, 1, "")
-    lease.check()
-    return contract.publish(store, Manifest(STAGE, FINGERPRINT, {}, {}, [receipt], seconds))
+    receipt = contract.write_part(session.store, "part-00000.parquet", table, RowCounts(0, 0, 0))
+    session.on_progress(1, 1, "")
+    return Made([receipt])
 
 
 def get(store: Store, log: Path, seconds: float = 0.3, watch: OnProgress = silent) -> Output:
-    return once(store, functools.partial(make, store, log, seconds), watch, inputs={"a": "b"})
+    return make_output(target_of(store, source="b"), functools.partial(make, log, seconds), watch)
 
 
 def unlike(output: Output) -> Output:
@@ -103,14 +110,14 @@ def test_what_is_there_is_taken_without_a_lease(folder: Store, root: Store, tmp_
 def test_next_in_line_makes_it_when_the_first_one_fails(folder: Store, tmp_path: Path) -> None:
     entered = threading.Event()
 
-    def fail(lease: Lease, on_progress: OnProgress) -> Output:
+    def fail(session: Session) -> Made:
         entered.set()
         time.sleep(0.3)
         raise ZeroDivisionError
 
     def first() -> None:
         with pytest.raises(ZeroDivisionError):
-            once(folder, fail, silent, inputs={"a": "b"})
+            make_output(target_of(folder), fail, silent)
 
     thread = threading.Thread(target=first)
     thread.start()
@@ -133,12 +140,12 @@ def test_who_waits_is_told_for_whom__and_that_it_is_over(
     assert output.reused
     (done, total, text), *_, last = seen
     assert (done, total) == (0, 1)
-    assert text.startswith("score/3f2a is being made by process ")
+    assert text.startswith(f"score/{FINGERPRINT} is being made by process ")
     assert last == (1, 1, "made by another run")
     told = [
         record.getMessage() for record in caplog.records if record.name == "tasks.contract.stage"
     ]
-    start = f"score: reads a b; writes {folder.uri}; "
+    start = f"score: reads source b; writes {folder.uri}; "
     waiting, reused = [line for line in told if line != f"{start}nothing is there yet"]
     assert waiting == f"waiting: {text}"
     assert reused == f"{start}another run has just made it"
@@ -153,14 +160,14 @@ def test_holder_that_stalled_publishes_nothing(
         raise OSError("away")
 
     monkeypatch.setattr(Claims, "replace", away)
-    with pytest.raises(LeaseLost, match="score/3f2a could not be renewed"):
+    with pytest.raises(LeaseLost, match=f"score/{FINGERPRINT} could not be renewed"):
         get(folder, tmp_path / "log", 1.0)
     assert list(folder.sizes()) == ["part-00000.parquet"]
     monkeypatch.undo()
     assert not get(folder, tmp_path / "log", 0).reused
 
 
-def inputs() -> dict[str, Output | str]:
+def inputs() -> dict[str, Output]:
     images = Output("shard", "91bc", "", "", "", 12_000, 12_000, 0, 0.0)
     return {"images": images, "teacher": replace(images, stage="train", fingerprint="77de")}
 
@@ -183,13 +190,13 @@ def test_log_says_what_is_read_where_it_goes_and_what_is_there(
     told: str,
 ) -> None:
     caplog.set_level(logging.INFO)
+    target = target_of(folder, inputs=inputs(), identities={"images": "", "teacher": ""})
     for name in present:
-        folder.create(name, b"-")
-    output = Output(STAGE, FINGERPRINT, folder.uri, "", "", 0, 0, 0, 0.0)
-    once(folder, lambda lease, on_progress: output, silent, inputs=inputs())
+        target.store.create(name, b"-")
+    make_output(target, lambda session: Made([]), silent)
     assert [record.getMessage() for record in caplog.records] == [
         "score: reads images shard/91bc (12,000 rows) and teacher train/77de; "
-        f"writes {folder.uri}; {told}"
+        f"writes {target.uri}; {told}"
     ]
 
 

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.executors import Inline
 from infra.store import open_store
 from tasks import contract, tables
 from tasks.contract import Manifest, RowCounts
@@ -204,7 +203,7 @@ def choose(
     )
     extra = {"classes": [str(digit) for digit in range(10)], "top_p": 10}
     scores = contract.publish(store, Manifest("score", "made", {}, {}, [part], 0.0, extra))
-    return topk(root, TopkOptions(k=K), scores, Inline())
+    return topk(root, scores, TopkOptions(k=K))
 
 
 @pytest.mark.timeout(60)

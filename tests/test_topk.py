@@ -108,7 +108,7 @@ def test_choice_is_that_of_brute_force_for_any_grouping_and_order(
         patch.setattr(guard, "ALIKE_AT_ONCE", random.choice([1, 100_000]))
         patch.setattr(ranges, "ROWS_AT_ONCE", random.choice([1, 1_000]))
         executor = random.choice([Inline(), Threads(2)])
-        output = topk(root, options, scores, executor, known=known)
+        output = topk(root, scores, options, executor=executor, exclude=known)
     chosen, left_out = brute_force(rows, classes, options, pictures)
     assert found_by(output) == chosen
     assert left_out_by(output) == left_out
@@ -134,8 +134,8 @@ def test_bytes_are_the_same_for_any_parts_and_any_workers(
         grouped = [[rows[at] for at in piece] for piece in np.array_split(order, parts)]
         place = open_store(f"{root.uri}/{number}")
         scores = scores_of(place, grouped, 7, 4)
-        files.append(files_of(topk(place, options, scores, executor, known=known)))
-        left_out = left_out_by(topk(place, options, scores, executor, known=known))
+        files.append(files_of(topk(place, scores, options, executor=executor, exclude=known)))
+        left_out = left_out_by(topk(place, scores, options, executor=executor, exclude=known))
         assert all(sum(one[name] for one in left_out) for name in ("near_duplicates", "test"))
     assert len(files[0]) == 2
     assert files.count(files[0]) == len(files)
@@ -151,7 +151,7 @@ def test_floors_that_were_too_high_are_noticed_and_cost_nothing_but_time(
         floors_C = np.array(floors, np.float32)
         monkeypatch.setattr(look, "_floors", lambda *_, found=floors_C: found)
         options = TopkOptions(k=40, top_p=3, mode=mode)
-        output = topk(root, options, scores, Inline())
+        output = topk(root, scores, options)
         assert found_by(output) == brute_force(rows, 4, options, {})[0], mode
 
 
@@ -162,7 +162,7 @@ def test_choice_is_that_of_a_database(root: Store) -> None:
         log_odds = np.sort(rng.normal(size=3).round(1))[::-1].tolist()
         rows.append(Row(image_id, rng.permutation(20)[:3].tolist(), log_odds))
     scores = scores_of(root, [rows[at::4] for at in range(4)], 20, 3)
-    output = topk(root, TopkOptions(k=100, top_p=3), scores, Inline())
+    output = topk(root, scores, TopkOptions(k=100, top_p=3))
     pairs = " UNION ALL ".join(
         f"SELECT label_{rank} AS label, log_odds_{rank} AS log_odds, image_id "
         f"FROM '{scores.uri}/part-*.parquet'"
@@ -175,7 +175,7 @@ def test_choice_is_that_of_a_database(root: Store) -> None:
 
 def test_class_tells_candidates_edge_and_ties(root: Store) -> None:
     rows = [Row(at, [0, 1], [value, -1.0]) for at, value in enumerate([3, 2, 2, 2, 1])]
-    output = topk(root, TopkOptions(k=3, top_p=2), scores_of(root, [rows], 2, 2), Inline())
+    output = topk(root, scores_of(root, [rows], 2, 2), TopkOptions(k=3, top_p=2))
     first, second = read_classes(output).to_pylist()
     assert (first["candidates"], first["kept"], first["kth_log_odds"]) == (5, 3, 2.0)
     assert first["kth_probability"] == pytest.approx(1 / (1 + np.exp(-2.0)))
@@ -189,19 +189,19 @@ def test_class_is_certified_only_when_nothing_cut_off_could_rank(root: Store) ->
     unsure = [Row(10 + at, [1, 2], [-0.9, -1.0]) for at in range(4)]
     third = [Row(20, [2, 0], [1.0, -5.0])]
     scores = scores_of(root, [sure + unsure + third], classes=3, top_p=2)
-    table = read_classes(topk(root, TopkOptions(k=3, top_p=2), scores, Inline()))
+    table = read_classes(topk(root, scores, TopkOptions(k=3, top_p=2)))
     # K reached at p > 1/3; K reached at p = 0.29 < 1/3; K reached but at log-odds of -1.
     assert table["certified"].to_pylist() == [True, False, False]
     rows = [Row(1, [0, 1], [1.0, -1.0]), Row(2, [1, 0], [1.0, -1.0])]
     complete = scores_of(root, [rows], 2, 2)
-    table = read_classes(topk(root, TopkOptions(k=9, top_p=2), complete, Inline()))
+    table = read_classes(topk(root, complete, TopkOptions(k=9, top_p=2)))
     assert table["certified"].to_pylist() == [True, True]  # P is every class: nothing was cut off
 
 
 def test_image_whose_score_is_not_a_number_is_rejected(root: Store) -> None:
     rows = [Row(1, [0, 1], [1.0, -1.0]), Row(2, [1, 0], [1.0, np.nan])]
     rows += [Row(3, [1, 0], [0.5, -1.0])]
-    output = topk(root, TopkOptions(k=9, top_p=2), scores_of(root, [rows], 2, 2), Inline())
+    output = topk(root, scores_of(root, [rows], 2, 2), TopkOptions(k=9, top_p=2))
     assert output.rejected == 1
     rejects = pq.read_table(Path(output.uri) / "rejects-00000.parquet").to_pylist()
     assert [(one["image_id"], one["reason"]) for one in rejects] == [(2, "not_finite")]
@@ -212,7 +212,7 @@ def test_many_classes_and_shards_of_one_row_or_none(root: Store) -> None:
     rows = [Row(label, [label], [float(label % 7)]) for label in range(60_000)]
     single = [[row] for row in rows[:20]]
     scores = scores_of(root, [*single, [], rows[20:], []], classes=60_000, top_p=1)
-    output = topk(root, TopkOptions(k=2, top_p=1), scores, Inline())
+    output = topk(root, scores, TopkOptions(k=2, top_p=1))
     assert [row[:3] for row in found_by(output)] == [(label, 0, label) for label in range(60_000)]
 
 
@@ -227,7 +227,7 @@ def test_many_classes_and_shards_of_one_row_or_none(root: Store) -> None:
 def test_class_without_a_candidate_is_named(root: Store, mode: str, told: str) -> None:
     scores = scores_of(root, [[Row(1, [0], [1.0], {0: 1.0})]], classes=2, top_p=1)
     with pytest.raises(ProtegeError, match=rf"class-1 \(1 classes\): {told}"):
-        topk(root, TopkOptions(k=1, top_p=1, mode=mode), scores, Inline())
+        topk(root, scores, TopkOptions(k=1, top_p=1, mode=mode))
 
 
 def test_class_without_a_candidate_is_named_in_any_round(
@@ -236,13 +236,13 @@ def test_class_without_a_candidate_is_named_in_any_round(
     monkeypatch.setattr(look, "PAIRS_PER_ROUND", 2)
     rows = [Row(label, [label], [1.0]) for label in range(4)]
     with pytest.raises(ProtegeError, match=r"candidate for class-4 \(1 classes\)"):
-        topk(root, TopkOptions(k=1, top_p=1), scores_of(root, [rows], 5, 1), Inline())
+        topk(root, scores_of(root, [rows], 5, 1), TopkOptions(k=1, top_p=1))
 
 
 def test_copy_of_one_that_was_left_out_is_kept(root: Store) -> None:
     """The second is a copy of the first, and the third of the second alone."""
     rows = [Row(at, [0], [3.0 - at], picture=4 + at) for at in range(3)]
-    output = topk(root, TopkOptions(k=3, top_p=1), scores_of(root, [rows], 1, 1), Inline())
+    output = topk(root, scores_of(root, [rows], 1, 1), TopkOptions(k=3, top_p=1))
     assert [row[2] for row in found_by(output)] == [0, 2]
     assert left_out_by(output) == [{"near_duplicates": 1, "labelled": 0, "test": 0}]
 
@@ -264,7 +264,7 @@ def test_flood_of_copies_in_one_class_is_nothing_to_the_others(
 
     monkeypatch.setattr(guard, "contenders", counted)
     options = TopkOptions(k=20, top_p=1)
-    output = topk(root, options, scores, Inline())
+    output = topk(root, scores, options)
     chosen, left_out = brute_force(rows, 3, options, {})
     assert (found_by(output), left_out_by(output)) == (chosen, left_out)
     assert left_out[0]["near_duplicates"] == 2_999
@@ -275,13 +275,13 @@ def test_flood_of_copies_in_one_class_is_nothing_to_the_others(
 def test_parts_that_are_all_empty_have_no_candidate(root: Store) -> None:
     scores = scores_of(root, [[] for _ in range(9)], 2, 1)
     with pytest.raises(ProtegeError, match="no image of the pile is a candidate"):
-        topk(root, TopkOptions(k=2_000, top_p=1), scores, Inline())
+        topk(root, scores, TopkOptions(k=2_000, top_p=1))
 
 
 def test_overall_may_leave_a_class_with_nothing(root: Store) -> None:
     rows = [Row(at, [0, 1], [5.0, -5.0]) for at in range(4)]
     scores = scores_of(root, [rows], classes=2, top_p=2)
-    output = topk(root, TopkOptions(k=2, top_p=2, mode="overall"), scores, Inline())
+    output = topk(root, scores, TopkOptions(k=2, top_p=2, mode="overall"))
     assert read_classes(output)["kept"].to_pylist() == [4, 0]
     assert read_classes(output)["kth_log_odds"].to_pylist() == [5.0, None]
 
@@ -289,7 +289,7 @@ def test_overall_may_leave_a_class_with_nothing(root: Store) -> None:
 def test_more_classes_than_were_scored_cannot_be_asked_for(root: Store) -> None:
     scores = scores_of(root, [random_rows(9, 3, 1, 0)], classes=3, top_p=1)
     with pytest.raises(ProtegeError, match=r"raise score\.top_p"):
-        topk(root, TopkOptions(k=1, top_p=2), scores, Inline())
+        topk(root, scores, TopkOptions(k=1, top_p=2))
 
 
 def test_torn_part_is_named(root: Store) -> None:
@@ -297,7 +297,7 @@ def test_torn_part_is_named(root: Store) -> None:
     data = scores.store.read("part-00000.parquet")
     scores.store.replace("part-00000.parquet", data[: len(data) // 2])
     with pytest.raises(ProtegeError, match=r"part-00000\.parquet cannot be read"):
-        topk(root, TopkOptions(k=1, top_p=2), scores, Inline())
+        topk(root, scores, TopkOptions(k=1, top_p=2))
 
 
 def test_part_with_another_schema_or_a_class_that_is_not_there_is_named(root: Store) -> None:
@@ -305,10 +305,10 @@ def test_part_with_another_schema_or_a_class_that_is_not_there_is_named(root: St
     narrow, wide = (scores_of(root, [rows], 3, 2), scores_of(root, [random_rows(9, 3, 3, 0)], 3, 3))
     narrow.store.replace("part-00000.parquet", wide.store.read("part-00000.parquet"))
     with pytest.raises(ProtegeError, match=r"part-00000\.parquet.*another schema"):
-        topk(root, TopkOptions(k=1, top_p=2), narrow, Inline())
+        topk(root, narrow, TopkOptions(k=1, top_p=2))
     foreign = scores_of(root, [[Row(1, [0, 7], [1.0, 0.0])]], 3, 2)
     with pytest.raises(ProtegeError, match=r"part-00000\.parquet has a class 7 of 3"):
-        topk(root, TopkOptions(k=1, top_p=2), foreign, Inline())
+        topk(root, foreign, TopkOptions(k=1, top_p=2))
 
 
 @pytest.mark.parametrize("parts", [((1, 2, 2), (5,)), ((1, 2), (9,), (2, 4))])
@@ -320,22 +320,22 @@ def test_image_that_is_there_twice_is_an_error_that_says_where(
     if len(parts) == 3:
         told = "image 2 is both in part-00000.parquet and in part-00002.parquet"
     with pytest.raises(ProtegeError, match=told):
-        topk(root, TopkOptions(k=1, top_p=1), scores_of(root, rows, 1, 1), Inline())
+        topk(root, scores_of(root, rows, 1, 1), TopkOptions(k=1, top_p=1))
 
 
 def test_parts_whose_ids_overlap_are_no_error(root: Store) -> None:
     rows = [[Row(image_id, [0], [1.0]) for image_id in part] for part in ((1, 3, 5), (4, 2))]
-    output = topk(root, TopkOptions(k=9, top_p=1), scores_of(root, rows, 1, 1), Inline())
+    output = topk(root, scores_of(root, rows, 1, 1), TopkOptions(k=9, top_p=1))
     assert [row[2] for row in found_by(output)] == [1, 2, 3, 4, 5]
 
 
 def test_other_k_reads_the_same_scores_and_makes_nothing_twice(root: Store) -> None:
     scores = scores_of(root, [random_rows(90, 3, 2, 0)], 3, 2)
     before = scores.store.sizes()
-    first = topk(root, TopkOptions(k=5, top_p=2), scores, Inline())
-    topk(root, TopkOptions(k=7, top_p=1), scores, Inline())
+    first = topk(root, scores, TopkOptions(k=5, top_p=2))
+    topk(root, scores, TopkOptions(k=7, top_p=1))
     # What a mode does not use does not make another output.
-    again = topk(root, TopkOptions(k=5, top_p=2, seed=4, threshold=0.9), scores, Inline())
+    again = topk(root, scores, TopkOptions(k=5, top_p=2, seed=4, threshold=0.9))
     assert (again.uri, again.reused) == (first.uri, True)
     assert scores.store.sizes() == before
 
@@ -345,7 +345,7 @@ def test_workers_that_are_killed_change_nothing(root: Store) -> None:
     rows = random_rows(4_000, classes=9, top_p=4, seed=2)
     scores = scores_of(root, [rows[at::50] for at in range(50)], 9, 4)
     options = TopkOptions(k=60, top_p=4)
-    expected = files_of(topk(open_store(f"{root.uri}/calm"), options, scores, Inline()))
+    expected = files_of(topk(open_store(f"{root.uri}/calm"), scores, options))
     with Cluster(Settings(workers=2)) as cluster:
         done = threading.Event()
 
@@ -360,7 +360,9 @@ def test_workers_that_are_killed_change_nothing(root: Store) -> None:
         killer.start()
         try:
             found = [
-                files_of(topk(open_store(f"{root.uri}/{number}"), options, scores, cluster))
+                files_of(
+                    topk(open_store(f"{root.uri}/{number}"), scores, options, executor=cluster)
+                )
                 for number in range(4)
             ]
         finally:
@@ -396,12 +398,12 @@ def test_choice_on_s3_is_the_one_on_disk(s3: str, root: Store) -> None:
         known = {"labelled": known_of(place, [3, 30, 7]), "test": known_of(place, [60, 7])}
         scores = scores_of(place, parts, 5, 3)
         options = TopkOptions(k=120, top_p=3)
-        files.append(files_of(topk(place, options, scores, Threads(2), known=known)))
+        files.append(files_of(topk(place, scores, options, executor=Threads(2), exclude=known)))
     assert files[0] == files[1]
 
 
 def test_schema_of_chosen_is_the_declared_one(root: Store) -> None:
     scores = scores_of(root, [random_rows(30, 3, 2, 0)], 3, 2)
-    output = topk(root, TopkOptions(k=2, top_p=2), scores, Inline())
+    output = topk(root, scores, TopkOptions(k=2, top_p=2))
     assert read_chosen(output).schema.equals(tables.CHOSEN)
     assert contract.read_part(output.store, CLASSES, tables.CLASSES).num_rows == 3

@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.errors import ProtegeError
-from infra.executors import Inline
 from infra.settings import Processes
 from infra.store import LocalStore, Store, open_store
 from models.registry import build
@@ -24,7 +23,7 @@ from tasks.options import Length
 from tasks.shard import ShardOptions, class_names, shard
 from tasks.train import TrainOptions, train
 from tasks.train.data import epoch_order
-from tasks.train.job import Job
+from tasks.train.job import TrainJob
 from tasks.train.names import HISTORY, WEIGHTS
 from tasks.train.options import Augment, Inputs, LearningRate, TrainSpeed
 from tasks.train.trainer import Trainer, World, _check_same_step
@@ -48,15 +47,15 @@ PROCESSES = Processes(count=1, threads=1)
 @pytest.fixture
 def labelled(root: Store, pictures: Path) -> Output:
     source = ShardOptions(source=str(pictures / "labelled"), labelled=True, images_per_shard=5)
-    return shard(root, source, Inline())
+    return shard(root, source)
 
 
 CLASSES = ("blue", "green", "red")
 
 
-def job(labelled: Output, uri: Path, options: TrainOptions = SMALL, attempt: int = 1) -> Job:
+def job(labelled: Output, uri: Path, options: TrainOptions = SMALL, attempt: int = 1) -> TrainJob:
     uri.mkdir(parents=True, exist_ok=True)
-    return Job(
+    return TrainJob(
         uri=str(uri),
         options=options,
         data=labelled,
@@ -198,7 +197,7 @@ def test_damaged_weights_are_refused__and_made_again_once_they_are_deleted(
     root: Store, labelled: Output
 ) -> None:
     options = SMALL.model_copy(update={"length": Length(amount=3, unit="steps")})
-    output = train(root, options, labelled, CLASSES, processes=PROCESSES)
+    output = train(root, labelled, options, classes=CLASSES, processes=PROCESSES)
     whole = output.store.read(WEIGHTS)
     output.store.replace(WEIGHTS, whole[:-1] + bytes([whole[-1] ^ 1]))
     with pytest.raises(ProtegeError) as caught:
@@ -207,7 +206,7 @@ def test_damaged_weights_are_refused__and_made_again_once_they_are_deleted(
     assert "Delete this file and run again" in str(caught.value)
     output.store.delete(WEIGHTS)
     history = output.store.sizes(HISTORY)[HISTORY].version
-    again = train(root, options, labelled, CLASSES, processes=PROCESSES)
+    again = train(root, labelled, options, classes=CLASSES, processes=PROCESSES)
     assert not again.reused
     assert again.digest == output.digest
     assert output.store.read(WEIGHTS) == whole
@@ -216,7 +215,7 @@ def test_damaged_weights_are_refused__and_made_again_once_they_are_deleted(
 
 
 def test_train_publishes_a_model_that_says_what_it_is(root: Store, labelled: Output) -> None:
-    output = train(root, SMALL, labelled, CLASSES, processes=PROCESSES)
+    output = train(root, labelled, SMALL, classes=CLASSES, processes=PROCESSES)
     description = read_description(output.store.read("weights.safetensors"))
     assert description.classes == CLASSES
     assert description.inputs == SMALL.inputs
@@ -224,7 +223,7 @@ def test_train_publishes_a_model_that_says_what_it_is(root: Store, labelled: Out
     assert network(torch.rand(1, 3, 16, 16)).shape == (1, 3)
     assert not output.store.sizes("checkpoints")
     output.store.create("checkpoints/step-000000001-000001.json", b"left by one that was killed")
-    again = train(root, SMALL, labelled, CLASSES, processes=PROCESSES)
+    again = train(root, labelled, SMALL, classes=CLASSES, processes=PROCESSES)
     assert again.reused
     assert again.digest == output.digest
     assert not output.store.sizes("checkpoints")
@@ -232,7 +231,9 @@ def test_train_publishes_a_model_that_says_what_it_is(root: Store, labelled: Out
 
 def test_processes_of_one_training_agree(root: Store, labelled: Output) -> None:
     options = SMALL.model_copy(update={"length": Length(amount=6, unit="steps")})
-    output = train(root, options, labelled, CLASSES, processes=Processes(count=2, threads=1))
+    output = train(
+        root, labelled, options, classes=CLASSES, processes=Processes(count=2, threads=1)
+    )
     assert output.kept == 12
     assert read_description(output.store.read("weights.safetensors")).model == "small_resnet_8"
 
@@ -243,7 +244,7 @@ def test_given_weights_are_used_without_training(
     network = build("small_resnet_8", 3)
     torch.save({"state_dict": network.state_dict()}, tmp_path / "given.pth")
     given = SMALL.model_copy(update={"checkpoint": str(tmp_path / "given.pth"), "ema_decay": 0})
-    output = train(root, given, labelled, CLASSES, processes=PROCESSES)
+    output = train(root, labelled, given, classes=CLASSES, processes=PROCESSES)
     loaded, _ = load_network(output)
     assert torch.equal(loaded.fc.weight, network.fc.weight)
 
@@ -254,23 +255,22 @@ def test_given_weights_that_do_not_fit_are_refused_in_a_sentence(
     torch.save(build("small_resnet_8", 7).state_dict(), tmp_path / "given.pth")
     given = SMALL.model_copy(update={"checkpoint": str(tmp_path / "given.pth")})
     with pytest.raises(ProtegeError, match="does not fit the model"):
-        train(root, given, labelled, CLASSES, processes=PROCESSES)
+        train(root, labelled, given, classes=CLASSES, processes=PROCESSES)
     missing = SMALL.model_copy(update={"checkpoint": str(tmp_path / "missing.pth")})
     with pytest.raises(ProtegeError, match="cannot be read"):
-        train(root, missing, labelled, CLASSES, processes=PROCESSES)
+        train(root, labelled, missing, classes=CLASSES, processes=PROCESSES)
 
 
 def test_diverged_training_says_what_to_change(root: Store, labelled: Output) -> None:
     changes = {"learning_rate": LearningRate(base=100), "weight_decay": 1.0, "batch_size": 64}
     wild = SMALL.model_copy(update={**changes, "length": Length(amount=60, unit="steps")})
     with pytest.raises(ProtegeError, match=r"lower learning_rate\.base"):
-        train(root, wild, labelled, CLASSES, processes=PROCESSES)
+        train(root, labelled, wild, classes=CLASSES, processes=PROCESSES)
 
 
 CALLER = """
 import sys
 from dataclasses import replace
-from infra.executors import Inline
 from infra.settings import Processes
 from infra.store import open_store
 from tasks.options import Length
@@ -281,7 +281,7 @@ from tests.test_train import CLASSES, SMALL
 root, pictures = open_store(sys.argv[1]), sys.argv[2]
 source = ShardOptions(source=pictures + "/labelled", labelled=True, images_per_shard=5)
 options = SMALL.model_copy(update={"length": Length(amount=100_000, unit="steps")})
-train(root, options, shard(root, source, Inline()), CLASSES, processes=Processes(1, 1))
+train(root, shard(root, source), options, classes=CLASSES, processes=Processes(1, 1))
 """
 
 
@@ -312,6 +312,6 @@ def test_same_seed_gives_the_same_model_and_another_another(
 
 
 def test_classes_come_from_the_labelled_images(root: Store, pictures: Path) -> None:
-    labelled = shard(root, ShardOptions(source=str(pictures / "labelled"), labelled=True), Inline())
-    test = shard(root, ShardOptions(source=str(pictures / "test"), labelled=True), Inline())
+    labelled = shard(root, ShardOptions(source=str(pictures / "labelled"), labelled=True))
+    test = shard(root, ShardOptions(source=str(pictures / "test"), labelled=True))
     assert class_names(labelled, test) == list(CLASSES)

@@ -6,7 +6,7 @@ of the newest finished campaigns in the same root; without one, only the amounts
 
 from flows.campaign.run import Run
 from tasks.campaigns import Campaign, campaigns, newest_first
-from tasks.contract import Output, load_manifest
+from tasks.contract import Output
 from tasks.train import TrainOptions
 
 
@@ -29,7 +29,7 @@ def training(run: Run, role: str, options: TrainOptions, images: int) -> str:
         alike = (section.get("model"), section.get("batch_size"))
         made = _made(campaign, "pretrained" if role == "student" else role)
         if made is not None and alike == (options.model, options.batch_size):
-            earlier = load_manifest(made)["extra"]["steps"]
+            earlier = made.body["extra"]["steps"]
             if earlier:
                 return amount + _told(steps * made.seconds / earlier, campaign)
     return amount

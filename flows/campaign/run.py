@@ -55,7 +55,7 @@ class Run:
             return None
         pinned = dict(self._campaign.snapshots[role])
         pinned["increments"] = tuple(pinned["increments"])
-        return Snapshot(uri=f"{self.store.uri}/shard/{pinned['fingerprint']}", **pinned)
+        return Snapshot(**pinned)
 
     def record(self, role: str, output: Output) -> Output:
         """Note the output of a stage in the campaign, as it was when it was made."""
@@ -150,12 +150,10 @@ def find_campaign(
             snapshots[role] = asdict(pin(store, source))
         except ProtegeError as error:
             raise ProtegeError(f"{role}.source: {error}") from None
-    # As JSON will give it back, and without the address: a root may be moved.
+    # As JSON will give it back.
     plain = {
         role: {**one, "increments": list(one["increments"])} for role, one in snapshots.items()
     }
-    for one in plain.values():
-        del one["uri"]
     told = options.model_dump(mode="json")
     return campaigns.begin(store, recipe, told, plain, campaign_key(options))
 

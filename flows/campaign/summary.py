@@ -28,7 +28,7 @@ def figures(run: Run, measured: Output, seed: int) -> dict[str, Any]:
     found["chosen_precision"] = figure(metrics, "chosen", "precision")
     found["gain"] = figure(metrics, "student", "gain")
     found["gain_standard_error"] = figure(metrics, "student", "gain_standard_error")
-    classes = contract.digest_of(contract.load_manifest(measured)["extra"]["classes"])
+    classes = contract.digest_of(measured.body["extra"]["classes"])
     return {**found, "seed": seed, "classes": classes, "campaign": run.campaign.id}
 
 

@@ -14,7 +14,7 @@ from flows.campaign.run import machines
 from flows.engine import stages
 from infra.errors import ProtegeError
 from tasks.campaigns import find
-from tasks.contract import Output, load_manifest, output_at
+from tasks.contract import Output, output_at
 from tasks.evaluate import EvaluateOptions
 from tasks.gather import GatherOptions
 from tasks.report import ReportOptions, Story
@@ -195,14 +195,14 @@ def recheck_rejects(images: str = "", root: str = "") -> dict[str, Any]:
         lines = try_again(run.store, found).lines()
         for line in lines:
             get_run_logger().info(line)
-        options = ShardOptions.model_validate(load_manifest(found)["options"])
+        options = ShardOptions.model_validate(found.body["options"])
         return {"images": stages.shard(run, "shard", options).uri, "rechecked": lines}
 
 
 def _classes(images: Output, init: Output | None) -> list[str]:
     """The classes of a training: those of its start, of its lessons, or of its images."""
     for known in (init, images):
-        if known is not None and "classes" in load_manifest(known)["extra"]:
-            classes: list[str] = load_manifest(known)["extra"]["classes"]
+        if known is not None and "classes" in known.body["extra"]:
+            classes: list[str] = known.body["extra"]["classes"]
             return classes
     return class_names(images, images)

@@ -90,7 +90,9 @@ def _stage(name: str) -> Callable[[Callable[Parameters, Output]], Callable[Param
 def shard(run: Run, role: str, options: sharding.ShardOptions) -> Output:
     """Shard a source, as the campaign has pinned it."""
     watch = run.progress(f"shard {role}")
-    output = sharding.shard(run.store, options, run.executor, watch, run.snapshot(role))
+    output = sharding.shard(
+        run.store, options, snapshot=run.snapshot(role), executor=run.executor, on_progress=watch
+    )
     return _told(run, role, output)
 
 
@@ -105,7 +107,7 @@ def train(
 ) -> Output:
     """Train a network in processes of its own."""
     watch = run.progress(f"train {role}")
-    output = training.train(run.store, options, data, classes, watch, init=init)
+    output = training.train(run.store, data, options, classes=classes, init=init, on_progress=watch)
     return _told(run, role, output)
 
 
@@ -115,7 +117,9 @@ def score(
 ) -> Output:
     """Let the teacher look at every image."""
     watch = run.progress("score")
-    output = scoring.score(run.store, options, images, teacher, run.executor, watch)
+    output = scoring.score(
+        run.store, images, teacher, options, executor=run.executor, on_progress=watch
+    )
     return _told(run, role, output)
 
 
@@ -123,7 +127,7 @@ def score(
 def signature(run: Run, role: str, images: Output) -> Output:
     """Make the signatures of known images, so that their copies in the pile are found."""
     watch = run.progress(role if role == "signature" else f"signature {role}")
-    output = signature_stage.signature(run.store, images, run.executor, watch)
+    output = signature_stage.signature(run.store, images, executor=run.executor, on_progress=watch)
     return _told(run, role if role == "signature" else f"{role}_signatures", output)
 
 
@@ -137,7 +141,9 @@ def topk(
 ) -> Output:
     """Choose the best images of every class."""
     watch = run.progress("topk")
-    output = choosing.topk(run.store, options, scores, run.executor, watch, known=known)
+    output = choosing.topk(
+        run.store, scores, options, exclude=known, executor=run.executor, on_progress=watch
+    )
     classes = choosing.read_classes(output).to_pylist()
     for line in choosing.describe_dropped(classes):
         get_run_logger().info(line)
@@ -156,7 +162,9 @@ def gather(
 ) -> Output:
     """Collect the chosen images into training shards."""
     watch = run.progress("gather")
-    output = gathering.gather(run.store, options, images, chosen, run.executor, watch)
+    output = gathering.gather(
+        run.store, images, chosen, options, executor=run.executor, on_progress=watch
+    )
     return _told(run, role, output)
 
 
@@ -172,7 +180,7 @@ def evaluate(
     """Measure the models and the choice."""
     watch = run.progress("evaluate")
     output = evaluating.evaluate(
-        run.store, options, test, models, run.executor, watch, choice=choice
+        run.store, test, models, options, choice=choice, executor=run.executor, on_progress=watch
     )
     return _told(run, role, output)
 
@@ -180,7 +188,7 @@ def evaluate(
 @_stage("report")
 def report(run: Run, role: str, options: reporting.ReportOptions, story: reporting.Story) -> Output:
     """Write the page."""
-    output = reporting.report(run.store, options, story, run.progress("report"))
+    output = reporting.report(run.store, story, options, on_progress=run.progress("report"))
     return _told(run, role, output)
 
 

@@ -30,7 +30,7 @@ from infra.pointers import PointerEntry
 from infra.settings import Settings
 from infra.store import Store, open_store
 from tasks.campaigns import Campaign, campaigns, find, newest_first
-from tasks.contract import Output, load_manifest
+from tasks.contract import Output
 from tasks.evaluate import EvaluateOptions, figure, read_metrics
 from tasks.options import Length, Options
 from tasks.shard import ShardOptions, pin
@@ -168,7 +168,7 @@ def _promote(
 def _compare(run: Run, held_out: Output, student: Output, last: PointerEntry) -> Comparison:
     """The student beside the champion, image by image."""
     holder = Output(**last.content["student"])
-    if load_manifest(holder)["extra"]["classes"] != load_manifest(student)["extra"]["classes"]:
+    if holder.body["extra"]["classes"] != student.body["extra"]["classes"]:
         return Comparison(why_not="it knows other classes")
     if last.content["promotion"].get("fingerprint") != held_out.fingerprint:
         return Comparison(why_not="other images were held out from its training")

@@ -8,7 +8,9 @@ listing.
 identity.py   digests and fingerprints
 parts.py      publish and read a part
 rejects.py    the rows that could not be used
+part_writer.py  makes the part of one shard
 manifest.py   the manifest, and `Output`, the reference to it
+lineage.py    the chain of manifests behind an output
 stage.py      an output is made once, by one run
 shards.py     one job over many shards
 progress.py   how far a stage is
@@ -17,16 +19,9 @@ addresses.py  what a person types for an output
 
 from tasks.contract.addresses import output_at
 from tasks.contract.identity import bytes_digest, canonical, digest_of, fingerprint_of, table_digest
-from tasks.contract.manifest import (
-    Manifest,
-    Output,
-    find_output,
-    link,
-    load_manifest,
-    part_names,
-    publish,
-    read_rows,
-)
+from tasks.contract.lineage import Link, Node, walk
+from tasks.contract.manifest import Manifest, Output, find_output, part_names, publish, read_rows
+from tasks.contract.part_writer import PartWriter
 from tasks.contract.parts import (
     FOOTER,
     Receipt,
@@ -39,30 +34,34 @@ from tasks.contract.parts import (
     write_part,
 )
 from tasks.contract.progress import OnProgress, Stopwatch, silent, slowest
-from tasks.contract.rejects import check_reject_share, reject_reasons, rejects_name, write_rejects
-from tasks.contract.shards import MAX_BATCH, over_images, run_shards, snapshot_manifest
-from tasks.contract.stage import once
+from tasks.contract.rejects import check_reject_share, reject_reasons, write_rejects
+from tasks.contract.shards import MAX_BATCH, map_images, run_shards, snapshot_manifest
+from tasks.contract.stage import Made, Session, Target, make_output
 
 __all__ = [
     "FOOTER",
     "MAX_BATCH",
+    "Link",
+    "Made",
     "Manifest",
+    "Node",
     "OnProgress",
     "Output",
+    "PartWriter",
     "Receipt",
     "RowCounts",
+    "Session",
     "Stopwatch",
+    "Target",
     "bytes_digest",
     "canonical",
     "check_reject_share",
     "digest_of",
     "find_output",
     "fingerprint_of",
-    "link",
-    "load_manifest",
-    "once",
+    "make_output",
+    "map_images",
     "output_at",
-    "over_images",
     "part_name",
     "part_names",
     "part_number",
@@ -71,13 +70,13 @@ __all__ = [
     "read_receipt",
     "read_rows",
     "reject_reasons",
-    "rejects_name",
     "run_shards",
     "silent",
     "slowest",
     "snapshot_manifest",
     "table_digest",
     "timed",
+    "walk",
     "write_part",
     "write_rejects",
 ]

@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from importlib import metadata
 from typing import Any
@@ -31,10 +31,13 @@ def bytes_digest(data: bytes) -> str:
 
 
 def fingerprint_of(
-    stage: str, version: int, content: Mapping[str, Any], inputs: Sequence[str] = ()
+    stage: str, version: int, content: Mapping[str, Any], inputs: Mapping[str, str]
 ) -> str:
-    """The name of an output: everything that can change it, hashed."""
-    return digest_of([stage, version, content, list(inputs)])
+    """The name of an output: everything that can change it, hashed.
+
+    `inputs` are the identities of what it is made from, by role, so their order does not count.
+    """
+    return digest_of([stage, version, content, inputs])
 
 
 def table_digest(table: pa.Table) -> str:

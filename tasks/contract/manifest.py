@@ -7,14 +7,17 @@ it that stages return and take.
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
 
-from infra.errors import utc_now
+from infra.errors import ProtegeError, utc_now
 from infra.store import Store, open_store
+from tasks import tables
 from tasks.contract.identity import digest_of, versions
-from tasks.contract.parts import Receipt, read_part
+from tasks.contract.lineage import Node, walk
+from tasks.contract.parts import Receipt, part_number, read_part, read_schema, rejects_name
 
 MANIFEST = "manifest.json"
 
@@ -43,6 +46,91 @@ class Output:
         """The folder of the output."""
         return open_store(self.uri)
 
+    @property
+    def root(self) -> Store:
+        """The root that holds the outputs of all stages."""
+        return open_store(self.uri.removesuffix(f"/{self.stage}/{self.fingerprint}"))
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The manifest, as it was published."""
+        return _read_body(self.uri, self.manifest, self.digest)
+
+    @property
+    def link(self) -> dict[str, str]:
+        """How a manifest refers to this output as an input: enough to walk the lineage."""
+        return {
+            "stage": self.stage,
+            "fingerprint": self.fingerprint,
+            "digest": self.digest,
+            "manifest": f"{self.stage}/{self.fingerprint}/{self.manifest}",
+        }
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The options that it was made with."""
+        options: Mapping[str, Any] = self.body["options"]
+        return options
+
+    @property
+    def classes(self) -> list[str]:
+        """The names of the classes, by label. Raises ProtegeError where there are none."""
+        if "classes" not in self.body["extra"]:
+            raise ProtegeError(f"{self.uri}: an output of {self.stage} has no list of classes")
+        classes: list[str] = self.body["extra"]["classes"]
+        return classes
+
+    @property
+    def weights(self) -> str:
+        """The digest of a model's weights: what scores depend on, however the weights came about.
+
+        Raises ProtegeError when it is no output of train.
+        """
+        if "weights" not in self.body["extra"]:
+            raise ProtegeError(f"{self.uri} is an output of {self.stage}, and not a model")
+        weights: str = self.body["extra"]["weights"]
+        return weights
+
+    def table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """All rows of one of its tables (tasks/tables.py), in memory. Raises ProtegeError."""
+        if name == tables.table_name(tables.REJECTS):
+            return self.rejects(columns)
+        schemas = {
+            part["name"]: read_schema(self.store, part["name"])
+            for part in self.body["parts"]
+            if part["name"].endswith(".parquet")
+        }
+        names = {tables.table_name(schema) for schema in schemas.values()}
+        if name not in names:
+            known = ", ".join(sorted(names)) or "none"
+            raise ProtegeError(f"{self.uri} has no table {name!r}; there are: {known}")
+        return pa.concat_tables(
+            read_part(self.store, part, schema, columns)
+            for part, schema in schemas.items()
+            if tables.table_name(schema) == name
+        )
+
+    def rejects(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """The images that could not be used, with the reason."""
+        names = [
+            rejects_name(part_number(part["name"]))
+            for part in self.body["parts"]
+            if part["rejected"]
+        ]
+        found = [read_part(self.store, name, tables.REJECTS, columns) for name in names]
+        empty = tables.REJECTS.empty_table().select(columns or tables.REJECTS.names)
+        return pa.concat_tables([empty, *found])
+
+    def lineage(self) -> list[Node]:
+        """This output and all that it was made from, each once."""
+        return list(walk(self.root, {self.stage: self.link}))
+
+
+@lru_cache(maxsize=8)
+def _read_body(uri: str, name: str, _digest: str) -> dict[str, Any]:
+    body: dict[str, Any] = json.loads(open_store(uri).read(name))
+    return body
+
 
 @dataclass(frozen=True)
 class Manifest:
@@ -63,16 +151,6 @@ class Manifest:
         """Identity of the content: the parts and what they hold, not when or how fast."""
         parts = sorted((part.name, part.digest) for part in self.parts)
         return digest_of([self.stage, self.fingerprint, parts])
-
-
-def link(output: Output) -> dict[str, str]:
-    """How a manifest refers to an input: enough to walk the lineage."""
-    return {
-        "stage": output.stage,
-        "fingerprint": output.fingerprint,
-        "digest": output.digest,
-        "manifest": f"{output.stage}/{output.fingerprint}/{output.manifest}",
-    }
 
 
 def publish(store: Store, manifest: Manifest, name: str = MANIFEST) -> Output:
@@ -118,15 +196,9 @@ def find_output(store: Store, name: str = MANIFEST) -> Output | None:
     return _reference(store, name, body, reused=True)
 
 
-def load_manifest(output: Output) -> dict[str, Any]:
-    """The manifest of an output, as it was published."""
-    body: dict[str, Any] = json.loads(output.store.read(output.manifest))
-    return body
-
-
 def part_names(output: Output) -> list[str]:
     """The names of the parts of an output, in order."""
-    return [part["name"] for part in load_manifest(output)["parts"]]
+    return [part["name"] for part in output.body["parts"]]
 
 
 def read_rows(

@@ -61,6 +61,11 @@ def part_number(name: str) -> int:
     return int(name.removeprefix("part-").removesuffix(".parquet"))
 
 
+def rejects_name(number: int) -> str:
+    """The name of the rejects beside a shard's part."""
+    return f"rejects-{number:05d}.parquet"
+
+
 def write_part(
     store: Store,
     name: str,
@@ -100,6 +105,15 @@ def read_receipt(store: Store, name: str) -> Receipt:
     return Receipt(name=name, **footer)
 
 
+def read_schema(store: Store, name: str) -> pa.Schema:
+    """The schema of a part. Raises ProtegeError when it is torn."""
+    try:
+        with store.open(name) as file:
+            return pq.read_schema(file)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise _unreadable(store, name, error) from error
+
+
 def is_torn(error: Exception) -> bool:
     """Whether the bytes of a table are wrong, rather than the way to them (a store that is away).
 
@@ -134,12 +148,16 @@ def read_part(
             else:
                 table = _read_only(parquet, columns, only)
     except (pa.ArrowInvalid, OSError) as error:
-        remedy = "Delete this file and run again" if is_torn(error) else "Run again when it can be"
-        raise ProtegeError(
-            f"{store.uri}/{name} cannot be read: {error}. {remedy}; only what is missing will be "
-            "made again."
-        ) from error
+        raise _unreadable(store, name, error) from error
     return table.replace_schema_metadata(schema.metadata)
+
+
+def _unreadable(store: Store, name: str, error: Exception) -> ProtegeError:
+    remedy = "Delete this file and run again" if is_torn(error) else "Run again when it can be"
+    return ProtegeError(
+        f"{store.uri}/{name} cannot be read: {error}. {remedy}; only what is missing will be made "
+        "again."
+    )
 
 
 def _read_only(

@@ -10,20 +10,15 @@ import pyarrow.parquet as pq
 
 from infra.errors import ProtegeError
 from infra.store import Store
-from tasks.contract.manifest import Output, load_manifest
+from tasks import tables
+from tasks.contract.manifest import Output
+from tasks.contract.parts import rejects_name
 
 
-def rejects_name(number: int) -> str:
-    """The name of the rejects beside a shard's part."""
-    return f"rejects-{number:05d}.parquet"
-
-
-def write_rejects(
-    store: Store, shard: int, rows: Sequence[Mapping[str, Any]], schema: pa.Schema
-) -> None:
+def write_rejects(store: Store, shard: int, rows: Sequence[Mapping[str, Any]]) -> None:
     """Publish the rejects of a shard; called before its part, which is the commit."""
     if rows:
-        table = pa.Table.from_pylist(list(rows), schema=schema)
+        table = pa.Table.from_pylist(list(rows), schema=tables.REJECTS)
         sink = io.BytesIO()
         pq.write_table(table, sink, compression="zstd")
         store.replace(rejects_name(shard), sink.getvalue())
@@ -34,13 +29,8 @@ def reject_reasons(output: Output) -> dict[str, int]:
 
     Those with another attempt do not count.
     """
-    manifest = load_manifest(output)
-    reasons: Counter[str] = Counter()
-    for part in manifest["parts"]:
-        if part["rejected"]:
-            with output.store.open(part["name"].replace("part-", "rejects-")) as file:
-                reasons.update(pq.read_table(file, columns=["reason"])["reason"].to_pylist())
-    return dict(sorted((reasons - Counter(manifest["rechecked"])).items()))
+    reasons = Counter(output.rejects(["reason"])["reason"].to_pylist())
+    return dict(sorted((reasons - Counter(output.body["rechecked"])).items()))
 
 
 def check_reject_share(

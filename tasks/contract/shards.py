@@ -1,4 +1,4 @@
-"""Work: runs one job over many shards, and does nothing twice.
+"""Shards: runs one job over many shards, and does nothing twice.
 
 In: a folder, the numbers of its shards, and a job that makes the part of one. Out: the receipts of
 all parts, in order. The folder is listed once; parts that exist only have their footers read. This
@@ -6,20 +6,20 @@ is the only resume there is.
 """
 
 import logging
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pyarrow as pa
 
 from infra.errors import describe_error
 from infra.executors import Executor, Failures, Inline, too_many
-from infra.lease import Lease
 from infra.logs import PLACE, one_line
 from infra.store import Store, open_store
-from tasks.contract.manifest import Manifest, Output, part_names, publish
+from tasks.contract.manifest import Output, part_names
 from tasks.contract.parts import Receipt, is_torn, part_name, part_number, read_receipt
 from tasks.contract.progress import OnProgress, slowest
+from tasks.contract.stage import Made, Session, Target, make_output
 
 MAX_BATCH = 100  # shards in a future: 0.05 ms of overhead a shard instead of 2.4 ms
 BATCHES_PER_WORKER = 4
@@ -125,25 +125,25 @@ def snapshot_manifest(images: Output) -> str:
     return f"manifest-{images.digest}.json"
 
 
-def over_images(
+def map_images(
+    target: Target,
     images: Output,
-    manifest: Manifest,
-    store: Store,
-    make: MakePart,
+    make_part: MakePart,
     executor: Executor,
-    lease: Lease,
     on_progress: OnProgress,
+    extra: Mapping[str, Any] | None = None,
 ) -> Output:
-    """Make the part of every shard of the images, and publish the manifest with them.
+    """The output of a map stage: a part for every shard of the images, made from that shard alone.
 
-    `manifest` says all but the parts and the seconds, which are put in their places.
+    Each snapshot of the images has a manifest of its own, side by side over the same parts.
     """
-    started = time.perf_counter()
-    numbers = [part_number(part) for part in part_names(images)]
-    parts = run_shards(store, numbers, make, executor, on_progress)
-    lease.check()
-    complete = replace(manifest, parts=parts, seconds=time.perf_counter() - started)
-    return publish(store, complete, snapshot_manifest(images))
+
+    def make(session: Session) -> Made:
+        numbers = [part_number(name) for name in part_names(images)]
+        parts = run_shards(session.store, numbers, make_part, executor, session.on_progress)
+        return Made(parts, extra or {})
+
+    return make_output(replace(target, manifest=snapshot_manifest(images)), make, on_progress)
 
 
 def _batches(

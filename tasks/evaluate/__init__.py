@@ -3,7 +3,7 @@
 In: a labelled test set and the models by role; optionally the chosen images, for measures of the
 choice. Out: `predictions`, a row for each model and test image, and `metrics`.
 
-    measured = evaluate(root, EvaluateOptions(), test, {"student": student}, executor)
+    measured = evaluate(root, test, {"student": student}, EvaluateOptions())
 
 Measures of a model: top1, top5, loss (nats), calibration_error (15 bins, Guo et al. 2017), top1 of
 each class, and for `student` the difference to `baseline`, image by image, with its standard error.
@@ -11,22 +11,22 @@ Measures of the choice: view_agreement (no labels needed) and precision (against
 """
 
 import functools
-import time
 from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
-from infra.executors import Executor
-from infra.lease import Lease
+from infra.executors import Executor, Inline
 from infra.store import Store, open_store
 from tasks import contract, tables
 from tasks.contract import (
-    Manifest,
+    Made,
     OnProgress,
     Output,
     Receipt,
     RowCounts,
-    once,
+    Session,
+    Target,
+    make_output,
     run_shards,
     silent,
 )
@@ -37,7 +37,7 @@ from tasks.evaluate.predictions import PredictJob, predict
 from tasks.images import IMAGES_VERSION
 
 STAGE = "evaluate"
-VERSION = 1
+VERSION = 2
 METRICS = "metrics.parquet"
 
 __all__ = ["METRICS", "Choice", "EvaluateOptions", "evaluate", "figure", "read_metrics"]
@@ -45,13 +45,13 @@ __all__ = ["METRICS", "Choice", "EvaluateOptions", "evaluate", "figure", "read_m
 
 def evaluate(
     root: Store,
-    options: EvaluateOptions,
     test: Output,
     models: Mapping[str, Output],
-    executor: Executor,
-    on_progress: OnProgress = silent,
+    options: EvaluateOptions = EvaluateOptions(),
     *,
     choice: Choice | None = None,
+    executor: Executor = Inline(),
+    on_progress: OnProgress = silent,
 ) -> Output:
     """Measure, or take the output that is there.
 
@@ -61,43 +61,27 @@ def evaluate(
     inputs = {"test": test, **models}
     if choice is not None:
         inputs |= {"images": choice.images, "chosen": choice.chosen, "judge": choice.teacher}
-    content = [options.content(), sorted(models), IMAGES_VERSION, audit_digest(options)]
-    digests = [inputs[name].digest for name in sorted(inputs)]
-    fingerprint = contract.fingerprint_of(STAGE, VERSION, {"evaluate": content}, digests)
-    store = open_store(f"{root.uri}/{STAGE}/{fingerprint}")
-    classes = contract.load_manifest(next(iter(models.values())))["extra"]["classes"]
-    job = PredictJob(store.uri, options, test, dict(sorted(models.items())), classes)
-    make = functools.partial(_make, job, inputs, choice, executor)
-    return once(store, make, on_progress, inputs=inputs)
+    content = {
+        "models": sorted(models),
+        "images_version": IMAGES_VERSION,
+        "audit": audit_digest(options),
+    }
+    target = Target(root, STAGE, VERSION, options, inputs, content=content)
+    classes = next(iter(models.values())).classes
+    job = PredictJob(target.uri, options, test, dict(sorted(models.items())), classes)
+    make = functools.partial(_make, job, choice, executor)
+    return make_output(target, make, on_progress)
 
 
-def _make(
-    job: PredictJob,
-    inputs: Mapping[str, Output],
-    choice: Choice | None,
-    executor: Executor,
-    lease: Lease,
-    on_progress: OnProgress,
-) -> Output:
-    started = time.perf_counter()
-    store = open_store(job.uri)
+def _make(job: PredictJob, choice: Choice | None, executor: Executor, session: Session) -> Made:
     count = len(job.models) * len(contract.part_names(job.test))
-    make = functools.partial(predict, job)
-    receipts = run_shards(store, range(count), make, executor, on_progress)
+    make_part = functools.partial(predict, job)
+    receipts = run_shards(session.store, range(count), make_part, executor, session.on_progress)
     table = _metrics(job, receipts, choice, executor)
-    metrics = contract.write_part(store, METRICS, table, RowCounts(len(table), len(table), 0))
-    models = [name for name in inputs if name in job.models]
-    manifest = Manifest(
-        stage=STAGE,
-        fingerprint=store.uri.rsplit("/", 1)[1],
-        options=job.options.model_dump(),
-        inputs={name: contract.link(output) for name, output in inputs.items()},
-        parts=[*receipts, Receipt(METRICS, 0, 0, 0, metrics.digest)],
-        seconds=time.perf_counter() - started,
-        extra={"classes": job.classes, "models": models, "seed": job.options.seed},
-    )
-    lease.check()
-    return contract.publish(store, manifest)
+    counts = RowCounts(len(table), len(table), 0)
+    metrics = contract.write_part(session.store, METRICS, table, counts)
+    extra = {"classes": job.classes, "models": list(job.models), "seed": job.options.seed}
+    return Made([*receipts, Receipt(METRICS, 0, 0, 0, metrics.digest)], extra)
 
 
 def _metrics(

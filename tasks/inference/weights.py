@@ -17,7 +17,7 @@ from torch import nn
 from infra.errors import ProtegeError
 from infra.store import split_uri
 from models.registry import build
-from tasks.contract import Output, bytes_digest, load_manifest
+from tasks.contract import Output, bytes_digest
 from tasks.train.checkpoint import _encode
 from tasks.train.names import WEIGHTS
 from tasks.train.options import Inputs
@@ -66,7 +66,7 @@ def load_network(output: Output) -> tuple[nn.Module, Description]:
     Raises ProtegeError when the weights are not those that were published.
     """
     data = output.store.read(WEIGHTS)
-    if bytes_digest(data) != load_manifest(output)["extra"]["weights"]:
+    if bytes_digest(data) != output.weights:
         raise ProtegeError(
             f"{output.uri}/{WEIGHTS} is damaged: it is not what was published there. Delete this "
             "file and run again; then it is made again"

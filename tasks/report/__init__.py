@@ -4,26 +4,24 @@ In: the outputs of all stages of a campaign, as a `Story`. Out: `index.html`, wh
 and no other file, and a manifest. The same outputs give the same bytes, apart from the times that
 their manifests tell.
 
-    page = report(root, ReportOptions(), story)
+    page = report(root, story, ReportOptions())
     print(f"{page.uri}/index.html")
 """
 
 import functools
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pydantic import Field
-
 from infra.errors import ProtegeError
-from infra.lease import Lease
-from infra.store import Store, open_store
+from infra.store import Store
 from tasks import contract
-from tasks.contract import Manifest, OnProgress, Output, Receipt, once, silent
-from tasks.options import Options
+from tasks.contract import Made, OnProgress, Output, Receipt, Session, Target, make_output, silent
+from tasks.report.options import ReportOptions
+
+__all__ = ["PAGE", "ROLES", "STAGE", "ReportOptions", "Story", "report"]
 
 STAGE = "report"
-VERSION = 1
+VERSION = 2
 PAGE = "index.html"
 ROLES = (
     "labelled",
@@ -39,17 +37,6 @@ ROLES = (
     "evaluate",
 )
 OPTIONAL = frozenset({"gather", "pretrained", "baseline"})  # some recipes have no such step
-
-
-class ReportOptions(Options):
-    """What the page shows."""
-
-    title: str = ""
-    """Heading of the page; empty is the name of the recipe."""
-    images_per_strip: int = Field(12, ge=1, le=100)
-    """Images side by side: the best of a class, and as many around ranks K/4, K/2 and K."""
-    max_classes: int = Field(50, ge=1, le=1000)
-    """Classes shown with pictures; where there are more, those most in need of a look go first."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +56,11 @@ class Story:
 
 
 def report(
-    root: Store, options: ReportOptions, story: Story, on_progress: OnProgress = silent
+    root: Store,
+    story: Story,
+    options: ReportOptions = ReportOptions(),
+    *,
+    on_progress: OnProgress = silent,
 ) -> Output:
     """Write the page, or take the one that is there. Raises ProtegeError for a missing output."""
     missing = [role for role in ROLES if role not in story.outputs and role not in OPTIONAL]
@@ -78,41 +69,24 @@ def report(
             f"the report needs the outputs of all stages; missing: {', '.join(missing)}. Run the "
             "recipe to its end first"
         )
-    store = open_store(f"{root.uri}/{STAGE}/{_fingerprint(options, story)}")
-    make = functools.partial(_make, root, store, options, story)
-    return once(store, make, on_progress, inputs=story.outputs)
+    spread = [dict(run) for run in story.spread]
+    content = {
+        "recipe": story.recipe,
+        "campaign": story.campaign,
+        "command": story.command,
+        "spread": spread,
+    }
+    target = Target(root, STAGE, VERSION, options, story.outputs, content=content)
+    return make_output(target, functools.partial(_make, options, story), on_progress)
 
 
-def _make(
-    root: Store,
-    store: Store,
-    options: ReportOptions,
-    story: Story,
-    lease: Lease,
-    on_progress: OnProgress,
-) -> Output:
+def _make(options: ReportOptions, story: Story, session: Session) -> Made:
     # Imported here: a run that finds its page need not wait for matplotlib.
     from tasks.report.page import render
 
-    started = time.perf_counter()
-    page = render(root, options, story, on_progress).encode()
-    lease.check()
-    store.replace(PAGE, page)
-    manifest = Manifest(
-        stage=STAGE,
-        fingerprint=store.uri.rsplit("/", 1)[1],
-        options=options.model_dump(),
-        inputs={role: contract.link(output) for role, output in story.outputs.items()},
-        parts=[Receipt(PAGE, 0, 0, 0, contract.bytes_digest(page))],
-        seconds=time.perf_counter() - started,
-        extra={"recipe": story.recipe, "campaign": story.campaign},
-    )
-    lease.check()
-    return contract.publish(store, manifest)
-
-
-def _fingerprint(options: ReportOptions, story: Story) -> str:
-    spread = [dict(run) for run in story.spread]
-    content = [options.content(), story.recipe, story.campaign, story.command, spread]
-    inputs = [f"{role}={output.digest}" for role, output in sorted(story.outputs.items())]
-    return contract.fingerprint_of(STAGE, VERSION, {"report": content}, inputs)
+    root = next(iter(story.outputs.values())).root
+    page = render(root, options, story, session.on_progress).encode()
+    session.lease.check()
+    session.store.replace(PAGE, page)
+    extra = {"recipe": story.recipe, "campaign": story.campaign}
+    return Made([Receipt(PAGE, 0, 0, 0, contract.bytes_digest(page))], extra)

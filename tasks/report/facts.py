@@ -124,7 +124,7 @@ def load(outputs: Mapping[str, Output]) -> Campaign:
     """Read the manifests and the small tables. Raises ProtegeError for a damaged part."""
     return Campaign(
         outputs,
-        {role: contract.load_manifest(output) for role, output in outputs.items()},
+        {role: output.body for role, output in outputs.items()},
         read_classes(outputs["topk"]),
         read_chosen(outputs["topk"]),
         read_metrics(outputs["evaluate"]),
@@ -242,10 +242,10 @@ def lineage(root: Store, campaign: Campaign) -> list[Node]:
     known: dict[str, Mapping[str, Any]] = {}
     pending: list[Mapping[str, str]] = []
     for role, output in campaign.outputs.items():
-        place = contract.link(output)["manifest"]
+        place = output.link["manifest"]
         roles.setdefault(place, []).append(role)
         known[place] = campaign.manifests[role]
-        pending.append(contract.link(output))
+        pending.append(output.link)
     nodes: dict[str, Node] = {}
     while pending:
         told = pending.pop(0)

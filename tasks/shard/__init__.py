@@ -8,47 +8,45 @@ listings assign only files that are new, to later shards. So a source that grows
 leaves the others as they are, and an `image_id` is never used twice. A reject that was mended gets
 another attempt in the same way, by a place in a later shard.
 
-    images = shard(root, ShardOptions(source="photos/"), Inline())
+    images = shard(root, ShardOptions(source="photos/"))
     recheck = recheck_rejects(root, images)
 """
 
 import functools
 import itertools
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
 
 from infra.errors import ProtegeError
-from infra.executors import Executor
-from infra.lease import Lease
+from infra.executors import Executor, Inline
 from infra.store import Store, open_store
 from tasks import contract, tables
 from tasks.contract import (
-    Manifest,
+    Made,
     OnProgress,
     Output,
+    PartWriter,
     Receipt,
-    RowCounts,
-    Stopwatch,
-    once,
+    Session,
+    make_output,
     run_shards,
     silent,
 )
 from tasks.shard.candidates import Candidate, problem_of, read_loose, read_members
 from tasks.shard.options import ShardOptions
-from tasks.shard.pins import STAGE, Snapshot, pin, rechecked_reasons, shard_pins
-from tasks.shard.read import class_names, read_images, read_keys, read_many, reject_rows
+from tasks.shard.pins import STAGE, Snapshot, images_target, pin, rechecked_reasons, shard_pins
+from tasks.shard.read import class_names, read_images, read_keys, read_many, reject_images
 from tasks.shard.recheck import Recheck, recheck_rejects
 from tasks.shard.sources import SourceFile
 
 DECODE_THREADS = 2
 ROW_GROUP_ROWS = 256  # a reader of one image reads no more than so many
 READ_THREADS = 16  # small reads wait for the store, not for the processor
-AT_ONCE = 256  # images checked at a time; those that stay in a tar are let go afterwards
+IMAGES_PER_BATCH = 256  # checked at a time; the bytes of those that stay in a tar are then freed
 
 __all__ = [
     "STAGE",
@@ -61,7 +59,7 @@ __all__ = [
     "read_keys",
     "read_many",
     "recheck_rejects",
-    "reject_rows",
+    "reject_images",
     "shard",
 ]
 
@@ -69,22 +67,26 @@ __all__ = [
 def shard(
     root: Store,
     options: ShardOptions,
-    executor: Executor,
-    on_progress: OnProgress = silent,
+    *,
     snapshot: Snapshot | None = None,
+    executor: Executor = Inline(),
+    on_progress: OnProgress = silent,
 ) -> Output:
     """Make the `images` parts that are missing for a snapshot of the source (default: of now).
 
     Raises ProtegeError when the source is empty, or too many images cannot be used.
     """
     snapshot = snapshot or pin(root, options)
-    output = once(
-        open_store(snapshot.uri),
-        functools.partial(_make, _Job(snapshot, options), executor),
-        on_progress,
-        inputs={"source": options.source},
-        name=snapshot.manifest,
-    )
+    target = replace(images_target(root, options), manifest=snapshot.manifest)
+    job = ShardJob(target.uri, options, snapshot)
+
+    def make(session: Session) -> Made:
+        numbers, make_part = range(snapshot.shards), functools.partial(shard_images, job)
+        parts = run_shards(session.store, numbers, make_part, executor, session.on_progress)
+        extra = {"snapshot": snapshot.digest, "increments": list(snapshot.increments)}
+        return Made(parts, extra, rechecked_reasons(session.store, snapshot.increments))
+
+    output = make_output(target, make, on_progress)
     if not output.rows_in:
         raise _no_images(options)
     remedy = f"run `protege rejects --recheck {output.uri}`"
@@ -102,72 +104,39 @@ def _no_images(options: ShardOptions) -> ProtegeError:
 
 
 @dataclass(frozen=True)
-class _Job:
-    snapshot: Snapshot
+class ShardJob:
+    """What every worker of this stage is given."""
+
+    uri: str
     options: ShardOptions
+    snapshot: Snapshot
 
 
-def _make(job: _Job, executor: Executor, lease: Lease, on_progress: OnProgress) -> Output:
-    started = time.perf_counter()
-    snapshot = job.snapshot
-    store = open_store(snapshot.uri)
-    make = functools.partial(_shard_one, job)
-    receipts = run_shards(store, range(snapshot.shards), make, executor, on_progress)
-    manifest = Manifest(
-        stage=STAGE,
-        fingerprint=snapshot.fingerprint,
-        options=job.options.model_dump(),
-        inputs={},
-        parts=receipts,
-        seconds=time.perf_counter() - started,
-        extra={"snapshot": snapshot.digest, "increments": list(snapshot.increments)},
-        rechecked=rechecked_reasons(store, snapshot.increments),
-    )
-    lease.check()
-    return contract.publish(store, manifest, snapshot.manifest)
-
-
-def _shard_one(job: _Job, number: int) -> Receipt:
-    store = open_store(job.snapshot.uri)
-    watch = Stopwatch()
-    table, rejected = _checked(job, number, watch)
-    contract.write_rejects(store, number, rejected, tables.REJECTS)
-    receipt = contract.write_part(
-        store,
-        contract.part_name(number),
-        table,
-        RowCounts(len(table) + len(rejected), len(table), len(rejected)),
-        # Encoded images do not shrink, and readers should not pay for trying.
-        layout=tables.IMAGES_LAYOUT,
-        row_group_rows=ROW_GROUP_ROWS,
-    )
-    watch.lap("write")
-    return contract.timed(receipt, watch)
-
-
-def _checked(job: _Job, number: int, watch: Stopwatch) -> tuple[pa.Table, list[dict[str, Any]]]:
-    """The images of a shard that can be used, and the rejects."""
-    kept, rejected = [], []
+def shard_images(job: ShardJob, number: int) -> Receipt:
+    """Make the part of one shard: the images that can be used, and the rejects."""
+    writer, rows = PartWriter(job.uri, number), []
     ids = itertools.count(tables.image_id(number, 0))
     candidates = _candidates(job, number)
-    look = functools.partial(problem_of, options=job.options)
+    check = functools.partial(problem_of, options=job.options)
     with ThreadPoolExecutor(DECODE_THREADS) as pool:
-        while batch := list(itertools.islice(candidates, AT_ONCE)):
-            watch.lap("read")
-            for candidate, problem in zip(batch, pool.map(look, batch)):
+        while batch := list(itertools.islice(candidates, IMAGES_PER_BATCH)):
+            writer.lap("read")
+            for candidate, problem in zip(batch, pool.map(check, batch)):
                 image_id = next(ids)
                 if problem is None:
-                    kept.append(_image_row(image_id, candidate))
+                    rows.append(_image_row(image_id, candidate))
                 else:
-                    rejected.append({"image_id": image_id, "key": candidate.key, **problem})
-            watch.lap("decode")
-    return pa.Table.from_pylist(kept, schema=tables.IMAGES), rejected
+                    writer.reject(image_id, candidate.key, problem["reason"], problem["detail"])
+            writer.lap("decode")
+    table = pa.Table.from_pylist(rows, schema=tables.IMAGES)
+    # Encoded images do not shrink, and readers should not pay for trying.
+    return writer.write(table, layout=tables.IMAGES_LAYOUT, row_group_rows=ROW_GROUP_ROWS)
 
 
-def _candidates(job: _Job, number: int) -> Iterator[Candidate]:
-    entries, rechecked = shard_pins(open_store(job.snapshot.uri), number)
+def _candidates(job: ShardJob, number: int) -> Iterator[Candidate]:
+    entries, rechecked = shard_pins(open_store(job.uri), number)
     if entries[0].is_container:
-        yield from read_members(entries[0], job.options, job.snapshot.uri)
+        yield from read_members(entries[0], job.options, job.uri)
         return
     reasons = (rechecked.get(row) for row in range(len(entries)))
     with ThreadPoolExecutor(READ_THREADS) as pool:

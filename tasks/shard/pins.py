@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from infra.errors import ProtegeError
 from infra.store import Store, open_store
 from tasks import contract, tables
-from tasks.contract import RowCounts
+from tasks.contract import RowCounts, Target
 from tasks.images import IMAGES_VERSION
 from tasks.shard.options import ShardOptions
 from tasks.shard.sources import SourceFile, is_container_name, list_source
@@ -37,7 +37,6 @@ class Snapshot:
     """A source as it was pinned at one time: the pins of all its increments."""
 
     fingerprint: str
-    uri: str
     shards: int
     digest: str
     increments: tuple[str, ...]
@@ -60,7 +59,8 @@ class Attempt:
 def pin(root: Store, options: ShardOptions) -> Snapshot:
     """List the source and assign what is new in it to new shards. Raises ProtegeError."""
     entries = list_source(options.source, labelled=options.labelled, within=options.slice)
-    fingerprint, store = place(root, options)
+    target = images_target(root, options)
+    store = target.store
     while True:
         names, pins = read_pins(store)
         known = known_files(pins)
@@ -69,16 +69,17 @@ def pin(root: Store, options: ShardOptions) -> Snapshot:
         if not fresh:
             digests = [contract.read_receipt(store, name).digest for name in names]
             digest = contract.digest_of(digests)
-            return Snapshot(fingerprint, store.uri, _shards(pins), digest, names)
+            return Snapshot(target.fingerprint, _shards(pins), digest, names)
         # Whoever loses the race for its name finds the winner's pins in the next round.
         add_pins(store, pins, fresh, options)
 
 
-def place(root: Store, options: ShardOptions) -> tuple[str, Store]:
-    """The fingerprint of these images, and the folder for them."""
-    content = {**options.content(), "source": open_store(options.source).uri}
-    fingerprint = contract.fingerprint_of(STAGE, VERSION, {"shard": [content, IMAGES_VERSION]})
-    return fingerprint, open_store(f"{root.uri}/{STAGE}/{fingerprint}")
+def images_target(root: Store, options: ShardOptions) -> Target:
+    """The images of a source before they exist; every snapshot of it has a manifest there."""
+    # A source is known by its address, however it was typed.
+    resolved = options.model_copy(update={"source": open_store(options.source).uri})
+    content = {"images_version": IMAGES_VERSION}
+    return Target(root, STAGE, VERSION, resolved, content=content, source=resolved.source)
 
 
 def read_pins(store: Store) -> tuple[tuple[str, ...], list[pa.Table]]:

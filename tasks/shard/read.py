@@ -5,7 +5,6 @@ classes of a labelled one.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +13,7 @@ import pyarrow as pa
 from infra.errors import ProtegeError
 from infra.store import split_uri
 from tasks import contract, tables
-from tasks.contract import Output
+from tasks.contract import Output, PartWriter
 from tasks.images import Unusable
 from tasks.shard.options import ShardOptions
 from tasks.shard.pins import pinned_labels
@@ -34,17 +33,11 @@ def read_images(
     return table.select(["image_id", *columns]).append_column("image", pa.array(data, pa.binary()))
 
 
-def reject_rows(table: pa.Table, problems: Mapping[int, Unusable]) -> list[dict[str, Any]]:
-    """Rows for the table of rejects, of images that were read with their keys, by row."""
-    return [
-        {
-            "image_id": table["image_id"][row].as_py(),
-            "key": table["key"][row].as_py(),
-            "reason": problems[row].reason,
-            "detail": problems[row].detail,
-        }
-        for row in sorted(problems)
-    ]
+def reject_images(writer: PartWriter, table: pa.Table, problems: Mapping[int, Unusable]) -> None:
+    """Reject rows of a table that was read with its keys; `problems` are by row."""
+    for row, problem in sorted(problems.items()):
+        image_id, key = table["image_id"][row].as_py(), table["key"][row].as_py()
+        writer.reject(image_id, key, problem.reason, problem.detail)
 
 
 def _bytes_of(table: pa.Table) -> list[bytes | None]:
@@ -65,8 +58,8 @@ def _bytes_of(table: pa.Table) -> list[bytes | None]:
     return data
 
 
-def class_names(labelled: Output, test: Output) -> list[str]:
-    """The sorted names of the classes, after a look at whether both sources are sound.
+def class_names(labelled: Output, test: Output | None = None) -> list[str]:
+    """The sorted names of the classes, after a check of whether the sources are sound.
 
     Raises ProtegeError when an image has no class, a class has no usable image, there are fewer
     than two, or the test images have one that no labelled image has.
@@ -74,7 +67,7 @@ def class_names(labelled: Output, test: Output) -> list[str]:
     names = _usable_classes(labelled, "labelled")
     if len(names) < 2:
         raise ProtegeError(f"the labelled images have {len(names)} classes; at least 2 are needed")
-    unknown = sorted(set(_usable_classes(test, "test")) - set(names))
+    unknown = sorted(set(_usable_classes(test, "test") if test else ()) - set(names))
     if unknown:
         raise ProtegeError(
             f"the test images have classes without a labelled image: {', '.join(unknown[:5])}. "
@@ -85,7 +78,7 @@ def class_names(labelled: Output, test: Output) -> list[str]:
 
 def _wider(images: Output) -> str:
     """What else helps when only a slice of a source was taken."""
-    options = ShardOptions.model_validate(contract.load_manifest(images)["options"])
+    options = ShardOptions.model_validate(images.options)
     return "" if options.slice.is_whole else f", take more of them than {options.slice}"
 
 
@@ -97,7 +90,7 @@ def _usable_classes(images: Output, role: str) -> list[str]:
             "named after its class, or give a list with a column 'label'"
         )
     names = set(labels)
-    increments = contract.load_manifest(images)["extra"]["increments"]
+    increments = images.body["extra"]["increments"]
     lost = pinned_labels(images.store, increments) - names
     if lost:
         raise ProtegeError(

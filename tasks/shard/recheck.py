@@ -15,15 +15,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from infra.errors import ProtegeError
 from infra.store import Store
-from tasks import contract, tables
+from tasks import tables
 from tasks.contract import Output
 from tasks.shard.candidates import Problem, problem_of, read_loose
 from tasks.shard.options import ShardOptions
-from tasks.shard.pins import Attempt, Known, add_pins, differs, known_files, place, read_pins
+from tasks.shard.pins import (
+    Attempt,
+    Known,
+    add_pins,
+    differs,
+    images_target,
+    known_files,
+    read_pins,
+)
 from tasks.shard.sources import SourceFile, is_container_name, list_source
 
 LOOK_THREADS = 16  # small reads wait for the store, not for the processor
@@ -75,15 +82,15 @@ def recheck_rejects(root: Store, images: Output) -> Recheck:
     Those that have changed and still cannot are pinned too: they are rejects again, but no longer
     files that differ from their pins, which would stop every run. Raises ProtegeError.
     """
-    options = ShardOptions.model_validate(contract.load_manifest(images)["options"])
-    fingerprint, store = place(root, options)
-    if fingerprint != images.fingerprint:
+    options = ShardOptions.model_validate(images.options)
+    target = images_target(root, options)
+    store = target.store
+    if target.fingerprint != images.fingerprint:
         raise ProtegeError(
-            f"{images.uri} is not what {options.source} becomes here. Try again in the folder in "
-            "which it was made, with the same version of protege"
+            f"{images.uri} was made by another version of protege, which alone can check it again"
         )
     _, pins = read_pins(store)
-    rejects = _rejects(images)
+    rejects = images.rejects(["image_id", "key", "reason"]).to_pylist()
     tried = _tried(pins)
     left = [row for row in rejects if row["image_id"] not in tried]
     looks = _look_again(_loose(left, pins), options)
@@ -95,17 +102,6 @@ def recheck_rejects(root: Store, images: Output) -> Recheck:
         contained=len(left) - len(looks),
         tried=len(rejects) - len(left),
     )
-
-
-def _rejects(images: Output) -> list[Reject]:
-    rows: list[Reject] = []
-    for part in contract.load_manifest(images)["parts"]:
-        if part["rejected"]:
-            name = contract.rejects_name(contract.part_number(part["name"]))
-            with images.store.open(name) as file:
-                table = pq.read_table(file, columns=["image_id", "key", "reason"])
-            rows.extend(table.to_pylist())
-    return rows
 
 
 def _tried(pins: Iterable[pa.Table]) -> set[int]:

@@ -11,11 +11,10 @@ are left of many, and they are brought together (`combine`), freed of copies (`g
 (`choose`). `look` has these steps, docs/topk.md the reasons.
 "Billion-scale semi-supervised learning" (Yalniz et al. 2019), section 3.2.
 
-    chosen = topk(root, TopkOptions(k=16_000, top_p=10), scores, executor, known=known)
+    chosen = topk(root, scores, TopkOptions(k=16_000, top_p=10), exclude={"test": signatures})
 """
 
 import functools
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -25,11 +24,20 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from infra.errors import ProtegeError
-from infra.executors import Executor
-from infra.lease import Lease
-from infra.store import Store, open_store
+from infra.executors import Executor, Inline
+from infra.store import Store
 from tasks import contract, tables
-from tasks.contract import Manifest, OnProgress, Output, Receipt, Stopwatch, once, silent
+from tasks.contract import (
+    Made,
+    OnProgress,
+    Output,
+    Receipt,
+    Session,
+    Stopwatch,
+    Target,
+    make_output,
+    silent,
+)
 from tasks.duplicates.matching import DUPLICATES_VERSION
 from tasks.topk.candidates import HISTOGRAM_EDGES, REASONS, Counts
 from tasks.topk.options import TopkOptions
@@ -58,40 +66,42 @@ __all__ = [
 
 def topk(
     root: Store,
-    options: TopkOptions,
     scores: Output,
-    executor: Executor,
+    options: TopkOptions = TopkOptions(),
+    *,
+    exclude: Mapping[str, Output] | None = None,
+    executor: Executor = Inline(),
     on_progress: OnProgress = silent,
-    known: Mapping[str, Output] | None = None,
 ) -> Output:
-    """Choose, or take the output that is there. `known` are outputs of signature, by REASONS.
+    """Choose, or take the output that is there.
 
-    Raises ProtegeError when a class has no candidate, more is asked of P than was scored, or a
-    part of the scores is damaged or has an image of another one.
+    `exclude` are signatures of images whose near-duplicates may not be chosen, by REASONS. Raises
+    ProtegeError when a class has no candidate, more is asked of P than was scored, or a part of the
+    scores is damaged or has an image of another one.
     """
-    manifest = contract.load_manifest(scores)
-    classes, scored_p = manifest["extra"]["classes"], manifest["extra"]["top_p"]
+    classes, scored_p = scores.classes, scores.body["extra"]["top_p"]
     if options.width(len(classes)) > scored_p:
         raise ProtegeError(
             f"topk.top_p is {options.top_p}, but only {scored_p} classes of each image were "
             f"scored: lower it, or raise score.top_p"
         )
-    known = dict(known or {}) if options.drop_near_duplicates else {}
-    if not known.keys() <= set(REASONS[1:]):
-        raise AssertionError(f"signatures are known of {', '.join(REASONS[1:])}, not of {[*known]}")
-    digests = [scores.digest, *(f"{name} {one.digest}" for name, one in sorted(known.items()))]
-    content = {**options.content(), "near_duplicates": DUPLICATES_VERSION}
-    fingerprint = contract.fingerprint_of(STAGE, VERSION, content, digests)
-    store = open_store(f"{root.uri}/{STAGE}/{fingerprint}")
+    exclude = dict(exclude or {}) if options.drop_near_duplicates else {}
+    if not exclude.keys() <= set(REASONS[1:]):
+        raise ProtegeError(
+            f"signatures can be excluded as {' or '.join(REASONS[1:])}, not as {', '.join(exclude)}"
+        )
+    inputs = {"scores": scores, **exclude}
+    content = {"duplicates_version": DUPLICATES_VERSION}
+    target = Target(root, STAGE, VERSION, options, inputs, content=content)
+    parts = scores.body["parts"]
     look = Look(
-        uri=store.uri,
-        reader=Reader(scores, scored_p, len(classes), len(manifest["parts"]), options),
+        uri=target.uri,
+        reader=Reader(scores, scored_p, len(classes), len(parts), options),
         classes=tuple(classes),
-        parts=tuple((part["name"], part["kept"]) for part in manifest["parts"]),
-        known=known,
+        parts=tuple((part["name"], part["kept"]) for part in parts),
+        known=exclude,
     )
-    make = functools.partial(_make, look, executor)
-    return once(store, make, on_progress, inputs=look.inputs)
+    return make_output(target, functools.partial(_make, look, executor), on_progress)
 
 
 def read_chosen(chosen: Output) -> pa.Table:
@@ -125,30 +135,21 @@ def describe_dropped(classes: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def _make(look: Look, executor: Executor, lease: Lease, on_progress: OnProgress) -> Output:
-    started = time.perf_counter()
-    store, total, watch = open_store(look.uri), len(look.parts), Stopwatch()
+def _make(look: Look, executor: Executor, session: Session) -> Made:
+    total, stopwatch = len(look.parts), Stopwatch()
     choices: list[Choice] = []
-    for choice in rounds(look, executor, on_progress, watch):
+    for choice in rounds(look, executor, session.on_progress, stopwatch):
         if not choices:
             names = [name for name, _ in look.parts]
             check_ids(look.reader, names, choice.seen.spans_S3)
         _check_every_class(look, choice)
         choices.append(choice)
-    receipts = [*_with_rejects(store, choices), _write_classes(look, store, choices)]
-    watch.lap("write")
-    on_progress(total, total, "")
-    manifest = Manifest(
-        stage=STAGE,
-        fingerprint=store.uri.rsplit("/", 1)[1],
-        options=look.options.model_dump(),
-        inputs={role: contract.link(one) for role, one in look.inputs.items()},
-        parts=[contract.timed(receipts[0], watch), *receipts[1:]],
-        seconds=time.perf_counter() - started,
-        extra={"classes": list(look.classes), "seed": look.options.seed},
-    )
-    lease.check()
-    return contract.publish(store, manifest)
+    first, *others = _with_rejects(session.store, choices)
+    classes = _write_classes(look, session.store, choices)
+    stopwatch.lap("write")
+    session.on_progress(total, total, "")
+    extra = {"classes": list(look.classes), "seed": look.options.seed}
+    return Made([contract.timed(first, stopwatch), *others, classes], extra)
 
 
 def _with_rejects(store: Store, choices: Sequence[Choice]) -> list[Receipt]:
@@ -157,7 +158,7 @@ def _with_rejects(store: Store, choices: Sequence[Choice]) -> list[Receipt]:
     rejected = np.sort(choices[0].seen.not_finite)
     detail = {"key": "", "reason": "not_finite", "detail": "its log-odds are not a number"}
     rows = [{"image_id": image_id, **detail} for image_id in rejected.tolist()]
-    contract.write_rejects(store, 0, rows, tables.REJECTS)
+    contract.write_rejects(store, 0, rows)
     return [replace(first, rows_in=first.kept + len(rows), rejected=len(rows)), *others]
 
 

@@ -119,7 +119,7 @@ def phashes_of(signatures: Output) -> Hashes:
 def _known_thumbnails(signatures: Output, places: Positions) -> Thumbnails:
     """The thumbnails of known images, by their sorted positions; only of the parts that matter."""
     found, first = [np.zeros((0, THUMBNAIL), np.uint8)], 0
-    for part in contract.load_manifest(signatures)["parts"]:
+    for part in signatures.body["parts"]:
         last = first + part["kept"]
         inside = places[(places >= first) & (places < last)] - first
         if len(inside):

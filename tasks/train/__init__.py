@@ -4,15 +4,14 @@ In: a labelled `images` output or a `lessons` output, and perhaps a model to sta
 `weights.safetensors`, which says of itself what it is, and `history.parquet`. The work is done by
 processes of its own, so that a crash does not take the caller along.
 
-    teacher = train(root, TrainOptions(model="resnet50"), labelled, classes)
-    student = train(root, options.fine_tune, labelled, classes, init=pretrained)
+    teacher = train(root, labelled, TrainOptions(model="resnet50"))
+    student = train(root, labelled, fine_tune, init=pretrained)
 """
 
 import functools
 import hashlib
 import logging
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,110 +19,105 @@ from typing import Any
 
 from infra.errors import ProtegeError
 from infra.launch import Crashed, launch
-from infra.lease import Lease
 from infra.settings import Processes, Settings
-from infra.store import Store, open_store, split_uri
+from infra.store import Store, split_uri
 from tasks import contract
-from tasks.contract import Manifest, OnProgress, Output, Receipt, once, silent
+from tasks.contract import Made, OnProgress, Output, Receipt, Session, Target, make_output, silent
 from tasks.images import IMAGES_VERSION
-from tasks.train.job import Job
+from tasks.shard import class_names
+from tasks.train.job import TrainJob
 from tasks.train.names import CHECKPOINTS, HISTORY, WEIGHTS
 from tasks.train.options import Training, TrainOptions
 
 STAGE = "train"
-VERSION = 1
+VERSION = 2
 logger = logging.getLogger(__name__)
 
-__all__ = ["STAGE", "TrainOptions", "Training", "train", "weights_digest"]
+__all__ = ["STAGE", "TrainOptions", "Training", "train"]
 
 
 def train(
     root: Store,
-    options: TrainOptions,
     data: Output,
-    classes: Sequence[str],
-    on_progress: OnProgress = silent,
+    options: TrainOptions = TrainOptions(),
     *,
+    classes: Sequence[str] | None = None,
     init: Output | None = None,
     processes: Processes | None = None,
+    on_progress: OnProgress = silent,
 ) -> Output:
-    """Train, or take the output that is there. Without `processes`, this machine's settings rule.
+    """Train on labelled images or on lessons, or take the output that is there.
 
-    Raises ProtegeError for a checkpoint that does not fit, damaged images or a diverged loss;
-    `Crashed` when the processes die again and again.
+    Without `classes`, those of `init`, of the lessons, or of the labelled images. Without
+    `processes`, this machine's settings rule. Raises ProtegeError for a checkpoint that does not
+    fit, damaged images or a diverged loss; `Crashed` when the processes die again and again.
     """
-    work = _Work(
-        store=open_store(f"{root.uri}/{STAGE}/{_fingerprint(options, data, classes, init)}"),
-        options=options,
-        data=data,
-        classes=tuple(classes),
-        init=init,
-    )
-    make = functools.partial(_make, work, processes)
-    output = once(work.store, make, on_progress, inputs=work.inputs)
-    if output.reused:
-        # Whoever made it may have been killed before it could.
-        _delete_checkpoints(work.store)
-    return output
+    classes = classes or _known_classes(data, init)
+    inputs = {"data": data, **({"init": init} if init else {})}
+    content = {
+        "classes": list(classes),
+        "images_version": IMAGES_VERSION,
+        "checkpoint": _file_digest(options.checkpoint),
+    }
+    target = Target(root, STAGE, VERSION, options, inputs, content=content, scratch=CHECKPOINTS)
+    training = _Training(options, data, tuple(classes), init)
+    make = functools.partial(_make, training, processes)
+    return make_output(target, make, on_progress)
 
 
-def weights_digest(model: Output) -> str:
-    """The digest of a model's weights: what a score depends on, however the weights came about."""
-    digest: str = contract.load_manifest(model)["extra"]["weights"]
-    return digest
+def _known_classes(data: Output, init: Output | None) -> list[str]:
+    if init is not None:
+        return init.classes
+    return data.classes if data.stage == "gather" else class_names(data)
 
 
 @dataclass(frozen=True)
-class _Work:
-    store: Store
+class _Training:
     options: TrainOptions
     data: Output
     classes: tuple[str, ...]
     init: Output | None
 
-    @property
-    def inputs(self) -> dict[str, Output]:
-        """The outputs that it begins with, by role."""
-        return {"data": self.data, **({"init": self.init} if self.init else {})}
 
-
-def _make(
-    work: _Work, processes: Processes | None, lease: Lease, on_progress: OnProgress
-) -> Output:
-    started = time.perf_counter()
-    processes = processes or Settings().training()
-    if work.options.batch_size % processes.count:
+def _make(training: _Training, processes: Processes | None, session: Session) -> Made:
+    processes, options = processes or Settings().training(), training.options
+    if options.batch_size % processes.count:
         raise ProtegeError(
-            f"batch_size ({work.options.batch_size}) must be a multiple of the {processes.count} "
+            f"batch_size ({options.batch_size}) must be a multiple of the {processes.count} "
             "training processes"
         )
-    if not work.store.exists(WEIGHTS):
+    if not session.store.exists(WEIGHTS):
         # Somebody has deleted them; the history is that of the weights to come.
-        work.store.delete(HISTORY)
-    seconds = _run(work, processes, lease.number, on_progress)
-    manifest = _manifest(work, seconds, started)
-    lease.check()
-    output = contract.publish(work.store, manifest)
-    if not lease.lost:
-        _delete_checkpoints(work.store)
-    return output
+        session.store.delete(HISTORY)
+    seconds = _run(training, processes, session)
+    weights = contract.bytes_digest(session.store.read(WEIGHTS))
+    history, rows = contract.read_receipt(session.store, HISTORY), training.data.kept
+    parts = [
+        Receipt(WEIGHTS, rows, rows, 0, weights, history.facts, seconds),
+        Receipt(HISTORY, 0, 0, 0, history.digest),
+    ]
+    extra = {
+        "classes": list(training.classes),
+        "weights": weights,
+        "steps": options.total_steps(rows),
+        "seed": options.seed,
+    }
+    return Made(parts, extra)
 
 
-def _run(
-    work: _Work, processes: Processes, attempt: int, on_progress: OnProgress
-) -> dict[str, float]:
+def _run(training: _Training, processes: Processes, session: Session) -> dict[str, float]:
     """Train to the end. Processes that die go on from their last checkpoint, unless those after
     them get no further: what dies twice at the same step is no accident.
     """
-    total, reached, stuck = work.options.total_steps(work.data.kept), -1, 0
-    on_progress(0, total, "starting")
+    total, reached, stuck = training.options.total_steps(training.data.kept), -1, 0
+    session.on_progress(0, total, "starting")
     while True:
         before, seconds = reached, dict[str, float]()
         try:
-            for line in _launched(work, processes, attempt):
+            for line in _launched(training, processes, session):
                 seconds, reached = line["seconds"], max(reached, line["step"])
                 loss = "" if line["loss"] is None else f"loss {line['loss']:.3f}"
-                on_progress(line["step"], total, loss)
+                session.on_progress(line["step"], total, loss)
         except Crashed as error:
             stuck = 0 if reached > before else stuck + 1
             if stuck > 1:
@@ -133,65 +127,31 @@ def _run(
             return seconds
 
 
-def _launched(work: _Work, processes: Processes, attempt: int) -> Iterator[dict[str, Any]]:
+def _launched(
+    training: _Training, processes: Processes, session: Session
+) -> Iterator[dict[str, Any]]:
     """The progress of one launch of the training processes."""
     with tempfile.TemporaryDirectory(prefix="protege-train-") as folder:
-        progress = Path(folder) / "progress.jsonl"
-        job = Path(folder) / "job.json"
-        told = Job(
-            uri=work.store.uri,
-            options=work.options,
-            data=work.data,
-            classes=work.classes,
-            init=work.init,
+        progress, path = Path(folder) / "progress.jsonl", Path(folder) / "job.json"
+        job = TrainJob(
+            uri=session.store.uri,
+            options=training.options,
+            data=training.data,
+            classes=training.classes,
+            init=training.init,
             progress=str(progress),
-            attempt=attempt,
+            attempt=session.attempt,
         )
-        job.write_text(told.model_dump_json())
-        threads = work.options.speed.threads or processes.threads
-        yield from launch("tasks.train", job, progress, processes.count, threads)
+        path.write_text(job.model_dump_json())
+        threads = training.options.speed.threads or processes.threads
+        yield from launch("tasks.train", path, progress, processes.count, threads)
 
 
-def _manifest(work: _Work, seconds: dict[str, float], started: float) -> Manifest:
-    store, rows = work.store, work.data.kept
-    weights = contract.bytes_digest(store.read(WEIGHTS))
-    history = contract.read_receipt(store, HISTORY)
-    return Manifest(
-        stage=STAGE,
-        fingerprint=store.uri.rsplit("/", 1)[1],
-        options=work.options.model_dump(),
-        inputs={role: contract.link(output) for role, output in work.inputs.items()},
-        parts=[
-            Receipt(WEIGHTS, rows, rows, 0, weights, history.facts, seconds),
-            Receipt(HISTORY, 0, 0, 0, history.digest),
-        ],
-        seconds=time.perf_counter() - started,
-        extra={
-            "classes": list(work.classes),
-            "weights": weights,
-            "steps": work.options.total_steps(rows),
-            "seed": work.options.seed,
-        },
-    )
-
-
-def _delete_checkpoints(store: Store) -> None:
-    for name in store.sizes(CHECKPOINTS):
-        store.delete(name)
-
-
-def _fingerprint(
-    options: TrainOptions, data: Output, classes: Sequence[str], init: Output | None
-) -> str:
-    inputs = [data.digest, init.digest if init else ""]
-    if options.checkpoint:
-        given, name = split_uri(options.checkpoint)
-        inputs.append(_file_digest(given, name, options.checkpoint))
-    content = [options.content(), list(classes), IMAGES_VERSION]
-    return contract.fingerprint_of(STAGE, VERSION, {"train": content}, inputs)
-
-
-def _file_digest(store: Store, name: str, uri: str) -> str:
+def _file_digest(uri: str) -> str:
+    """The digest of a checkpoint that was given; empty without one. Raises ProtegeError."""
+    if not uri:
+        return ""
+    store, name = split_uri(uri)
     try:
         return hashlib.sha256(store.read(name)).hexdigest()
     except OSError as error:

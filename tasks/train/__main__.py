@@ -6,13 +6,13 @@ from pathlib import Path
 
 from infra.errors import ProtegeError
 from infra.launch import tell, telling_logs, watch_launcher
-from tasks.train.job import Job
+from tasks.train.job import TrainJob
 from tasks.train.trainer import train
 
 
 def main() -> int:
     """Train; an error that the user can mend goes into the progress file as a sentence."""
-    job = Job.model_validate_json(Path(sys.argv[1]).read_text())
+    job = TrainJob.model_validate_json(Path(sys.argv[1]).read_text())
     progress = Path(job.progress)
     watch_launcher()
     try:

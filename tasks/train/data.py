@@ -71,8 +71,7 @@ class Samples:
         self._data = data
         self._classes = {name: index for index, name in enumerate(classes)}
         self._options = options
-        manifest = contract.load_manifest(data)
-        names = [part for part in manifest["parts"] if part["name"].startswith("part-")]
+        names = [part for part in data.body["parts"] if part["name"].startswith("part-")]
         self.part_rows = [part["kept"] for part in names]
         self._numbers = [contract.part_number(part["name"]) for part in names]
         # A batch may reach from the last parts of one window into the first of the next.

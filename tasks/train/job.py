@@ -6,7 +6,7 @@ from tasks.contract import Output
 from tasks.train.options import TrainOptions
 
 
-class Job(BaseModel):
+class TrainJob(BaseModel):
     """What a training process is told."""
 
     model_config = ConfigDict(frozen=True)

@@ -1,6 +1,6 @@
 """Loop: the training itself, in a process of its own, on one device.
 
-In: a `Job`. Out: `weights.safetensors` and `history.parquet` in the folder of the output, and
+In: a `TrainJob`. Out: `weights.safetensors` and `history.parquet` in the folder of the output, and
 progress as JSON lines. Randomness is seeded anew for every step from (seed, step, process), so a
 training that goes on from a checkpoint takes bit by bit the course of one that never stopped.
 
@@ -33,7 +33,7 @@ from tasks.contract import RowCounts, Stopwatch, write_part
 from tasks.inference.weights import Description, load_given, load_network, save_weights
 from tasks.train.checkpoint import State, last_state, save_state
 from tasks.train.data import Batch, Samples, batches
-from tasks.train.job import Job
+from tasks.train.job import TrainJob
 from tasks.train.names import HISTORY, WEIGHTS
 from tasks.train.options import TrainOptions
 
@@ -55,7 +55,7 @@ class World:
         return self.rank == 0
 
 
-def train(job: Job) -> None:
+def train(job: TrainJob) -> None:
     """Train from the last checkpoint, or the start, to the end; publish weights and history."""
     world = _join()
     trainer = Trainer(job, world)
@@ -70,7 +70,7 @@ def train(job: Job) -> None:
 class Trainer:
     """A network, its optimizer, its average and its history; `step` steps are done."""
 
-    def __init__(self, job: Job, world: World) -> None:
+    def __init__(self, job: TrainJob, world: World) -> None:
         self._job, self._world, self._options = job, world, job.options
         self._store = open_store(job.uri)
         self._samples = Samples(job.data, job.classes, job.options)

@@ -113,9 +113,9 @@ def made(folder: Path, stage: str) -> Output:
 def ours(folder: Path, k: int = K, name: str = "ours") -> None:
     topk(
         open_store(str(folder / name)),
-        TopkOptions(k=k, top_p=TOP_P, drop_near_duplicates=False),
         made(folder, "score"),
-        Threads(CORES),
+        TopkOptions(k=k, top_p=TOP_P, drop_near_duplicates=False),
+        executor=Threads(CORES),
     )
 
 
@@ -123,10 +123,10 @@ def guarded(folder: Path) -> None:
     """Without copies of one another, and of labelled images."""
     topk(
         open_store(str(folder / "guarded")),
-        TopkOptions(k=K, top_p=TOP_P),
         made(folder, "score"),
-        Threads(CORES),
-        known={"labelled": made(folder, "signature")},
+        TopkOptions(k=K, top_p=TOP_P),
+        executor=Threads(CORES),
+        exclude={"labelled": made(folder, "signature")},
     )
 
 
@@ -197,7 +197,7 @@ def dask(folder: Path) -> float:
         started = time.perf_counter()
         root = open_store(str(folder / "dask"))
         options = TopkOptions(k=K, top_p=TOP_P, drop_near_duplicates=False)
-        topk(root, options, made(folder, "score"), cluster)
+        topk(root, made(folder, "score"), options, executor=cluster)
         return time.perf_counter() - started
 
 

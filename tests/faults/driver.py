@@ -31,19 +31,22 @@ ONE = Processes(count=1, threads=1)
 def run_campaign(root_uri: str, pictures: Path) -> dict[str, Output]:
     """Every stage of the recipe, without Prefect and without a cluster."""
     root, options, here = open_store(root_uri), tiny(pictures), Inline()
-    labelled = shard(root, options.labelled, here)
-    pile = shard(root, options.pile, here)
-    test = shard(root, options.test, here)
+    labelled = shard(root, options.labelled, executor=here)
+    pile = shard(root, options.pile, executor=here)
+    test = shard(root, options.test, executor=here)
     classes = class_names(labelled, test)
-    teacher = train(root, options.teacher, labelled, classes, processes=ONE)
-    scores = score(root, options.score, pile, teacher, here)
-    known = {"labelled": signature(root, labelled, here), "test": signature(root, test, here)}
-    chosen = topk(root, options.topk, scores, here, known=known)
-    lessons = gather(root, options.gather, pile, chosen, here)
-    student = train(root, options.student, lessons, classes, processes=ONE)
+    teacher = train(root, labelled, options.teacher, classes=classes, processes=ONE)
+    scores = score(root, pile, teacher, options.score, executor=here)
+    known = {
+        "labelled": signature(root, labelled, executor=here),
+        "test": signature(root, test, executor=here),
+    }
+    chosen = topk(root, scores, options.topk, executor=here, exclude=known)
+    lessons = gather(root, pile, chosen, options.gather, executor=here)
+    student = train(root, lessons, options.student, classes=classes, processes=ONE)
     models = {"teacher": teacher, "baseline": teacher, "pretrained": student, "student": student}
     choice = Choice(pile, chosen, teacher)
-    measured = evaluate(root, options.evaluate, test, models, here, choice=choice)
+    measured = evaluate(root, test, models, options.evaluate, executor=here, choice=choice)
     outputs = {
         "labelled": labelled,
         "pile": pile,
@@ -57,7 +60,7 @@ def run_campaign(root_uri: str, pictures: Path) -> dict[str, Output]:
         "baseline": teacher,
         "evaluate": measured,
     }
-    page = report(root, options.report, Story("billion-scale", "test", "again", outputs))
+    page = report(root, Story("billion-scale", "test", "again", outputs), options.report)
     return {**outputs, "report": page}
 
 

@@ -1,0 +1,71 @@
+"""PartWriter: makes the part of one shard: times the work, counts rows, keeps the rejects.
+
+In: the folder of an output and the number of a shard. Out: the part, and its rejects beside it,
+both published; the rejects come first, because the part is the commit.
+
+    writer = PartWriter(uri, number)
+    table = read_images(images, number, ["key"])
+    writer.lap("read")
+    writer.reject(image_id, key, "damaged", "unexpected end of file")
+    return writer.write(scores)
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from infra.store import open_store
+from tasks.contract.parts import (
+    ROW_GROUP_ROWS,
+    Receipt,
+    RowCounts,
+    part_name,
+    timed,
+    write_part,
+)
+from tasks.contract.progress import Stopwatch
+from tasks.contract.rejects import write_rejects
+from tasks.tables import ZSTD, Layout
+
+
+class PartWriter:
+    """The part of one shard, before it is published."""
+
+    def __init__(self, uri: str, number: int) -> None:
+        self.store = open_store(uri)
+        self._number = number
+        self._stopwatch = Stopwatch()
+        self._rejects: list[dict[str, Any]] = []
+
+    def lap(self, kind: str) -> None:
+        """Book the time since the last lap under `kind`: read, decode, compute."""
+        self._stopwatch.lap(kind)
+
+    def reject(self, image_id: int, key: str, reason: str, detail: str) -> None:
+        """Note an image that cannot be used. A row of `write` must not hold it as well."""
+        row = {"image_id": image_id, "key": key, "reason": reason, "detail": detail}
+        self._rejects.append(row)
+
+    def write(
+        self,
+        table: pa.Table,
+        *,
+        facts: Mapping[str, str] | None = None,
+        layout: Layout = ZSTD,
+        row_group_rows: int = ROW_GROUP_ROWS,
+    ) -> Receipt:
+        """Publish the rejects, then the part, or take the part that somebody else has published."""
+        write_rejects(self.store, self._number, self._rejects)
+        counts = RowCounts(len(table) + len(self._rejects), len(table), len(self._rejects))
+        receipt = write_part(
+            self.store,
+            part_name(self._number),
+            table,
+            counts,
+            facts=facts,
+            layout=layout,
+            row_group_rows=row_group_rows,
+        )
+        self.lap("write")
+        return timed(receipt, self._stopwatch)
