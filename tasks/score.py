@@ -25,6 +25,7 @@ from infra.store import Store
 from tasks import contract, tables
 from tasks.contract import OnProgress, Output, PartWriter, Receipt, Target, map_images, silent
 from tasks.duplicates.matching import DUPLICATES_VERSION, THUMBNAIL, signature_of
+from tasks.estimate import Estimate, Work
 from tasks.images import IMAGES_VERSION, Limits, Pixels, Unusable, decode, square
 from tasks.options import Options
 from tasks.shard import read_images, reject_images
@@ -265,3 +266,9 @@ def scores_table(
     phashes, thumbnails = signatures
     columns += [phashes, *tagged, thumbnails]
     return pa.Table.from_arrays(columns, schema=tables.scores(labels_NP.shape[1]))
+
+
+def estimate_scoring(role: str, images: Output) -> Estimate:
+    """What it takes to score these images."""
+    text = f"{images.kept:,} images, but for those scored before"
+    return Estimate((Work(role, "score", images.kept, text),))

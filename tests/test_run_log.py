@@ -48,14 +48,14 @@ def run_small(options: Any, root: str, folder: Path, console: Console) -> list[A
     from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
     from prefect.logging.handlers import APILogHandler
 
-    from flows.campaign.run import open_run
+    from flows.engine.session import open_session
 
     stage = task(work, name="score", cache_policy=NO_CACHE)
 
     @flow(persist_result=False)
     def small() -> list[Any]:
         logging.getLogger().addHandler(console)
-        with open_run("billion-scale", options, {}, root) as run:
+        with open_session(root) as run:
             stage(run, folder)
             thread = threading.Thread(target=LOGGER.info, args=("from a thread",))
             thread.start()

@@ -1,12 +1,9 @@
-"""Commands of the server: up, down, status, arrived, champion, retry.
+"""Commands of the server: up, down, status, arrived.
 
 protege up                              server, UI, worker and reports on this machine
 protege status
 protege down
 protege arrived s3://bucket/pile        new images have arrived: retrain what reads them
-protege champion                        the student that is in use, and those before it
-protege champion --rollback
-protege rejects --recheck protege-output/shard/3f2a...   look once more at rejected files
 """
 
 import os
@@ -14,19 +11,13 @@ from typing import Annotated
 
 import typer
 
+from flows.commands.arguments import EXAMPLES
 from flows.operate import lifecycle as updown
 from flows.operate.state import Home
 from infra.errors import ProtegeError
 from infra.settings import Settings
-from infra.store import open_store
 
 app = typer.Typer()
-
-EXAMPLES = "\b\nExamples:\n  "
-Root = Annotated[
-    str, typer.Option(help="Folder or s3:// prefix of all outputs; default: PROTEGE_ROOT.")
-]
-Name = Annotated[str, typer.Argument(help="Name of the champion.")]
 
 
 @app.command(epilog=EXAMPLES + "PROTEGE_DATABASE=postgresql://me:secret@host/protege protege up")
@@ -61,46 +52,6 @@ def arrived(source: Annotated[str, typer.Argument(help="The source that has grow
     from flows.operate.runs import announce
 
     typer.echo(f"data.arrived: {announce(source)}")
-
-
-@app.command(epilog=EXAMPLES + "protege champion --rollback")
-def champion(
-    name: Name = "main",
-    rollback: Annotated[bool, typer.Option(help="Go back to the champion before.")] = False,
-    promote: Annotated[str, typer.Option(help="Put this campaign's student in place.")] = "",
-    root: Root = "",
-) -> None:
-    """Show the student that is in use, with its history; go back, or put another in its place."""
-    from flows.retrain import champion as champions
-
-    store = open_store(root or Settings().root)
-    if promote:
-        champions.promote(store, name, promote)
-    if rollback:
-        champions.rollback(store, name)
-    history = champions.pointer(store, name).history()
-    if not history:
-        raise ProtegeError(
-            f"{store.uri} has no champion {name!r} yet: retrain makes one, or --promote CAMPAIGN"
-        )
-    for entry in history:
-        typer.echo(f"{entry.number:>4}  {entry.content['at']}  {entry.content['why']}")
-    last = history[-1].content
-    typer.echo(f"champion: {last['campaign']}")
-    typer.echo(f"weights: {last['student']['uri']}/weights.safetensors")
-
-
-@app.command(epilog=EXAMPLES + "protege rejects --recheck protege-output/shard/3f2a90cc11d0ab42")
-def retry(
-    images: Annotated[str, typer.Argument(help="Address of an output of shard.")], root: Root = ""
-) -> None:
-    """Look once more at files that could not be used; the next run takes those that now can."""
-    from tasks.contract import output_at
-    from tasks.shard.recheck import recheck_rejects
-
-    store = open_store(root or Settings().root)
-    for line in recheck_rejects(store, output_at(images, "shard")).lines():
-        typer.echo(line)
 
 
 def need_server() -> str:

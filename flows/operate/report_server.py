@@ -48,7 +48,7 @@ class Pages(BaseHTTPRequestHandler):
 def _contents() -> str:
     lines = []
     for campaign in newest_first(campaigns(open_store(Settings().root)))[:NEWEST]:
-        fingerprint = campaign.outputs["report"]["fingerprint"]
+        fingerprint = campaign.outputs["report"].fingerprint
         name = html.escape(campaign.id)
         lines.append(f'<li><a href="/report/{fingerprint}/index.html">{name}</a></li>')
     listed = "\n".join(lines) or "<li>no finished campaign yet</li>"

@@ -8,10 +8,10 @@ a margin and so many standard errors. The test set decides nothing.
 """
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from flows.recipes import recipe
 from infra.errors import ProtegeError, utc_now
 from infra.pointers import Pointer, PointerEntry
 from infra.store import Store
@@ -94,7 +94,7 @@ def record(
     decision: Decision,
     champion: PointerEntry | None,
     student: Output,
-    promotion: Mapping[str, Any],
+    promotion: Output,
 ) -> None:
     """Move the pointer if the student was promoted, and note the decision. Raises ProtegeError."""
     if decision.promoted:
@@ -113,9 +113,8 @@ def promote(root: Store, name: str, campaign: str) -> PointerEntry:
             f"campaign {campaign} is {state}; `protege champion` needs a finished one"
         )
     place = pointer(root, name)
-    student = Output(**found.outputs["student"])
-    promotion = found.outputs.get("promotion", {})
-    return place.move(_entry(campaign, student, promotion, "by hand"), after=place.last())
+    student = found.outputs[recipe(found.recipe).result]
+    return place.move(_entry(campaign, student, None, "by hand"), after=place.last())
 
 
 def rollback(root: Store, name: str) -> PointerEntry:
@@ -145,13 +144,11 @@ def _line(history: list[PointerEntry]) -> list[PointerEntry]:
     return line
 
 
-def _entry(
-    campaign: str, student: Output, promotion: Mapping[str, Any], why: str
-) -> dict[str, Any]:
+def _entry(campaign: str, student: Output, promotion: Output | None, why: str) -> dict[str, Any]:
     return {
         "campaign": campaign,
         "student": asdict(student),
-        "promotion": dict(promotion),
+        "promotion": asdict(promotion) if promotion else {},
         "why": why,
         "at": utc_now(),
     }

@@ -57,7 +57,7 @@ def test_every_command_of_the_page_works(served: Served, data: Path, campaign: C
     known = {
         "mine.yaml": served.configuration(options),
         "billion-scale-1f3a0b2c-000": campaign.id,
-        "protege-output/shard/3f2a90cc11d0ab42": str(campaign.outputs["pile"]["uri"]),
+        "protege-output/shard/3f2a90cc11d0ab42": str(campaign.outputs["pile"].uri),
         "s3://bucket/pile": options.pile.source,
     }
     environment = {

@@ -57,7 +57,7 @@ def test_new_images_are_scored_alone_and_the_student_must_beat_the_champion(
     """Started by the event that says that images have arrived."""
     earlier = {one.id: one for one in served.campaigns()}
     champion = served.protege("champion").splitlines()[-2]
-    scored = [Path(str(one.outputs["score"]["uri"])) for one in earlier.values() if one.finished]
+    scored = [Path(str(one.outputs["score"].uri)) for one in earlier.values() if one.finished]
     parts = {part: part.stat().st_mtime_ns for one in scored for part in one.glob("part-*")}
     rng = np.random.default_rng(4)
     write_folder(data / "pile", rng, per_class=10, labelled=False, prefix="new")
@@ -71,9 +71,9 @@ def test_new_images_are_scored_alone_and_the_student_must_beat_the_champion(
     served.await_state(runs[0]["id"], "Completed")
     made = [one for one in served.campaigns() if one.id not in earlier and one.finished]
     assert len(made) == 1
-    assert made[0].outputs["pile"]["rows_in"] == 90
-    assert made[0].outputs["score"]["rows_in"] == 90
-    assert made[0].outputs["teacher"]["reused"]
+    assert made[0].outputs["pile"].rows_in == 90
+    assert made[0].outputs["score"].rows_in == 90
+    assert made[0].outputs["teacher"].reused
     assert {part: part.stat().st_mtime_ns for part in parts} == parts
     decision = served.await_line(runs[0]["id"], "of the promotion set")
     promoted = "fails by" not in decision
