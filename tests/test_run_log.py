@@ -95,10 +95,10 @@ def test_what_is_said_in_a_run_is_in_its_log_once(
 
 
 def test_error_that_was_told_is_not_told_again(caplog: pytest.LogCaptureFixture) -> None:
-    from flows.engine.logs import told_once
+    from flows.engine.logs import log_once
 
     logger = logging.getLogger("tests.told")
-    told_once(logger, (ProtegeError,))
+    log_once(logger, (ProtegeError,))
     for error in (ProtegeError("told"), ValueError("a defect")):
         try:
             raise error
