@@ -16,7 +16,7 @@ os.environ.pop("PREFECT_API_URL", None)
 import pytest
 
 from infra.executors import Cluster
-from infra.settings import Settings
+from infra.settings import DaskSettings
 from infra.store import Store, open_store
 from tests.builders.pictures import write_sources
 
@@ -32,7 +32,7 @@ def root(tmp_path: Path) -> Store:
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """A Dask cluster of two processes."""
-    with Cluster(Settings(workers=2)) as cluster:
+    with Cluster(DaskSettings(workers=2)) as cluster:
         yield cluster
 
 

@@ -17,11 +17,10 @@ from pathlib import Path
 import pytest
 
 from infra.errors import ProtegeError
+from infra.lease import HOLDER, Lease, LeaseLost, acquire, process
 from infra.lease import lease as leases
-from infra.lease import process
 from infra.lease.claims import Claim, Claims
-from infra.lease.lease import HOLDER, Lease, LeaseLost, hold, hold_unless
-from infra.lease.process import Process
+from infra.lease.process import ProcessId
 from infra.store import Store, open_store
 from tests.builders.processes import wait_until
 
@@ -43,7 +42,7 @@ def root(tmp_path: Path) -> Store:
 
 
 def somebody(who: str = "run gentle-otter", seconds: float = LONG) -> Claim:
-    return Claim("token", who, Process.current(), seconds)
+    return Claim("token", who, ProcessId.current(), seconds)
 
 
 class Counter:
@@ -73,7 +72,7 @@ def test_of_many_threads_one_holds_it_at_a_time_and_the_numbers_only_grow(store:
     counter = Counter()
 
     def work() -> None:
-        with hold(store, NAME, seconds=LONG) as lease, counter.one_more():
+        with acquire(store, NAME, seconds=LONG) as lease, counter.one_more():
             numbers.append(lease.number)
             time.sleep(0.02)
             lease.check()
@@ -86,16 +85,16 @@ def test_of_many_threads_one_holds_it_at_a_time_and_the_numbers_only_grow(store:
 
 
 def test_it_is_free_again_after_the_block_however_that_ends(store: Store) -> None:
-    with pytest.raises(ZeroDivisionError), hold(store, NAME, seconds=LONG) as first:
+    with pytest.raises(ZeroDivisionError), acquire(store, NAME, seconds=LONG) as first:
         raise ZeroDivisionError
-    with hold(store, NAME, seconds=LONG) as second:
+    with acquire(store, NAME, seconds=LONG) as second:
         assert (first.number, second.number) == (1, 2)
 
 
 def test_names_within_one_another_are_different_leases(root: Store) -> None:
-    with hold(root, "score/3f2a/x", seconds=LONG), hold(root, NAME, seconds=LONG) as lease:
+    with acquire(root, "score/3f2a/x", seconds=LONG), acquire(root, NAME, seconds=LONG) as lease:
         assert lease.number == 1
-    with hold(root, "score", seconds=LONG) as lease:
+    with acquire(root, "score", seconds=LONG) as lease:
         assert lease.number == 1
 
 
@@ -106,11 +105,11 @@ def test_waiting_ends_when_it_is_needless(root: Store) -> None:
         asked.append(len(asked) == 2)
         return asked[-1]
 
-    with hold(root, NAME, seconds=LONG):
-        with hold_unless(needless, root, NAME, seconds=LONG) as lease:
+    with acquire(root, NAME, seconds=LONG):
+        with acquire(root, NAME, seconds=LONG, unless=needless) as lease:
             assert lease is None
         assert asked == [False, False, True]
-    with hold_unless(lambda: True, root, NAME, seconds=LONG) as lease:
+    with acquire(root, NAME, seconds=LONG, unless=lambda: True) as lease:
         assert lease is not None, "nobody has to wait"
 
 
@@ -118,13 +117,13 @@ def test_waiting_ends_when_it_is_needless(root: Store) -> None:
 
 HOLDS = """
 import sys, time
-from infra.lease import hold
+from infra.lease import acquire
 from infra.store import open_store
 
 skew = float(sys.argv[3])
 told = time.time
 time.time = lambda: told() + skew
-with hold(open_store(sys.argv[1]), "score/3f2a", seconds=float(sys.argv[2])):
+with acquire(open_store(sys.argv[1]), "score/3f2a", seconds=float(sys.argv[2])):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -146,7 +145,7 @@ def holder(store: Store, seconds: float, skew: float = 0.0) -> Iterator[subproce
 
 def seconds_until_held(store: Store) -> float:
     began = time.monotonic()
-    with hold(store, NAME, seconds=LONG) as lease:
+    with acquire(store, NAME, seconds=LONG) as lease:
         assert lease.number == 2
         return time.monotonic() - began
 
@@ -174,7 +173,7 @@ def test_holder_whose_clock_is_an_hour_late_is_not_taken_for_dead(
     monkeypatch.setattr(process, "machine", lambda: "elsewhere")
     with holder(root, 1.5, skew=-3600):
         over = time.monotonic() + 2.2
-        with hold_unless(lambda: time.monotonic() > over, root, NAME, seconds=LONG) as lease:
+        with acquire(root, NAME, seconds=LONG, unless=lambda: time.monotonic() > over) as lease:
             assert lease is None
 
 
@@ -207,9 +206,9 @@ def blocked(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
 
 
 def test_holder_that_is_alive_keeps_it_beyond_its_limit(store: Store) -> None:
-    with hold(store, NAME, seconds=1.6) as lease:
+    with acquire(store, NAME, seconds=1.6) as lease:
         over = time.monotonic() + 2.2
-        with hold_unless(lambda: time.monotonic() > over, store, NAME, seconds=LONG) as other:
+        with acquire(store, NAME, seconds=LONG, unless=lambda: time.monotonic() > over) as other:
             assert other is None
         lease.check()
 
@@ -218,11 +217,11 @@ def test_holder_that_stalls_knows_it_before_anybody_replaces_it(
     store: Store, blocked: threading.Event
 ) -> None:
     numbers: list[int] = []
-    with hold(store, NAME, seconds=1.6) as lease:
+    with acquire(store, NAME, seconds=1.6) as lease:
         blocked.set()
 
         def work() -> None:
-            with hold(store, NAME, seconds=LONG) as other:
+            with acquire(store, NAME, seconds=LONG) as other:
                 assert lease.lost
                 numbers.append(other.number)
                 blocked.clear()
@@ -240,7 +239,7 @@ def test_holder_that_stalls_knows_it_before_anybody_replaces_it(
 
 
 def test_holder_that_was_replaced_is_told_by_whom(store: Store) -> None:
-    with hold(store, NAME, seconds=1.0) as lease:
+    with acquire(store, NAME, seconds=1.0) as lease:
         Claims(store, NAME).create(2, somebody())
         wait_until(lambda: lease.lost, 5)
         with pytest.raises(ProtegeError) as caught:
@@ -265,7 +264,7 @@ def test_store_that_is_away_for_a_while_is_asked_again(
         write(self, number, claim)
 
     monkeypatch.setattr(Claims, "replace", shaky)
-    with hold(root, NAME, seconds=1.0) as lease:
+    with acquire(root, NAME, seconds=1.0) as lease:
         wait_until(lambda: (claim := Claims(root, NAME).read(1)) is not None and claim.beat > 2, 5)
         lease.check()
     told = [record.getMessage() for record in caplog.records]
@@ -281,7 +280,7 @@ def test_release_that_fails_does_not_fail_the_work(
     def away(self: Claims, number: int, claim: Claim) -> None:
         raise OSError("away")
 
-    with hold(root, NAME, seconds=LONG):
+    with acquire(root, NAME, seconds=LONG):
         monkeypatch.setattr(Claims, "replace", away)
     assert caplog.records[-1].levelno == logging.WARNING
     assert "could not be released: away" in caplog.text
@@ -299,7 +298,7 @@ def test_number_that_was_deleted_is_not_taken_again(
     highest, answers = Claims.highest, iter([1])
     monkeypatch.setattr(Claims, "highest", lambda self: next(answers, None) or highest(self))
     claims.create(1, replace(somebody(), released=True))
-    with hold(root, NAME, seconds=LONG) as lease:
+    with acquire(root, NAME, seconds=LONG) as lease:
         assert lease.number == 4
     assert list(root.sizes()) == [f"leases/{NAME}/00000004.json"]
 
@@ -314,14 +313,14 @@ def test_claim_whose_answer_was_lost_is_recognised(
         return False
 
     monkeypatch.setattr(type(root), "create", forgetful)
-    with hold(root, NAME, seconds=LONG) as lease:
+    with acquire(root, NAME, seconds=LONG) as lease:
         assert lease.number == 1
 
 
 def test_damaged_claim_is_named(root: Store) -> None:
     root.create(f"leases/{NAME}/00000004.json", b"")
     told = r"leases/score/3f2a/00000004\.json is damaged\. Delete this file and run again"
-    with pytest.raises(ProtegeError, match=told), hold(root, NAME, seconds=LONG):
+    with pytest.raises(ProtegeError, match=told), acquire(root, NAME, seconds=LONG):
         pass
 
 
@@ -331,7 +330,7 @@ def test_full_disk_is_told_in_a_sentence(root: Store, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(os, "fsync", no_space)
     told = r"root cannot be written to: .*No space left"
-    with pytest.raises(ProtegeError, match=told), hold(root, NAME, seconds=LONG):
+    with pytest.raises(ProtegeError, match=told), acquire(root, NAME, seconds=LONG):
         pass
 
 
@@ -341,13 +340,13 @@ def test_full_disk_is_told_in_a_sentence(root: Store, monkeypatch: pytest.Monkey
 def test_who_waits_is_told_who_has_it_and_until_when(
     root: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leases, "TELL_SECONDS", 0.2)
+    monkeypatch.setattr(leases, "NOTIFY_SECONDS", 0.2)
     told: list[str] = []
     release = threading.Event()
 
     def work() -> None:
         HOLDER.set("run gentle-otter")
-        with hold(root, NAME, seconds=2.0):
+        with acquire(root, NAME, seconds=2.0):
             release.wait(10)
 
     thread = threading.Thread(target=work)
@@ -359,9 +358,9 @@ def test_who_waits_is_told_who_has_it_and_until_when(
         if "renewed" in text.partition(";")[0]:
             release.set()
 
-    with hold(root, NAME, seconds=2.0, on_wait=tell):
+    with acquire(root, NAME, seconds=2.0, on_wait=tell):
         thread.join()
-    own = Process.current()
+    own = ProcessId.current()
     who = f"score/3f2a is being made by run gentle-otter on {own.host} (process {own.pid})"
     first = re.fullmatch(re.escape(who) + r"; free at (\d\d:\d\d:\d\d) unless renewed", told[0])
     assert first
@@ -374,11 +373,11 @@ def test_who_waits_is_told_who_has_it_and_until_when(
 
 
 def test_holder_without_a_name_is_its_process(root: Store) -> None:
-    with hold(root, NAME, seconds=LONG):
+    with acquire(root, NAME, seconds=LONG):
         claim = Claims(root, NAME).read(1)
     assert claim is not None
-    assert claim.holder == f"process {os.getpid()} on {Process.current().host}"
-    with hold(root, NAME, seconds=LONG, who="a person"):
+    assert claim.holder == f"process {os.getpid()} on {ProcessId.current().host}"
+    with acquire(root, NAME, seconds=LONG, who="a person"):
         claim = Claims(root, NAME).read(2)
     assert claim is not None
     assert claim.holder.startswith("a person on ")
@@ -387,7 +386,7 @@ def test_holder_without_a_name_is_its_process(root: Store) -> None:
 def test_lease_is_released_only_after_a_renewal_under_way(
     root: Store, blocked: threading.Event
 ) -> None:
-    with hold(root, NAME, seconds=0.8) as lease:
+    with acquire(root, NAME, seconds=0.8) as lease:
         assert isinstance(lease, Lease)
         blocked.set()
         time.sleep(0.4)

@@ -14,10 +14,10 @@ import pytest
 
 from infra import logs
 from infra.executors import Cluster, Failures, Inline
-from infra.executors.dask import _kept_environment
+from infra.executors.clusters import unchanged_environment
 from infra.launch import Crashed, launch
 from infra.logs import LIMIT, PLACE, Line, Throttle, listening
-from infra.settings import Settings
+from infra.settings import DaskSettings
 from infra.store import Store, open_store
 from tasks.contract import Receipt, RowCounts, part_name, run_shards, silent, write_part
 from tests.builders.processes import wait_until
@@ -56,7 +56,7 @@ def stage(root: Store) -> Store:
 @pytest.fixture
 def own() -> Iterator[Cluster]:
     """A cluster of two processes whose window of a minute is new."""
-    with Cluster(Settings(workers=2)) as cluster:
+    with Cluster(DaskSettings(workers=2)) as cluster:
         yield cluster
 
 
@@ -150,7 +150,7 @@ def test_warning_in_a_worker_arrives_with_its_shard(
     stage: Store, own: Cluster, caplog: pytest.LogCaptureFixture
 ) -> None:
     run_shards(stage, [17], Odd(stage.uri), own, silent)
-    (line,) = lines_of(caplog, "infra.executors.dask")
+    (line,) = lines_of(caplog, "infra.executors.worker_logs")
     assert "score shard 17: " in line
     assert "worker " in line
     assert "UserWarning: odd thing 0" in line
@@ -163,7 +163,7 @@ def test_failing_shards_are_named_with_their_errors(
     job = Odd(stage.uri, warnings=0, failing=frozenset({3, 8}))
     with pytest.raises(Failures, match="2 of 12 failed"):
         run_shards(stage, range(12), job, own, silent)
-    said = [record for record in caplog.records if record.name == "infra.executors.dask"]
+    said = [record for record in caplog.records if record.name == "infra.executors.worker_logs"]
     assert {record.levelno for record in said} == {logging.ERROR}
     ends = sorted(record.getMessage().partition("tasks.contract.shards: ")[2] for record in said)
     assert ends == [
@@ -186,9 +186,9 @@ def test_failing_shard_is_named_in_this_process_too(
 def test_ten_thousand_warnings_of_a_shard_are_a_few_lines(
     stage: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with Cluster(Settings(workers=1)) as own:
+    with Cluster(DaskSettings(workers=1)) as own:
         run_shards(stage, [5], Odd(stage.uri, warnings=10_000), own, silent)
-    said = lines_of(caplog, "infra.executors.dask")
+    said = lines_of(caplog, "infra.executors.worker_logs")
     assert len(said) == LIMIT + 1
     assert said[-1] == "worker 0: 9,980 other messages were suppressed"
 
@@ -196,9 +196,9 @@ def test_ten_thousand_warnings_of_a_shard_are_a_few_lines(
 def test_worker_that_was_killed_and_came_back_is_heard(
     stage: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with Cluster(Settings(workers=1)) as own:
+    with Cluster(DaskSettings(workers=1)) as own:
         run_shards(stage, [2], Odd(stage.uri, killing=str(tmp_path / "killed")), own, silent)
-    (line,) = lines_of(caplog, "infra.executors.dask")
+    (line,) = lines_of(caplog, "infra.executors.worker_logs")
     assert "score shard 2: " in line
 
 
@@ -218,14 +218,14 @@ def test_two_runs_in_one_worker_hear_each_of_its_own_work(tmp_path: Path) -> Non
     heard: dict[str, list[str]] = {}
 
     def work(own: str, other: str, address: str) -> None:
-        with Cluster(Settings(scheduler=address)) as cluster:
-            cluster._throttle = Throttle(lambda line: heard[own].append(str(line)))
+        with Cluster(DaskSettings(address=address)) as cluster:
+            cluster._listener._throttle = Throttle(lambda line: heard[own].append(str(line)))
             heard[own] = []
             list(cluster.run(meet, [(str(tmp_path / own), str(tmp_path / other))]))
 
     options = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
     with (
-        _kept_environment(),
+        unchanged_environment(),
         LocalCluster(n_workers=1, threads_per_worker=2, **options) as shared,
     ):
         second = threading.Thread(target=work, args=("b", "a", shared.scheduler_address))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flows.engine.execute import PREFECT_DEFAULTS
+from flows.engine.environment import IN_PROCESS_API
 from infra.errors import ProtegeError
 from infra.launch import launch
 from infra.store import Store, open_store
@@ -75,7 +75,7 @@ def run_small(options: Any, root: str, folder: Path, console: Console) -> list[A
 def test_what_is_said_in_a_run_is_in_its_log_once(
     root: Store, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in PREFECT_DEFAULTS.items():
+    for name, value in IN_PROCESS_API.items():
         monkeypatch.setenv(name, value)
     console: list[str] = []
     said = run_small(tiny(pictures), root.uri, tmp_path, Console(console))

@@ -154,7 +154,7 @@ def test_who_waits_is_told_for_whom__and_that_it_is_over(
 def test_holder_that_stalled_publishes_nothing(
     folder: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PROTEGE_LEASE_SECONDS", "1")
+    monkeypatch.setenv("PROTEGE_LEASE__SECONDS", "1")
 
     def away(self: Claims, number: int, claim: Claim) -> None:
         raise OSError("away")

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from infra.errors import ProtegeError
 from infra.executors import Cluster, Inline, Threads
-from infra.settings import Settings
+from infra.settings import DaskSettings
 from infra.store import Store, open_store
 from infra.store import s3 as storage
 from tasks import contract, tables
@@ -346,7 +346,7 @@ def test_workers_that_are_killed_change_nothing(root: Store) -> None:
     scores = scores_of(root, [rows[at::50] for at in range(50)], 9, 4)
     options = TopkOptions(k=60, top_p=4)
     expected = files_of(topk(open_store(f"{root.uri}/calm"), scores, options))
-    with Cluster(Settings(workers=2)) as cluster:
+    with Cluster(DaskSettings(workers=2)) as cluster:
         done = threading.Event()
 
         def kill() -> None:

@@ -13,35 +13,37 @@ import typer
 
 from flows.commands.arguments import EXAMPLES
 from flows.operate import lifecycle as updown
-from flows.operate.state import Home
+from flows.operate.state import ServerState
 from infra.errors import ProtegeError
 from infra.settings import Settings
 
 app = typer.Typer()
 
 
-@app.command(epilog=EXAMPLES + "PROTEGE_DATABASE=postgresql://me:secret@host/protege protege up")
+@app.command(
+    epilog=EXAMPLES + "PROTEGE_SERVER__DATABASE=postgresql://me:secret@host/protege protege up"
+)
 def up() -> None:
     """Start server, UI, worker and reports on this machine, and register all deployments.
 
-    May be repeated: what runs stays, what is missing is started. Settings: PROTEGE_ROOT,
-    PROTEGE_DATABASE, PROTEGE_PORT, PROTEGE_PAGES_PORT, PROTEGE_NOTIFY, PROTEGE_HOME.
+    May be repeated: what runs stays, what is missing is started. Settings:
+    PROTEGE_ROOT, and of PROTEGE_SERVER__: DATABASE, PORT, REPORTS_PORT, NOTIFY, HOME.
     """
-    for line in updown.up(Home(), updown.asked_by(Settings())):
+    for line in updown.up(ServerState(), updown.config_of(Settings())):
         typer.echo(line)
 
 
 @app.command()
 def down() -> None:
     """Stop all that `up` has started; runs at work end as Crashed, and Retry goes on with them."""
-    for line in updown.down(Home()):
+    for line in updown.down(ServerState()):
         typer.echo(line)
 
 
 @app.command()
 def status() -> None:
     """Say whether the server is up, where, and what is at work."""
-    for line in updown.status(Home()):
+    for line in updown.status(ServerState()):
         typer.echo(line)
 
 

@@ -4,7 +4,6 @@ In: a recipe's name and its options. Out: the summary of the finished campaign. 
 server (no PREFECT_API_URL), Prefect's own in-process API serves the run.
 """
 
-import os
 import time
 from typing import Any
 
@@ -12,19 +11,11 @@ from rich.console import Console
 
 from flows.campaign.find import find_campaign, is_complete, sections_of, sources_of
 from flows.campaign.options import RecipeOptions
-from flows.operate.environment import NO_CALLS_HOME
+from flows.engine.environment import prepare_in_process_api
 from flows.recipes import recipe
 from infra.errors import ProtegeError
 from infra.store import open_store
 from tasks.campaigns import Campaign
-
-# What a laptop wants of Prefect's in-process API.
-PREFECT_DEFAULTS = {
-    **NO_CALLS_HOME,
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
-    # The bars say what goes on; the UI has every line.
-    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING",
-}
 
 
 def execute(name: str, options: RecipeOptions, root: str) -> dict[str, Any]:
@@ -55,8 +46,7 @@ def resumed_options(campaign: Campaign) -> RecipeOptions:
 def _run_flow(
     campaign: Campaign, options: RecipeOptions, root: str, started: float
 ) -> dict[str, Any]:
-    for variable, value in PREFECT_DEFAULTS.items():
-        os.environ.setdefault(variable, value)
+    prepare_in_process_api()
     # Imported here: Prefect reads its settings when it is loaded.
     from flows.engine.flow import recipe_flow
 

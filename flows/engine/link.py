@@ -15,7 +15,7 @@ def link_report(page: Output | None) -> str:
         return ""
     settings = Settings()
     address = _address(page, settings)
-    await_server(settings.patience_seconds)
+    await_server(settings.server.wait_seconds)
     # Without a key: with one, the UI leads from the run to a list over all runs.
     create_link_artifact(address, link_text="Report", description=f"Report: {address}")
     return address
@@ -25,6 +25,6 @@ def _address(page: Output, settings: Settings) -> str:
     """Where a browser finds a report: at the pages of `protege up`, else where it lies."""
     # The pages serve one root; a report of another one can only be named.
     here = page.uri.startswith(f"{open_store(settings.root).uri}/")
-    if settings.pages and here:
-        return f"{settings.pages}/{page.stage}/{page.fingerprint}/{PAGE}"
+    if settings.server.reports_url and here:
+        return f"{settings.server.reports_url}/{page.stage}/{page.fingerprint}/{PAGE}"
     return f"{page.uri}/{PAGE}"

@@ -14,9 +14,9 @@ from prefect import runtime
 from flows.engine.logs import in_run_log
 from flows.engine.progress import Progress
 from flows.engine.run import PrefectRun
-from flows.engine.server import heard
-from infra.executors import Cluster
-from infra.lease.lease import HOLDER
+from flows.engine.server import wait_for_server_on_exit
+from infra.executors import open_executor
+from infra.lease import HOLDER
 from infra.settings import Settings
 from infra.store import open_store
 from tasks.campaigns import Campaign
@@ -33,8 +33,8 @@ def open_session(root: str = "", campaign: Campaign | None = None) -> Iterator[P
         with (
             in_run_log(),
             Progress() as progress,
-            heard(settings.patience_seconds),
-            Cluster(settings) as executor,
+            wait_for_server_on_exit(settings.server.wait_seconds),
+            open_executor(settings) as executor,
         ):
             yield PrefectRun(store, executor, campaign=campaign, watch=progress.watch)
     finally:

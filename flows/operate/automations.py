@@ -27,7 +27,7 @@ ENDS = {
     f"prefect.flow-run.{name}"
     for name in ("Completed", "Failed", "Cancelled", "Crashed", "Suspended", "Paused")
 }
-TOLD = (
+NOTICE = (
     '{"run": "{{ flow_run.name }}", "state": "{{ flow_run.state.name }}",'
     ' "url": "{{ flow_run|ui_url }}"}'
 )
@@ -93,11 +93,11 @@ def failures(notify: str) -> AutomationCore:
     if notify:
         block = Webhook(method="POST", url=SecretStr(notify), allow_private_urls=True)
         action = CallWebhook(
-            block_document_id=block.save(NOTIFY_BLOCK, overwrite=True), payload=TOLD
+            block_document_id=block.save(NOTIFY_BLOCK, overwrite=True), payload=NOTICE
         )
     return AutomationCore(
         name="protege: runs that failed",
-        description="Tells PROTEGE_NOTIFY, an address of yours; off while there is none.",
+        description="Notifies the address PROTEGE_SERVER__NOTIFY; off while there is none.",
         enabled=bool(notify),
         trigger=EventTrigger(
             posture=Posture.Reactive,

@@ -56,7 +56,7 @@ def _contents() -> str:
 
 
 def main() -> None:
-    """Serve until the keeper stops this process."""
+    """Serve until the supervisor stops this process."""
     ThreadingHTTPServer((HOST, int(sys.argv[1])), Pages).serve_forever()
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from infra.devices import worker_gpu
 from models.pixels import channels_last, standardise, to_unit
 from tasks.contract import Output
 from tasks.images import Pixels
@@ -44,15 +45,5 @@ def load_model(model: Output) -> Model:
     network, description = load_network(model)
     device = torch.device("cpu")
     if torch.cuda.is_available():
-        device = torch.device("cuda", _worker_index() % torch.cuda.device_count())
+        device = torch.device("cuda", worker_gpu())
     return Model(channels_last(network.to(device)), description, device)
-
-
-def _worker_index() -> int:
-    """The number of this Dask worker, whose names are 0, 1, 2, ...; 0 elsewhere."""
-    from distributed import get_worker
-
-    try:
-        return int(get_worker().name)
-    except ValueError:
-        return 0

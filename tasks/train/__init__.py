@@ -80,7 +80,7 @@ class _Training:
 
 
 def _make(training: _Training, processes: Processes | None, session: Session) -> Made:
-    processes, options = processes or Settings().training(), training.options
+    processes, options = processes or Settings().training_processes(), training.options
     if options.batch_size % processes.count:
         raise ProtegeError(
             f"batch_size ({options.batch_size}) must be a multiple of the {processes.count} "

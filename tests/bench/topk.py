@@ -190,9 +190,9 @@ def polars(folder: Path) -> None:
 def dask(folder: Path) -> float:
     """Seconds over two worker processes that have done something before."""
     from infra.executors import Cluster
-    from infra.settings import Settings
+    from infra.settings import DaskSettings
 
-    with Cluster(Settings(workers=CORES)) as cluster:
+    with Cluster(DaskSettings(workers=CORES)) as cluster:
         list(cluster.run(contract.part_name, range(4 * CORES)))
         started = time.perf_counter()
         root = open_store(str(folder / "dask"))
@@ -208,9 +208,9 @@ def nothing(numbers: range) -> int:
 def tree(folder: Path) -> float:
     """Seconds of a reduction over 100,000 parts in which nothing is done."""
     from infra.executors import Cluster
-    from infra.settings import Settings
+    from infra.settings import DaskSettings
 
-    with Cluster(Settings(workers=CORES)) as cluster:
+    with Cluster(DaskSettings(workers=CORES)) as cluster:
         list(cluster.run(nothing, [range(1)] * 4 * CORES))
         groups = [range(at, at + MAX_BATCH) for at in range(0, PARTS_OF_A_BILLION, MAX_BATCH)]
         before, started = resident_mb(), time.perf_counter()

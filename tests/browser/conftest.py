@@ -23,7 +23,7 @@ SWITCHES = [
     # Tests ask nobody but their own server, whatever a page may want.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
     # Drawn by the processor, the graph on a run's page keeps a core busy; only pictures want it.
-    *([] if os.environ.get("PROTEGE_SCREENSHOTS") else ["--disable-3d-apis"]),
+    *([] if os.environ.get("PROTEGE_TEST_SCREENSHOTS") else ["--disable-3d-apis"]),
 ]
 INSIDE = ("http://127.0.0.1:", "data:", "blob:")
 # Without a graphics card, a page that shows a run at work keeps half a core busy with drawing.

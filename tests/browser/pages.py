@@ -146,8 +146,8 @@ def open_artifact(page: Page, served: Served, run_id: str, name: str) -> None:
 
 
 def shoot(page: Page, name: str) -> None:
-    """A picture for the documentation, if PROTEGE_SCREENSHOTS names a folder."""
-    folder = os.environ.get("PROTEGE_SCREENSHOTS", "")
+    """A picture for the documentation, if PROTEGE_TEST_SCREENSHOTS names a folder."""
+    folder = os.environ.get("PROTEGE_TEST_SCREENSHOTS", "")
     if folder:
         # Pictures of half a change are of no use.
         page.wait_for_load_state("networkidle")

@@ -18,7 +18,7 @@ import psutil
 import yaml
 
 from flows.billion_scale.options import BillionScale
-from flows.operate.state import Home, marked
+from flows.operate.state import ServerState, marked_processes
 from infra.store import open_store
 from tasks.campaigns import Campaign, campaigns
 from tests.builders.processes import wait_until
@@ -39,7 +39,7 @@ class Served:
 
     folder: Path
     port: int
-    pages_port: int
+    reports_port: int
     database: str
 
     @property
@@ -48,15 +48,15 @@ class Served:
 
     @property
     def pages(self) -> str:
-        return f"http://127.0.0.1:{self.pages_port}"
+        return f"http://127.0.0.1:{self.reports_port}"
 
     @property
     def root(self) -> str:
         return str(self.folder / "root")
 
     @property
-    def home(self) -> Home:
-        return Home(str(self.folder / "home"))
+    def home(self) -> ServerState:
+        return ServerState(str(self.folder / "home"))
 
     @property
     def environment(self) -> dict[str, str]:
@@ -64,14 +64,14 @@ class Served:
         own = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
         return {
             **own,
-            "PROTEGE_HOME": str(self.home.folder),
+            "PROTEGE_SERVER__HOME": str(self.home.folder),
             "PROTEGE_ROOT": self.root,
-            "PROTEGE_PORT": str(self.port),
-            "PROTEGE_PAGES_PORT": str(self.pages_port),
-            "PROTEGE_DATABASE": self.database,
-            "PROTEGE_LEASE_SECONDS": "10",
+            "PROTEGE_SERVER__PORT": str(self.port),
+            "PROTEGE_SERVER__REPORTS_PORT": str(self.reports_port),
+            "PROTEGE_SERVER__DATABASE": self.database,
+            "PROTEGE_LEASE__SECONDS": "10",
             # Two servers, each with its runs, share the cores of the smallest machine.
-            "PROTEGE_WORKERS": "1",
+            "PROTEGE_DASK__WORKERS": "1",
             "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5",
         }
 
@@ -189,7 +189,7 @@ class Served:
     def processes(self, *words: str) -> list[psutil.Process]:
         """What runs here with all these words in its command line."""
         found = []
-        for process in marked(str(self.home.folder)):
+        for process in marked_processes(str(self.home.folder)):
             try:
                 line = " ".join(process.cmdline())
             except psutil.Error:
@@ -201,7 +201,7 @@ class Served:
     def flow_processes(self, run_id: str) -> list[psutil.Process]:
         """All processes of a flow run: its own, Dask's and the trainings."""
         found = []
-        for process in marked(str(self.home.folder)):
+        for process in marked_processes(str(self.home.folder)):
             try:
                 if process.environ().get("PREFECT__FLOW_RUN_ID", "") == run_id:
                     found.append(process)

@@ -42,7 +42,7 @@ def kill(*processes: psutil.Process) -> None:
 
 
 def child(served: Served, name: str) -> psutil.Process:
-    """A process that the keeper keeps running."""
+    """A process that the supervisor keeps running."""
     found = served.home.processes()[name].find()
     assert found is not None
     return found
@@ -72,15 +72,15 @@ def test_dask_worker_training_rank_and_server_may_die(
     wait_until(lambda: served.ranks(run_id), 30, "the training goes on in a new process")
     served.await_line(run_id, "going on from its last checkpoint")
     before = finished_campaigns(served)
-    keeper = child(served, "keeper")
-    keeper.suspend()
+    supervisor = child(served, "supervisor")
+    supervisor.suspend()
     try:
         kill(child(served, "server"))
         wait_until(lambda: finished_campaigns(served) > before, 120, "it is finished in the store")
         time.sleep(3)
         assert served.flow_process(run_id).is_running(), "it waits for the server"
     finally:
-        keeper.resume()
+        supervisor.resume()
     wait_until(lambda: served.protege("status").startswith("up"), 60, "the server is back")
     served.await_state(run_id, "Completed", seconds=60)
 

@@ -72,7 +72,7 @@ def test_schedule_really_gets_scheduled_runs(served: Served) -> None:
 
 def test_status_says_what_runs(served: Served) -> None:
     told = served.protege("status")
-    for word in ("up: " + served.ui, "server", "worker", "pages", "keeper", served.root):
+    for word in ("up: " + served.ui, "server", "worker", "pages", "supervisor", served.root):
         assert word in told
     assert "secret" not in told
     assert "trusted" not in told
@@ -104,20 +104,20 @@ def test_what_ends_is_started_again(served: Served) -> None:
 
 @pytest.mark.timeout(180)
 def test_up_after_the_keeper_was_killed_starts_anew(served: Served) -> None:
-    keeper = served.home.processes()["keeper"]
-    os.kill(keeper.pid, signal.SIGKILL)
+    supervisor = served.home.processes()["supervisor"]
+    os.kill(supervisor.pid, signal.SIGKILL)
     assert "processes are left" in wait_until(
         lambda: told if "left" in (told := served.protege("status")) else "", 20, "status tells it"
     )
     served.protege("up")
     processes = served.home.processes()
-    assert processes["keeper"].pid != keeper.pid
+    assert processes["supervisor"].pid != supervisor.pid
     assert len(served.processes("prefect", "server", "start")) == 1
 
 
 @pytest.mark.timeout(180)
 def test_up_with_other_settings_says_what_differs(served: Served) -> None:
-    environment = {**served.environment, "PROTEGE_PAGES_PORT": "1025"}
+    environment = {**served.environment, "PROTEGE_SERVER__REPORTS_PORT": "1025"}
     done = subprocess.run(
         [sys.executable, "-m", "flows.cli", "up"],
         env={**environment, "PYTHONPATH": str(REPOSITORY)},
@@ -128,12 +128,12 @@ def test_up_with_other_settings_says_what_differs(served: Served) -> None:
         check=False,
     )
     assert done.returncode == 1
-    assert "pages_port" in done.stderr
+    assert "reports_port" in done.stderr
     assert "protege down" in done.stderr
 
 
 def test_port_that_is_taken_is_named(served: Served, tmp_path: Path) -> None:
-    environment = {**served.environment, "PROTEGE_HOME": str(tmp_path / "other")}
+    environment = {**served.environment, "PROTEGE_SERVER__HOME": str(tmp_path / "other")}
     done = subprocess.run(
         [sys.executable, "-m", "flows.cli", "up"],
         env={**environment, "PYTHONPATH": str(REPOSITORY)},
@@ -144,7 +144,7 @@ def test_port_that_is_taken_is_named(served: Served, tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     assert f"port {served.port} is in use" in done.stderr
-    assert "PROTEGE_PORT" in done.stderr
+    assert "PROTEGE_SERVER__PORT" in done.stderr
 
 
 @pytest.mark.timeout(180)
