@@ -74,15 +74,15 @@ class Recipe:
 
     def run(
         self, run: "Run", options: "RecipeOptions", started: float | None = None
-    ) -> dict[str, Any]:
-        """Run the recipe to its end, in the campaign of the run; returns the summary."""
+    ) -> "tuple[Mapping[str, Output], dict[str, Any]]":
+        """Run the recipe to its end, in the campaign of the run; its models, and the summary."""
         from flows.campaign.summary import summarise
 
         began = time.perf_counter() if started is None else started
-        self.load_method()(run, options)
+        models = self.load_method()(run, options)
         result = summarise(run, time.perf_counter() - began)
         run.finish(result)
-        return result
+        return models, result
 
 
 BILLION_SCALE = Recipe(

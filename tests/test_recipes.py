@@ -60,8 +60,9 @@ def test_it_runs_from_python_without_prefect(root: Store, pictures: Path) -> Non
 def test_it_runs_in_a_campaign_that_is_complete_afterwards(root: Store, pictures: Path) -> None:
     chosen = options(pictures)
     campaign = find_campaign(root, TOY.name, chosen, sources_of(chosen))
-    result = TOY.run(Run(root, Inline(), campaign=campaign), chosen)
+    models, result = TOY.run(Run(root, Inline(), campaign=campaign), chosen)
     assert result["campaign"] == campaign.id
+    assert list(models) == ["teacher", "student"]
     assert roles_of(root) == ROLES
 
 

@@ -33,7 +33,7 @@ _FINE_TUNE = Training(
 
 
 class BillionScale(RecipeOptions):
-    """Billion-scale semi-supervised learning: everything that a campaign is told."""
+    """Billion-scale semi-supervised learning: the options of a campaign."""
 
     labelled: ShardOptions = ShardOptions(labelled=True)
     """Images with true classes: one folder for each class."""

@@ -1,6 +1,7 @@
 """Environment: settings of Prefect without which it does what users do not want.
 
-In: nothing. Out: environment variables. Read before Prefect is loaded, which looks at them then.
+In: nothing. Out: environment variables. Set them before Prefect is loaded, which reads them
+then.
 """
 
 import os

@@ -53,7 +53,7 @@ def recipe_flow(
         options = _gather_sections(kind, parameters)
         now = campaign or find_campaign(root, recipe.name, options, sources_of(options))
         with open_session(root.uri, now) as run:
-            result = recipe.run(run, options, started)
+            _, result = recipe.run(run, options, started)
             publish_summary(result, run, link_report(run.campaign.outputs.get("report")))
             return result
 

@@ -1,7 +1,7 @@
 """Session: what one flow run needs from its first stage to its last.
 
 In: a root, and, for a recipe, its campaign. Out: a `PrefectRun` with the machines; at the end they
-are stopped, and the server has heard of everything.
+are stopped, and the server knows of everything.
 
     with open_session(root, campaign) as run: ...
 """
@@ -29,7 +29,7 @@ def open_session(root: str = "", campaign: Campaign | None = None) -> Iterator[P
     store = open_store(root or settings.root)
     holder = HOLDER.set(f"run {runtime.flow_run.name}")
     try:
-        # From the inside: stop the machines, wait until the server hears, tell it the rest.
+        # From the inside: stop the machines, wait until the server hears, send it the rest.
         with (
             in_run_log(),
             Progress() as progress,

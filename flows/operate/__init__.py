@@ -1,7 +1,7 @@
 """Operate: the local server, its worker and the pages of the reports; what is registered there.
 
 state.py         what `protege up` remembers between commands: settings and processes
-environment.py  what Prefect's processes are told
+environment.py  the environment of Prefect's processes
 supervisor.py       the process that starts server, worker and pages, and starts them again
 pages.py        serves the reports on loopback
 commands.py     up, down, status

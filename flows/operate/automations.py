@@ -1,8 +1,8 @@
 """Automations: what the server does by itself.
 
-In: a client of the server, and perhaps an address that wants to be told. Out: three automations:
+In: a client of the server, and perhaps an address to notify. Out: three automations:
 a run that has died in silence becomes Crashed, data that arrive start a retraining, and a run that
-fails is told to that address.
+fails is reported to that address.
 """
 
 from collections.abc import Iterator
@@ -88,7 +88,7 @@ def arrivals(client: SyncPrefectClient) -> AutomationCore:
 
 
 def failures(notify: str) -> AutomationCore:
-    """Failed and crashed runs are told to an address, if there is one."""
+    """Failed and crashed runs are reported to an address, if there is one."""
     action: CallWebhook | DoNothing = DoNothing()
     if notify:
         block = Webhook(method="POST", url=SecretStr(notify), allow_private_urls=True)

@@ -94,17 +94,17 @@ def changed_sections(default: Any, options: Any) -> dict[str, Any]:
 def prefect_yaml() -> str:
     """The catalog as Prefect's project file."""
     entries = []
-    for one in deployments():
+    for deployment in deployments():
         entry: dict[str, Any] = {
-            "name": one.name,
-            "description": one.about,
-            "entrypoint": one.entrypoint,
-            "parameters": dict(one.parameters),
-            "concurrency_limit": {"limit": 1, "collision_strategy": one.collision},
+            "name": deployment.name,
+            "description": deployment.about,
+            "entrypoint": deployment.entrypoint,
+            "parameters": dict(deployment.parameters),
+            "concurrency_limit": {"limit": 1, "collision_strategy": deployment.collision},
             "work_pool": {"name": POOL},
         }
-        if one.cron:
-            entry["schedules"] = [{"cron": one.cron, "timezone": TIMEZONE, "active": False}]
+        if deployment.cron:
+            entry["schedules"] = [{"cron": deployment.cron, "timezone": TIMEZONE, "active": False}]
         entries.append(entry)
     body = {"name": "protege", "deployments": entries}
     return HEADER + "\n" + yaml.safe_dump(body, sort_keys=False, width=100)

@@ -1,4 +1,4 @@
-"""Environment: what Prefect's processes are told, each setting with its reason.
+"""Environment: the variables of Prefect's processes, each setting with its reason.
 
 In: the configuration of `protege up`. Out: environment variables. A variable that the user has set
 wins, but for the addresses.
@@ -24,7 +24,7 @@ DEFAULTS = {
     ),
     # Nothing is deleted by default, and lists grow slow.
     "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
-    # From Submit to the first stage in seconds; the default looks every ten.
+    # From Submit to the first stage in seconds; the default polls every ten.
     "PREFECT_WORKER_QUERY_SECONDS": "2",
     # The default, 0.0.0.0, is open to the network.
     "PREFECT_WORKER_WEBSERVER_HOST": HOST,

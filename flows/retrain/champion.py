@@ -78,12 +78,14 @@ def decide(
         text += f"To put it in its place all the same: protege champion --promote {campaign}"
         return Decision(campaign, False, text, found)
     sure = found.gain - standard_errors * found.standard_error
-    told = f"{_points(found.gain)} points (standard error {100 * found.standard_error:.2f})"
+    gained = f"{_points(found.gain)} points (standard error {100 * found.standard_error:.2f})"
     over = f"on {found.images:,} images of the promotion set"
     if sure > margin:
-        return Decision(campaign, True, f"{campaign} beats {holder} by {told} {over}", found)
+        return Decision(campaign, True, f"{campaign} beats {holder} by {gained} {over}", found)
     needed = margin + standard_errors * found.standard_error
-    text = f"{campaign} gains {told} over {holder} {over}; more than {_points(needed)} are needed, "
+    text = (
+        f"{campaign} gains {gained} over {holder} {over}; more than {_points(needed)} are needed, "
+    )
     text += f"so it fails by {100 * (needed - found.gain):.2f}"
     return Decision(campaign, False, text, found)
 
@@ -136,7 +138,7 @@ def _line(history: list[PointerEntry]) -> list[PointerEntry]:
     """
     line: list[PointerEntry] = []
     for entry in history:
-        names = [one.content["campaign"] for one in line]
+        names = [earlier.content["campaign"] for earlier in line]
         if entry.content["campaign"] in names:
             line = line[: names.index(entry.content["campaign"]) + 1]
         else:

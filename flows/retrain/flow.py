@@ -144,7 +144,7 @@ def _with_hold_out(known: Recipe, options: Options, promotion: PromotionOptions)
 
 
 def _with(options: Options, **sections: Options) -> Options:
-    """The same recipe with other sections; nobody is asked in the middle of the night."""
+    """The same recipe with other sections; nobody can approve in the middle of the night."""
     given = {**sections_of(options), **sections, "approval": ApprovalOptions()}
     return type(options).model_validate(given)
 

@@ -210,7 +210,7 @@ class _Contender:
         return Lease(self._claims, number, self._claim, now)
 
     def describe_holder(self) -> str:
-        """Who holds the lease, and when it is free if no more is heard of them; "" if not seen."""
+        """Who holds the lease, and when it is free unless renewed; empty before it was seen."""
         if self._watched is None:
             return ""
         _, claim = self._watched
