@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from torch import nn
+    from models.network import Network
 
 TIMM_PREFIX = "timm/"
 
@@ -40,7 +40,7 @@ class NetworkRecord:
 
     name: str
     family: str
-    build: "Callable[[int], nn.Module]"
+    build: "Callable[[int], Network]"
     input_size: int
     num_parameters: int
     published: tuple[PublishedAccuracy, ...] = ()
@@ -52,13 +52,13 @@ def _resnet(
     widths: tuple[int, ...] = (64, 128, 256, 512),
     *,
     small_stem: bool = False,
-) -> "Callable[[int], nn.Module]":
+) -> "Callable[[int], Network]":
     """A function that builds this ResNet for a number of classes.
 
     `depths` are the blocks of each stage, `widths` the channels of their 3x3 convolutions.
     """
 
-    def build_resnet(num_classes: int) -> "nn.Module":
+    def build_resnet(num_classes: int) -> "Network":
         from models.networks.resnet import BasicBlock, Bottleneck, ResNet
 
         block_type = BasicBlock if block == "basic" else Bottleneck
@@ -67,7 +67,7 @@ def _resnet(
     return build_resnet
 
 
-def _mean_colour(num_classes: int) -> "nn.Module":
+def _mean_colour(num_classes: int) -> "Network":
     from models.networks.mean_colour import MeanColour
 
     return MeanColour(num_classes)
@@ -129,7 +129,7 @@ def check_name(name: str) -> str:
     return name
 
 
-def build(name: str, num_classes: int) -> "nn.Module":
+def build(name: str, num_classes: int) -> "Network":
     """A freshly initialised network: images_BCHW (B, 3, H, W) -> logits_BC (B, num_classes).
 
     Raises ValueError for an unknown name, ModuleNotFoundError for `timm/` without timm.
@@ -137,8 +137,12 @@ def build(name: str, num_classes: int) -> "nn.Module":
     check_name(name)
     if name in NETWORKS:
         return NETWORKS[name].build(num_classes)
-    # timm needs torchvision, which the CPU build of torch lacks.
-    import timm
+    try:
+        from models.networks.timm_network import TimmNetwork
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"{name} needs timm and torchvision ({error}): install both, or take one of "
+            f"{', '.join(NETWORKS)}"
+        ) from error
 
-    network: nn.Module = timm.create_model(name.removeprefix(TIMM_PREFIX), num_classes=num_classes)
-    return network
+    return TimmNetwork(name.removeprefix(TIMM_PREFIX), num_classes)
