@@ -26,6 +26,7 @@ from infra.store import open_store
 from models.augment import Strengths, augment, mix
 from models.ema import Ema
 from models.losses import soft_cross_entropy
+from models.optim import OptimizerSettings, make_optimizer, parameter_groups
 from models.pixels import channels_last, standardise, to_unit
 from models.registry import build
 from tasks import tables
@@ -82,12 +83,14 @@ class Trainer:
         torch.manual_seed(job.options.seed)
         self._network = channels_last(self._initial_network().to(world.device))
         self._ema = Ema(self._network, job.options.ema_decay)
-        self._optimizer = torch.optim.SGD(
-            _groups(self._network, job.options.weight_decay),
-            lr=self._schedule.peak_rate,
-            momentum=job.options.momentum,
-            nesterov=job.options.nesterov and job.options.momentum > 0,
-            fused=True,
+        self._optimizer = make_optimizer(
+            "sgd",
+            OptimizerSettings(
+                learning_rate=self._schedule.peak_rate,
+                momentum=job.options.momentum,
+                nesterov=job.options.nesterov,
+            ),
+            parameter_groups(self._network, job.options.weight_decay),
         )
         self._restore(last_state(self._store))
         self._model: nn.Module = self._network
@@ -224,15 +227,6 @@ class Trainer:
         loss = self._history[-1]["loss"] if self._history else None
         line = {"step": self.step, "total": self._schedule.total_steps, "loss": loss}
         tell(Path(self._job.progress), {**line, "seconds": self._watch.seconds})
-
-
-def _groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Parameters with and without weight decay; scales and biases have one dimension."""
-    parameters = list(network.parameters())
-    return [
-        {"params": [one for one in parameters if one.ndim > 1], "weight_decay": weight_decay},
-        {"params": [one for one in parameters if one.ndim <= 1], "weight_decay": 0.0},
-    ]
 
 
 def strengths(options: TrainOptions) -> Strengths:
