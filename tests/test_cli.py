@@ -10,6 +10,7 @@ import yaml
 
 from infra.store import Store
 from tasks.shard import ShardOptions, shard
+from tests.builders.waiting import EVENT_SECONDS
 from tests.test_score import model
 
 
@@ -19,7 +20,7 @@ def protege(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=EVENT_SECONDS,
         env={**os.environ, "COLUMNS": "200", **environment},
     )
 

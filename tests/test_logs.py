@@ -20,7 +20,7 @@ from infra.logs import LIMIT, PLACE, Line, Throttle, listening
 from infra.settings import Settings
 from infra.store import Store, open_store
 from tasks.contract import Receipt, RowCounts, part_name, run_shards, silent, write_part
-from tests.builders.processes import wait_until
+from tests.builders.waiting import wait_for
 
 SCHEMA = pa.schema([("number", pa.int64())])
 
@@ -206,10 +206,10 @@ def meet(paths: tuple[str, str]) -> None:
     """Warn when the other one is at work, too."""
     own, other = map(Path, paths)
     own.touch()
-    wait_until(other.exists, seconds=30)
+    wait_for(other.exists, "the other run is at work")
     warnings.warn(f"odd {own.name}", stacklevel=1)
     Path(f"{own}-warned").touch()
-    wait_until(Path(f"{other}-warned").exists, seconds=30)
+    wait_for(Path(f"{other}-warned").exists, "the other run has warned")
 
 
 def test_two_runs_in_one_worker_hear_each_of_its_own_work(tmp_path: Path) -> None:

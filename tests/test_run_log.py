@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from flows.engine.execute import PREFECT_DEFAULTS
 from infra.errors import ProtegeError
 from infra.launch import launch
 from infra.store import Store, open_store
@@ -71,12 +70,9 @@ def run_small(options: Any, root: str, folder: Path, console: Console) -> list[A
     return small()
 
 
-@pytest.mark.timeout(240)
 def test_what_is_said_in_a_run_is_in_its_log_once(
-    root: Store, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    root: Store, pictures: Path, tmp_path: Path
 ) -> None:
-    for name, value in PREFECT_DEFAULTS.items():
-        monkeypatch.setenv(name, value)
     console: list[str] = []
     said = run_small(tiny(pictures), root.uri, tmp_path, Console(console))
     of_stage = [log.message for log in said if log.task_run_id]

@@ -28,6 +28,7 @@ from tasks import shard as module
 from tasks.contract import Output
 from tasks.images import REASONS, encode_png
 from tasks.shard import ShardOptions, Snapshot, class_names, pin, read_images, shard
+from tests.builders.waiting import EVENT_SECONDS
 
 RNG = np.random.default_rng(0)
 ID = tables.image_id
@@ -196,7 +197,8 @@ def test_file_too_large_to_be_an_image_is_not_read(root: Store, tmp_path: Path) 
 
 
 CALM = settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=12,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 
@@ -284,7 +286,7 @@ def test_two_processes_that_pin_at_once_agree(root: Store, tmp_path: Path) -> No
     ]
     for process in work:
         process.start()
-    first, second = results.get(timeout=60), results.get(timeout=60)
+    first, second = results.get(timeout=EVENT_SECONDS), results.get(timeout=EVENT_SECONDS)
     for process in work:
         process.join()
     assert first == second

@@ -27,7 +27,8 @@ from tasks.train.job import TrainJob
 from tasks.train.names import HISTORY, WEIGHTS
 from tasks.train.options import Augment, Inputs, LearningRate, TrainSpeed
 from tasks.train.trainer import Trainer, World, _check_same_step
-from tests.builders.processes import launched_by, wait_until
+from tests.builders.processes import launched_by
+from tests.builders.waiting import wait_for
 
 SMALL = TrainOptions(
     model="small_resnet_8",
@@ -289,12 +290,12 @@ def test_killed_caller_takes_its_training_processes_along(tmp_path: Path, pictur
     root = str(tmp_path / "root")
     caller = subprocess.Popen([sys.executable, "-c", CALLER, root, str(pictures)])
     try:
-        wait_until(lambda: bool(open_store(root).sizes("train")), seconds=90)
+        wait_for(lambda: open_store(root).sizes("train"), "the training is at work")
         assert launched_by(caller.pid)
     finally:
         caller.send_signal(signal.SIGKILL)
         caller.wait()
-    wait_until(lambda: not launched_by(caller.pid), seconds=20)
+    wait_for(lambda: not launched_by(caller.pid), "the training ends with its caller")
 
 
 def test_same_seed_gives_the_same_model_and_another_another(

@@ -24,7 +24,6 @@ from tasks.shard import ShardOptions
 # What a laptop wants of Prefect's in-process API.
 PREFECT_DEFAULTS = {
     **NO_CALLS_HOME,
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     # The bars say what goes on; the UI has every line.
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING",
 }
