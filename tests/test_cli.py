@@ -10,8 +10,8 @@ import yaml
 
 from infra.store import Store
 from tasks.shard import ShardOptions, shard
+from tests.builders.models import model
 from tests.builders.waiting import EVENT_SECONDS
-from tests.test_score import model
 
 
 def protege(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

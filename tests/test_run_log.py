@@ -12,7 +12,7 @@ from infra.launch import launch
 from infra.store import Store, open_store
 from tasks.contract import run_shards, silent
 from tests.builders.campaign import tiny
-from tests.test_logs import Odd
+from tests.builders.odd_shards import OddShard
 
 LOGGER = logging.getLogger("tasks.contract")
 
@@ -21,7 +21,7 @@ def work(run: Any, folder: Path) -> None:
     """A stage: in the run's process, in a worker, and in two launched processes."""
     LOGGER.info("score: reads 100%")
     stage = open_store(f"{run.store.uri}/score/5f0c")
-    run_shards(stage, [17], Odd(stage.uri), run.executor, silent)
+    run_shards(stage, [17], OddShard(stage.uri), run.executor, silent)
     list(
         launch(
             "tests.builders.warner", folder / "job", folder / "job.jsonl", processes=2, threads=1
