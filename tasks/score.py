@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from tasks.inference.model import Model
 
 STAGE = "score"
-VERSION = 3
+VERSION = 4
 
 
 class ScoreSpeed(Options):

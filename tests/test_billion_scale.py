@@ -36,7 +36,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> str:
     return root
 
 
-@pytest.mark.timeout(240)
 def test_campaign_ends_with_figures_a_report_and_every_stage(finished: str) -> None:
     campaign = campaigns(open_store(finished))[0]
     assert campaign.finished
@@ -44,8 +43,11 @@ def test_campaign_ends_with_figures_a_report_and_every_stage(finished: str) -> N
     expected += ["test_signatures", "topk", "gather", "pretrained"]
     expected += ["student", "supervised", "baseline", "evaluate", "report"]
     assert list(campaign.outputs) == expected
-    for role in ("teacher", "baseline", "pretrained", "student"):
-        assert 0 <= campaign.summary[f"{role}_top1"] <= 1
+    for number, role in enumerate(("teacher", "baseline", "pretrained", "student")):
+        evaluated = Path(str(campaign.outputs["evaluate"]["uri"]))
+        ranks = pq.read_table(evaluated / f"part-{number:05d}.parquet")["rank"].to_numpy()
+        assert len(ranks) == 15
+        assert campaign.summary[f"{role}_top1"] == pytest.approx(np.mean(ranks == 0))
     assert set(campaign.summary["seconds"]) >= {*expected, "total"}
     assert Path(campaign.summary["report"]).read_text().lower().startswith("<!doctype html>")
 
@@ -55,7 +57,6 @@ def test_every_row_is_kept_or_rejected_in_every_output(finished: str) -> None:
         assert output.rows_in == output.kept + output.rejected
 
 
-@pytest.mark.timeout(240)
 def test_same_run_again_does_no_work(finished: str, pictures: Path) -> None:
     before = {name: entry.version for name, entry in open_store(finished).sizes().items()}
     again = run(finished, tiny(pictures))
@@ -64,7 +65,6 @@ def test_same_run_again_does_no_work(finished: str, pictures: Path) -> None:
     assert after == before
 
 
-@pytest.mark.timeout(240)
 def test_changed_option_re_does_exactly_the_stages_after_it(finished: str, pictures: Path) -> None:
     before = outputs(finished)
     changed = tiny(pictures, topk={"k": 7})
@@ -77,7 +77,6 @@ def test_changed_option_re_does_exactly_the_stages_after_it(finished: str, pictu
         assert campaign.outputs[role].digest == before[role].digest
 
 
-@pytest.mark.timeout(240)
 def test_campaign_whose_database_and_manifests_were_lost_goes_on(
     finished: str, pictures: Path, tmp_path: Path
 ) -> None:
@@ -98,7 +97,6 @@ def test_campaign_whose_database_and_manifests_were_lost_goes_on(
     assert {name for name in now if name.startswith("gather/")}
 
 
-@pytest.mark.timeout(240)
 def test_damaged_part_that_was_deleted_is_made_again_in_a_finished_campaign(
     finished: str, pictures: Path, tmp_path: Path
 ) -> None:
@@ -116,7 +114,6 @@ def test_damaged_part_that_was_deleted_is_made_again_in_a_finished_campaign(
     assert lost.read_bytes() == whole
 
 
-@pytest.mark.timeout(240)
 def test_source_that_grew_is_sharded_and_scored_only_where_it_is_new(
     tmp_path: Path, pictures: Path
 ) -> None:
@@ -141,7 +138,6 @@ def test_source_that_grew_is_sharded_and_scored_only_where_it_is_new(
     assert second["topk"].fingerprint != first["topk"].fingerprint
 
 
-@pytest.mark.timeout(240)
 def test_campaign_on_s3_gives_the_same_tables_as_one_on_disk(
     finished: str, pictures: Path, s3: str
 ) -> None:
@@ -183,7 +179,6 @@ def test_bad_source_fails_in_one_sentence_before_any_work(tmp_path: Path, pictur
         run(str(tmp_path / "root"), missing)
 
 
-@pytest.mark.timeout(240)
 def test_mended_source_mends_the_campaign(tmp_path: Path, pictures: Path) -> None:
     """A class without a usable image fails the run; once it has one, the same run goes through."""
     data, root = tmp_path / "data", str(tmp_path / "root")
@@ -196,4 +191,8 @@ def test_mended_source_mends_the_campaign(tmp_path: Path, pictures: Path) -> Non
     with pytest.raises(ProtegeError, match="class 'red' has no usable labelled image"):
         run(root, options)
     (data / "labelled" / "red" / "new.png").write_bytes(good)
-    assert run(root, options)["student_top1"] >= 0
+    run(root, options)
+    mended = campaigns(open_store(root))[-1]
+    assert mended.finished
+    labelled = mended.outputs["labelled"]
+    assert (labelled["rows_in"], labelled["kept"], labelled["rejected"]) == (13, 9, 4)

@@ -1,15 +1,11 @@
 """Logs: what is said in workers and ranks arrives in the run's log: bounded, and with its place."""
 
 import logging
-import os
-import signal
 import threading
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 
 from infra import logs
@@ -19,32 +15,9 @@ from infra.launch import Crashed, launch
 from infra.logs import LIMIT, PLACE, Line, Throttle, listening
 from infra.settings import DaskSettings
 from infra.store import Store, open_store
-from tasks.contract import Receipt, RowCounts, part_name, run_shards, silent, write_part
-from tests.builders.processes import wait_until
-
-SCHEMA = pa.schema([("number", pa.int64())])
-
-
-@dataclass(frozen=True)
-class Odd:
-    """Makes a part and warns on the way, in a worker."""
-
-    uri: str
-    warnings: int = 1
-    failing: frozenset[int] = frozenset()
-    killing: str = ""
-
-    def __call__(self, number: int) -> Receipt:
-        if self.killing and not Path(self.killing).exists():
-            Path(self.killing).touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        for which in range(self.warnings):
-            warnings.warn(f"odd thing {which}", stacklevel=1)
-        logging.getLogger("distributed.utils_perf").warning("full garbage collections took long")
-        if number in self.failing:
-            raise ValueError(f"the disk of {number}\nis gone")
-        table = pa.table({"number": [number]}, schema=SCHEMA)
-        return write_part(open_store(self.uri), part_name(number), table, RowCounts(1, 1, 0))
+from tasks.contract import run_shards, silent
+from tests.builders.odd_shards import OddShard
+from tests.builders.waiting import wait_for
 
 
 @pytest.fixture
@@ -149,7 +122,7 @@ def lines_of(caplog: pytest.LogCaptureFixture, logger: str) -> list[str]:
 def test_warning_in_a_worker_arrives_with_its_shard(
     stage: Store, own: Cluster, caplog: pytest.LogCaptureFixture
 ) -> None:
-    run_shards(stage, [17], Odd(stage.uri), own, silent)
+    run_shards(stage, [17], OddShard(stage.uri), own, silent)
     (line,) = lines_of(caplog, "infra.executors.worker_logs")
     assert "score shard 17: " in line
     assert "worker " in line
@@ -160,7 +133,7 @@ def test_warning_in_a_worker_arrives_with_its_shard(
 def test_failing_shards_are_named_with_their_errors(
     stage: Store, own: Cluster, caplog: pytest.LogCaptureFixture
 ) -> None:
-    job = Odd(stage.uri, warnings=0, failing=frozenset({3, 8}))
+    job = OddShard(stage.uri, warnings=0, failing=frozenset({3, 8}))
     with pytest.raises(Failures, match="2 of 12 failed"):
         run_shards(stage, range(12), job, own, silent)
     said = [record for record in caplog.records if record.name == "infra.executors.worker_logs"]
@@ -175,7 +148,7 @@ def test_failing_shards_are_named_with_their_errors(
 def test_failing_shard_is_named_in_this_process_too(
     stage: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
-    job = Odd(stage.uri, warnings=0, failing=frozenset({1}))
+    job = OddShard(stage.uri, warnings=0, failing=frozenset({1}))
     with pytest.raises(Failures):
         run_shards(stage, range(3), job, Inline(), silent)
     assert lines_of(caplog, "tasks.contract.shards") == [
@@ -187,7 +160,7 @@ def test_ten_thousand_warnings_of_a_shard_are_a_few_lines(
     stage: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     with Cluster(DaskSettings(workers=1)) as own:
-        run_shards(stage, [5], Odd(stage.uri, warnings=10_000), own, silent)
+        run_shards(stage, [5], OddShard(stage.uri, warnings=10_000), own, silent)
     said = lines_of(caplog, "infra.executors.worker_logs")
     assert len(said) == LIMIT + 1
     assert said[-1] == "worker 0: 9,980 other messages were suppressed"
@@ -197,7 +170,7 @@ def test_worker_that_was_killed_and_came_back_is_heard(
     stage: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with Cluster(DaskSettings(workers=1)) as own:
-        run_shards(stage, [2], Odd(stage.uri, killing=str(tmp_path / "killed")), own, silent)
+        run_shards(stage, [2], OddShard(stage.uri, killing=str(tmp_path / "killed")), own, silent)
     (line,) = lines_of(caplog, "infra.executors.worker_logs")
     assert "score shard 2: " in line
 
@@ -206,10 +179,10 @@ def meet(paths: tuple[str, str]) -> None:
     """Warn when the other one is at work, too."""
     own, other = map(Path, paths)
     own.touch()
-    wait_until(other.exists, seconds=30)
+    wait_for(other.exists, "the other run is at work")
     warnings.warn(f"odd {own.name}", stacklevel=1)
     Path(f"{own}-warned").touch()
-    wait_until(Path(f"{other}-warned").exists, seconds=30)
+    wait_for(Path(f"{other}-warned").exists, "the other run has warned")
 
 
 def test_two_runs_in_one_worker_hear_each_of_its_own_work(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from infra.lease import process
 from infra.lease.process import ProcessId
-from tests.builders.processes import wait_until
+from tests.builders.waiting import wait_for
 
 TELLS = """
 import json, sys
@@ -48,7 +48,7 @@ def test_killed_process_is_gone_even_before_its_parent_has_noticed() -> None:
         assert told.pid == child.pid
         assert not told.is_gone()
         child.send_signal(signal.SIGKILL)
-        wait_until(told.is_gone, 10)  # a zombie
+        wait_for(told.is_gone, "it is gone, though a zombie")
     assert told.is_gone()  # and then nothing at all
 
 

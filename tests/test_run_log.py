@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 
-from flows.engine.environment import IN_PROCESS_API
 from infra.errors import ProtegeError
 from infra.launch import launch
 from infra.store import Store, open_store
 from tasks.contract import run_shards, silent
 from tests.builders.campaign import tiny
-from tests.test_logs import Odd
+from tests.builders.odd_shards import OddShard
 
 LOGGER = logging.getLogger("tasks.contract")
 
@@ -22,7 +21,7 @@ def work(run: Any, folder: Path) -> None:
     """A stage: in the run's process, in a worker, and in two launched processes."""
     LOGGER.info("score: reads 100%")
     stage = open_store(f"{run.store.uri}/score/5f0c")
-    run_shards(stage, [17], Odd(stage.uri), run.executor, silent)
+    run_shards(stage, [17], OddShard(stage.uri), run.executor, silent)
     list(
         launch(
             "tests.builders.warner", folder / "job", folder / "job.jsonl", processes=2, threads=1
@@ -71,12 +70,9 @@ def run_small(options: Any, root: str, folder: Path, console: Console) -> list[A
     return small()
 
 
-@pytest.mark.timeout(240)
 def test_what_is_said_in_a_run_is_in_its_log_once(
-    root: Store, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    root: Store, pictures: Path, tmp_path: Path
 ) -> None:
-    for name, value in IN_PROCESS_API.items():
-        monkeypatch.setenv(name, value)
     console: list[str] = []
     said = run_small(tiny(pictures), root.uri, tmp_path, Console(console))
     of_stage = [log.message for log in said if log.task_run_id]

@@ -1,9 +1,6 @@
 """topk against a sorted list of everything, in any order and grouping of the parts."""
 
 import os
-import signal
-import threading
-import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,7 +27,9 @@ from tasks.topk import reduction as look
 from tasks.topk.candidates import REASONS
 from tasks.topk.options import Mode
 from tasks.topk.reader import Reader
+from tests.builders.processes import kill_at
 from tests.builders.score_tables import Chosen, Row, brute_force, known_of, random_rows, scores_of
+from tests.builders.waiting import wait_for
 
 MODES = get_args(Mode)
 VALUES = [-np.inf, -3.0, -1e-40, -0.0, 0.0, 0.5, 0.5, 1e-40, 7.25, 1e30, np.inf]
@@ -340,35 +339,24 @@ def test_other_k_reads_the_same_scores_and_makes_nothing_twice(root: Store) -> N
     assert scores.store.sizes() == before
 
 
-@pytest.mark.timeout(120)
 def test_workers_that_are_killed_change_nothing(root: Store) -> None:
     rows = random_rows(4_000, classes=9, top_p=4, seed=2)
     scores = scores_of(root, [rows[at::50] for at in range(50)], 9, 4)
     options = TopkOptions(k=60, top_p=4)
     expected = files_of(topk(open_store(f"{root.uri}/calm"), scores, options))
     with Cluster(DaskSettings(workers=2)) as cluster:
-        done = threading.Event()
 
-        def kill() -> None:
-            while not done.wait(0.3):
-                pids = list(cluster.client.run(os.getpid).values())
-                os.kill(pids[0], signal.SIGKILL)
-                time.sleep(1.5)
+        def pids() -> list[int]:
+            return list(cluster.client.run(os.getpid, on_error="ignore").values())
 
-        list(cluster.run(abs, [1, 2]))
-        killer = threading.Thread(target=kill)
-        killer.start()
-        try:
-            found = [
-                files_of(
-                    topk(open_store(f"{root.uri}/{number}"), scores, options, executor=cluster)
-                )
-                for number in range(4)
-            ]
-        finally:
-            done.set()
-            killer.join()
-    assert found == [expected] * 4
+        # At the start, in the scan, at its end, and when duplicates are dropped.
+        for step in (1, 7, 13, 15):
+            wait_for(lambda: len(pids()) == 2, "both workers are there")
+            victim = pids()[0]
+            place, kill = open_store(f"{root.uri}/{step}"), kill_at(step, victim)
+            found = topk(place, scores, options, executor=cluster, on_progress=kill)
+            assert files_of(found) == expected
+            assert victim not in pids()
 
 
 def test_part_on_s3_is_read_in_three_requests(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.errors import ProtegeError
+from infra.launch import launch
 from infra.settings import Processes
 from infra.store import LocalStore, Store, open_store
 from models.registry import build
@@ -25,21 +27,12 @@ from tasks.train import TrainOptions, train
 from tasks.train.data import epoch_order
 from tasks.train.job import TrainJob
 from tasks.train.names import HISTORY, WEIGHTS
-from tasks.train.options import Augment, Inputs, LearningRate, TrainSpeed
-from tasks.train.trainer import Trainer, World, _check_same_step
-from tests.builders.processes import launched_by, wait_until
+from tasks.train.options import Augment, LearningRate
+from tasks.train.trainer import Trainer, World
+from tests.builders.processes import launched_by
+from tests.builders.trainings import CLASSES, SMALL
+from tests.builders.waiting import wait_for
 
-SMALL = TrainOptions(
-    model="small_resnet_8",
-    length=Length(amount=24, unit="steps"),
-    batch_size=8,
-    learning_rate=LearningRate(base=0.5),
-    ema_decay=0.9,
-    label_smoothing=0.1,
-    augment=Augment(crop_min_area=1, rotate_degrees=10, elastic=0.02, mixup=0.2),
-    inputs=Inputs(size=16, resize=16, pixels="unit"),
-    speed=TrainSpeed(checkpoint_seconds=0),
-)
 ONE = World(0, 1, torch.device("cpu"))
 PROCESSES = Processes(count=1, threads=1)
 
@@ -48,9 +41,6 @@ PROCESSES = Processes(count=1, threads=1)
 def labelled(root: Store, pictures: Path) -> Output:
     source = ShardOptions(source=str(pictures / "labelled"), labelled=True, images_per_shard=5)
     return shard(root, source)
-
-
-CLASSES = ("blue", "green", "red")
 
 
 def job(labelled: Output, uri: Path, options: TrainOptions = SMALL, attempt: int = 1) -> TrainJob:
@@ -181,16 +171,18 @@ def test_checkpoint_that_vanishes_while_it_is_read_is_skipped(
     assert Trainer(job(labelled, tmp_path / "a"), ONE).step == 3
 
 
-def test_processes_that_found_different_checkpoints_do_not_begin(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def gathered(steps: list[int], step: int) -> None:
-        steps[:] = [step, 400]
+def test_processes_that_found_different_checkpoints_do_not_begin(tmp_path: Path) -> None:
+    """Two real ranks; with the same step first, so that they would begin."""
+    ranks: list[int] = []
 
-    monkeypatch.setattr(torch.distributed, "all_gather_object", gathered)
-    _check_same_step(400, 2)
+    def run() -> None:
+        job, progress = tmp_path / "job", tmp_path / "progress.jsonl"
+        lines = launch("tests.builders.ranks", job, progress, processes=2, threads=1)
+        ranks.extend(line["rank"] for line in lines)
+
     with pytest.raises(ProtegeError, match=r"different steps \(\[300, 400\]\).*Run again"):
-        _check_same_step(300, 2)
+        run()
+    assert sorted(ranks) == [0, 1]
 
 
 def test_damaged_weights_are_refused__and_made_again_once_they_are_deleted(
@@ -229,13 +221,28 @@ def test_train_publishes_a_model_that_says_what_it_is(root: Store, labelled: Out
     assert not output.store.sizes("checkpoints")
 
 
-def test_processes_of_one_training_agree(root: Store, labelled: Output) -> None:
-    options = SMALL.model_copy(update={"length": Length(amount=6, unit="steps")})
+def test_any_number_of_processes_trains_the_same_model(
+    root: Store, labelled: Output, tmp_path: Path
+) -> None:
+    """As far as nothing is random in a process and no layer looks at its whole batch."""
+    options = SMALL.model_copy(
+        update={
+            "model": "mean_colour",
+            "length": Length(amount=6, unit="steps"),
+            "augment": Augment(crop_min_area=0.3, flip=False),
+        }
+    )
     output = train(
         root, labelled, options, classes=CLASSES, processes=Processes(count=2, threads=1)
     )
     assert output.kept == 12
-    assert read_description(output.store.read("weights.safetensors")).model == "small_resnet_8"
+    alone = Trainer(job(labelled, tmp_path / "alone", options), ONE)
+    alone.run()
+    alone.finish()
+    of_two = safetensors.torch.load(output.store.read(WEIGHTS))
+    of_one = safetensors.torch.load(weights(tmp_path / "alone"))
+    torch.testing.assert_close(of_two, of_one, rtol=1e-4, atol=1e-6)
+    assert read_description(output.store.read(WEIGHTS)).model == "mean_colour"
 
 
 def test_given_weights_are_used_without_training(
@@ -276,7 +283,7 @@ from infra.store import open_store
 from tasks.options import Length
 from tasks.shard import ShardOptions, shard
 from tasks.train import train
-from tests.test_train import CLASSES, SMALL
+from tests.builders.trainings import CLASSES, SMALL
 
 root, pictures = open_store(sys.argv[1]), sys.argv[2]
 source = ShardOptions(source=pictures + "/labelled", labelled=True, images_per_shard=5)
@@ -289,12 +296,12 @@ def test_killed_caller_takes_its_training_processes_along(tmp_path: Path, pictur
     root = str(tmp_path / "root")
     caller = subprocess.Popen([sys.executable, "-c", CALLER, root, str(pictures)])
     try:
-        wait_until(lambda: bool(open_store(root).sizes("train")), seconds=90)
+        wait_for(lambda: open_store(root).sizes("train"), "the training is at work")
         assert launched_by(caller.pid)
     finally:
         caller.send_signal(signal.SIGKILL)
         caller.wait()
-    wait_until(lambda: not launched_by(caller.pid), seconds=20)
+    wait_for(lambda: not launched_by(caller.pid), "the training ends with its caller")
 
 
 def test_same_seed_gives_the_same_model_and_another_another(

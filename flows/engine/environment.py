@@ -8,16 +8,14 @@ import os
 
 NO_CALLS_HOME = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
 
-IN_PROCESS_API = {
+COMMAND_LINE = {
     **NO_CALLS_HOME,
-    # The default of 20 s is too short for a new database on a busy laptop.
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "600",
     # The bars say what goes on; the UI has every line.
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING",
 }
 
 
-def prepare_in_process_api() -> None:
-    """Set what a run without a server needs of Prefect; what the user has set stays."""
-    for variable, value in IN_PROCESS_API.items():
+def prepare_command_line() -> None:
+    """Set what a run in a terminal needs of Prefect; what the user has set stays."""
+    for variable, value in COMMAND_LINE.items():
         os.environ.setdefault(variable, value)

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from flows.campaign.find import find_campaign, is_complete, sections_of, sources_of
 from flows.campaign.options import RecipeOptions
-from flows.engine.environment import prepare_in_process_api
+from flows.engine.environment import prepare_command_line
 from flows.recipes import recipe
 from infra.errors import ProtegeError
 from infra.store import open_store
@@ -46,7 +46,7 @@ def resumed_options(campaign: Campaign) -> RecipeOptions:
 def _run_flow(
     campaign: Campaign, options: RecipeOptions, root: str, started: float
 ) -> dict[str, Any]:
-    prepare_in_process_api()
+    prepare_command_line()
     # Imported here: Prefect reads its settings when it is loaded.
     from flows.engine.flow import recipe_flow
 

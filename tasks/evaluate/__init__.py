@@ -37,7 +37,7 @@ from tasks.evaluate.predictions import PredictJob, predict
 from tasks.images import IMAGES_VERSION
 
 STAGE = "evaluate"
-VERSION = 2
+VERSION = 3
 METRICS = "metrics.parquet"
 
 __all__ = ["METRICS", "Choice", "EvaluateOptions", "evaluate", "figure", "read_metrics"]

@@ -34,8 +34,8 @@ if __name__ == "__main__":
 
 BARE_PREFECT_AND_DASK = f"""
 import os
-from flows.engine.environment import IN_PROCESS_API
-os.environ.update(IN_PROCESS_API)
+from flows.engine.environment import COMMAND_LINE
+os.environ.update(COMMAND_LINE)
 from prefect import flow, task
 from infra.executors import Cluster
 from infra.settings import Settings

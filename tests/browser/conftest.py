@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from tests.browser.pages import SECONDS
+from tests.builders.waiting import EVENT_SECONDS
 from tests.operate.conftest import served
 
 __all__ = ["served"]
@@ -41,7 +41,7 @@ def program() -> str:
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     """Chromium, without a window."""
-    expect.set_options(timeout=1000 * SECONDS)
+    expect.set_options(timeout=1000 * EVENT_SECONDS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program(), args=SWITCHES)
         yield browser
@@ -52,7 +52,7 @@ def chromium() -> Iterator[Browser]:
 def user(chromium: Browser) -> Iterator[BrowserContext]:
     """A user with a cache, so that a page is loaded once and not by each test."""
     context = chromium.new_context(viewport=SIZE)
-    context.set_default_timeout(1000 * SECONDS)
+    context.set_default_timeout(1000 * EVENT_SECONDS)
     context.add_init_script(FEW_FRAMES)
     yield context
     context.close()

@@ -43,7 +43,7 @@ def finished(served: Served, data: Path) -> tuple[str, str]:
     sections = served.sections(tiny(data))
     runs = [served.start(f"billion-scale/{name}", sections) for name in ("default", "digits")]
     for run_id in runs:
-        served.await_state(run_id, "Completed", seconds=150)
+        served.await_state(run_id, "Completed")
     return runs[0], runs[1]
 
 

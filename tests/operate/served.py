@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -21,9 +22,7 @@ from flows.billion_scale.options import BillionScale
 from flows.operate.state import ServerState, marked_processes
 from infra.store import open_store
 from tasks.campaigns import Campaign, campaigns
-from tests.builders.processes import wait_until
-
-BUSY_RETRIES = 10
+from tests.builders.waiting import EVENT_SECONDS, wait_for
 
 
 def free_port() -> int:
@@ -83,7 +82,7 @@ class Served:
             cwd=self.folder,
             capture_output=True,
             text=True,
-            timeout=150,
+            timeout=EVENT_SECONDS,
             check=False,
         )
         assert not check or done.returncode == 0, done.stdout + done.stderr
@@ -97,17 +96,19 @@ class Served:
             {"Content-Type": "application/json"},
             method="GET" if body is None else method,
         )
-        for _ in range(BUSY_RETRIES):
+
+        def texts() -> list[bytes]:
             try:
-                with urllib.request.urlopen(request, timeout=90) as answer:
-                    text = answer.read()
-                return json.loads(text) if text else None
+                with urllib.request.urlopen(request, timeout=EVENT_SECONDS) as answer:
+                    return [answer.read()]
             except urllib.error.HTTPError as error:
                 # SQLite is locked by another writer; Prefect's own clients try again, too.
                 if error.code != HTTPStatus.SERVICE_UNAVAILABLE:
                     raise
-                time.sleep(1)
-        raise AssertionError(f"{path}: the server stayed busy")
+                return []
+
+        (text,) = wait_for(texts, f"the server answers {path}", every_seconds=1)
+        return json.loads(text) if text else None
 
     def configuration(self, options: BillionScale) -> str:
         """A file with these options, as a user has one."""
@@ -135,7 +136,7 @@ class Served:
         """The name of its state."""
         return str((self.run(run_id).get("state") or {}).get("name", "none"))
 
-    def await_state(self, run_id: str, *names: str, seconds: float = 120) -> str:
+    def await_state(self, run_id: str, *names: str) -> str:
         """Wait until the run is in one of these states."""
         ended = {"Completed", "Failed", "Crashed", "Cancelled"}
 
@@ -145,7 +146,7 @@ class Served:
                 raise AssertionError(f"the run is {state}:\n" + "\n".join(self.log(run_id)[-30:]))
             return state if state in names else ""
 
-        return str(wait_until(there, seconds, f"run {run_id} is {' or '.join(names)}"))
+        return wait_for(there, f"run {run_id} is {' or '.join(names)}")
 
     def log(self, run_id: str) -> list[str]:
         """The lines of a run's log."""
@@ -157,10 +158,10 @@ class Served:
 
     def await_line(self, run_id: str, words: str) -> str:
         """The first line of a run's log with these words; lines come a little later than states."""
-        found = wait_until(
-            lambda: [line for line in self.log(run_id) if words in line], 15, f"{words!r} is logged"
+        found = wait_for(
+            lambda: [line for line in self.log(run_id) if words in line], f"{words!r} is logged"
         )
-        return str(found[0])
+        return found[0]
 
     def deployment(self, name: str) -> dict[str, Any]:
         """A deployment by flow/name."""
@@ -188,14 +189,9 @@ class Served:
 
     def processes(self, *words: str) -> list[psutil.Process]:
         """What runs here with all these words in its command line."""
-        found = []
-        for process in marked_processes(str(self.home.folder)):
-            try:
-                line = " ".join(process.cmdline())
-            except psutil.Error:
-                continue
-            if all(word in line for word in words):
-                found.append(process)
+        found = list(marked_processes(str(self.home.folder)))
+        for word in words:
+            found = _with_word(word, found)
         return found
 
     def flow_processes(self, run_id: str) -> list[psutil.Process]:
@@ -219,4 +215,18 @@ class Served:
 
     def ranks(self, run_id: str) -> list[psutil.Process]:
         """The processes of a flow run that train."""
-        return [one for one in self.flow_processes(run_id) if "tasks.train" in one.cmdline()]
+        return _with_word("tasks.train", self.flow_processes(run_id))
+
+    def dask_workers(self, run_id: str) -> list[psutil.Process]:
+        """The processes of a flow run that Dask has started for its workers."""
+        return _with_word("spawn_main", self.flow_processes(run_id))
+
+
+def _with_word(word: str, processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Those with this word in their command line; a process that has just ended has none."""
+    found = []
+    for process in processes:
+        with suppress(psutil.Error):
+            if word in " ".join(process.cmdline()):
+                found.append(process)
+    return found

@@ -6,10 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from flows.operate.catalog import deployments
-from tests.builders.processes import wait_until
+from tests.builders.waiting import EVENT_SECONDS, wait_for
 from tests.operate.served import Served
 
 REPOSITORY = Path(__file__).parents[2]
@@ -59,11 +57,10 @@ def test_schedule_really_gets_scheduled_runs(served: Served) -> None:
     place = f"deployments/{retrain['id']}/schedules/{schedule}"
     served.ask(place, {"active": True}, method="PATCH")
     try:
-        wait_until(
+        wait_for(
             lambda: any(
                 run["state_name"] == "Scheduled" for run in served.runs_of("retrain/scheduled")
             ),
-            60,
             "a Scheduled run of the cron schedule",
         )
     finally:
@@ -92,22 +89,20 @@ def test_what_ends_is_started_again(served: Served) -> None:
     before = served.home.processes()
     for name in ("pages", "worker"):
         os.kill(before[name].pid, signal.SIGKILL)
-    wait_until(
+    wait_for(
         lambda: all(
             served.home.processes().get(name, before[name]).pid != before[name].pid
             for name in ("pages", "worker")
         ),
-        30,
         "pages and worker are started again",
     )
 
 
-@pytest.mark.timeout(180)
 def test_up_after_the_keeper_was_killed_starts_anew(served: Served) -> None:
     supervisor = served.home.processes()["supervisor"]
     os.kill(supervisor.pid, signal.SIGKILL)
-    assert "processes are left" in wait_until(
-        lambda: told if "left" in (told := served.protege("status")) else "", 20, "status tells it"
+    assert "processes are left" in wait_for(
+        lambda: told if "left" in (told := served.protege("status")) else "", "status tells it"
     )
     served.protege("up")
     processes = served.home.processes()
@@ -115,7 +110,6 @@ def test_up_after_the_keeper_was_killed_starts_anew(served: Served) -> None:
     assert len(served.processes("prefect", "server", "start")) == 1
 
 
-@pytest.mark.timeout(180)
 def test_up_with_other_settings_says_what_differs(served: Served) -> None:
     environment = {**served.environment, "PROTEGE_SERVER__REPORTS_PORT": "1025"}
     done = subprocess.run(
@@ -124,7 +118,7 @@ def test_up_with_other_settings_says_what_differs(served: Served) -> None:
         cwd=served.folder,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=EVENT_SECONDS,
         check=False,
     )
     assert done.returncode == 1
@@ -139,7 +133,7 @@ def test_port_that_is_taken_is_named(served: Served, tmp_path: Path) -> None:
         env={**environment, "PYTHONPATH": str(REPOSITORY)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=EVENT_SECONDS,
         check=False,
     )
     assert done.returncode == 1
@@ -147,7 +141,6 @@ def test_port_that_is_taken_is_named(served: Served, tmp_path: Path) -> None:
     assert "PROTEGE_SERVER__PORT" in done.stderr
 
 
-@pytest.mark.timeout(180)
 def test_prefects_own_commands_register_the_same(served: Served) -> None:
     before = served.deployment("billion-scale/digits")
     done = subprocess.run(
@@ -156,7 +149,7 @@ def test_prefects_own_commands_register_the_same(served: Served) -> None:
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
-        timeout=150,
+        timeout=EVENT_SECONDS,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
