@@ -23,7 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 from infra.errors import ProtegeError
 from infra.launch import tell
 from infra.store import open_store
-from models.augment import Strengths, augment, mix
+from models.augment import Augmentation, augment, mixup
 from models.ema import Ema
 from models.losses import soft_cross_entropy
 from models.optim import OptimizerSettings, make_optimizer, parameter_groups
@@ -140,10 +140,10 @@ class Trainer:
         options, device = self._options, self._world.device
         torch.manual_seed(_step_seed(options.seed, self.step, self._world.rank))
         images_BCHW = to_unit(torch.from_numpy(batch.images_BHWC).to(device))
-        images_BCHW = augment(images_BCHW, strengths(options))
+        images_BCHW = augment(images_BCHW, augmentation(options))
         targets_BC = torch.from_numpy(batch.targets_BC).to(device)
         if options.augment.mixup:
-            images_BCHW, targets_BC = mix(images_BCHW, targets_BC, options.augment.mixup)
+            images_BCHW, targets_BC = mixup(images_BCHW, targets_BC, options.augment.mixup)
         images_BCHW = standardise(images_BCHW, options.inputs.mean, options.inputs.std)
         for group in self._optimizer.param_groups:
             group["lr"] = self._schedule.rate(self.step)
@@ -229,10 +229,10 @@ class Trainer:
         tell(Path(self._job.progress), {**line, "seconds": self._watch.seconds})
 
 
-def strengths(options: TrainOptions) -> Strengths:
+def augmentation(options: TrainOptions) -> Augmentation:
     """The batch-wise augmentation that the options ask for."""
     values: dict[str, Any] = options.augment.model_dump(exclude={"crop_min_area", "mixup"})
-    return Strengths(**values)
+    return Augmentation(**values)
 
 
 def _join() -> World:
