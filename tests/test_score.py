@@ -18,7 +18,7 @@ from tasks.contract import Manifest, Output, Receipt
 from tasks.inference.weights import Description, save_weights
 from tasks.score import ScoreOptions, score
 from tasks.shard import ShardOptions, shard
-from tasks.train.checkpoint import WEIGHTS
+from tasks.train.job import WEIGHTS
 from tasks.train.options import Inputs
 from tests.builders.pictures import COLOURS, write_folder
 

@@ -16,10 +16,11 @@ from torch import nn
 
 from infra.errors import ProtegeError
 from infra.store import split_uri
+from models.network import Network
 from models.registry import build
 from tasks.contract import Output, bytes_digest
 from tasks.train.checkpoint import _encode
-from tasks.train.names import WEIGHTS
+from tasks.train.job import WEIGHTS
 from tasks.train.options import Inputs
 
 METADATA = "protege"
@@ -60,7 +61,7 @@ def read_description(weights: bytes) -> Description:
     return Description.from_metadata(metadata)
 
 
-def load_network(output: Output) -> tuple[nn.Module, Description]:
+def load_network(output: Output) -> tuple[Network, Description]:
     """The network of a finished training, in evaluation mode, on the CPU.
 
     Raises ProtegeError when the weights are not those that were published.

@@ -70,7 +70,7 @@ def test_dask_worker_training_rank_and_server_may_die(
     found = served.flow_processes(run_id)
     kill(next(one for one in found if "spawn_main" in " ".join(one.cmdline())), *training_ranks)
     wait_until(lambda: served.ranks(run_id), 30, "the training goes on in a new process")
-    served.await_line(run_id, "going on from its last checkpoint")
+    served.await_line(run_id, "resumes from its last checkpoint")
     before = finished_campaigns(served)
     keeper = child(served, "keeper")
     keeper.suspend()
