@@ -18,6 +18,7 @@ from infra.errors import ProtegeError
 from infra.store import split_uri
 from models.network import Network
 from models.registry import build
+from models.state_dicts import load_published
 from tasks.contract import Output, bytes_digest
 from tasks.train.checkpoint import _encode
 from tasks.train.job import WEIGHTS
@@ -78,7 +79,7 @@ def load_network(output: Output) -> tuple[Network, Description]:
     return network.eval(), description
 
 
-def load_given(uri: str, network: nn.Module) -> None:
+def load_given(uri: str, network: Network) -> None:
     """Load weights that somebody else has published, strictly. Raises ProtegeError."""
     store, name = split_uri(uri)
     try:
@@ -90,8 +91,7 @@ def load_given(uri: str, network: nn.Module) -> None:
             weights = safetensors.torch.load(data)
         else:
             weights = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-            weights = weights.get("state_dict", weights)
-        network.load_state_dict(weights)
+        load_published(network, weights)
     except (RuntimeError, ValueError, UnpicklingError, safetensors.SafetensorError) as error:
         reason = str(error).splitlines()[-1].strip()
         raise ProtegeError(f"checkpoint {uri} does not fit the model: {reason}") from error

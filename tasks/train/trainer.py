@@ -19,9 +19,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from infra.launch import tell
 from infra.store import open_store
-from models.augment import Strengths, augment
+from models.augment import Augmentation, augment
 from models.ema import Ema
 from models.network import Network
+from models.optim import OptimizerSettings, make_optimizer, parameter_groups
 from models.pixels import channels_last, to_unit
 from models.registry import build
 from tasks.contract import RowCounts, Stopwatch, write_part
@@ -68,12 +69,10 @@ class Trainer:
         # The network, its average and its optimizer.
         self._network = channels_last(_initial_network(job).to(world.device))
         self._ema = Ema(self._network, options.ema_decay)
-        self._optimizer = torch.optim.SGD(
-            _groups(self._network, options.weight_decay),
-            lr=self._schedule.peak_rate,
-            momentum=options.momentum,
-            nesterov=options.nesterov and options.momentum > 0,
-            fused=True,
+        self._optimizer = make_optimizer(
+            "sgd",
+            OptimizerSettings(self._schedule.peak_rate, options.momentum, options.nesterov),
+            parameter_groups(self._network, options.weight_decay),
         )
 
         # The last checkpoint.
@@ -157,7 +156,7 @@ class Trainer:
         device, targets = self._world.device, batch.targets
         images_BCHW = to_unit(torch.from_numpy(batch.images_BHWC).to(device))
         return TensorBatch(
-            augment(images_BCHW, _strengths(self._options)),
+            augment(images_BCHW, _augmentation(self._options)),
             torch.from_numpy(targets.rows_P).to(device),
             torch.from_numpy(targets.classes_P).to(device),
             torch.from_numpy(targets.weights_P).to(device),
@@ -220,19 +219,10 @@ def _initial_network(job: TrainJob) -> Network:
     return network
 
 
-def _groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Parameters with and without weight decay; scales and biases have one dimension."""
-    parameters = list(network.parameters())
-    return [
-        {"params": [one for one in parameters if one.ndim > 1], "weight_decay": weight_decay},
-        {"params": [one for one in parameters if one.ndim <= 1], "weight_decay": 0.0},
-    ]
-
-
-def _strengths(options: TrainOptions) -> Strengths:
-    """The batch-wise augmentation that the options ask for."""
+def _augmentation(options: TrainOptions) -> Augmentation:
+    """The batch-wise augmentation of the options."""
     values: dict[str, Any] = options.augment.model_dump(exclude={"crop_min_area", "mixup"})
-    return Strengths(**values)
+    return Augmentation(**values)
 
 
 def _step_seed(seed: int, step: int, rank: int) -> int:

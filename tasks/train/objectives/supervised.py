@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from models.augment import mix
+from models.augment import mixup
 from models.losses import soft_cross_entropy
 from models.pixels import standardise
 from tasks.train.job import TRAIN_SET
@@ -27,7 +27,7 @@ class Supervised:
         options, batch = self._options, batches[TRAIN_SET]
         images_BCHW, targets_BC = batch.images_BCHW, batch.dense_targets(self._num_classes)
         if options.augment.mixup:
-            images_BCHW, targets_BC = mix(images_BCHW, targets_BC, options.augment.mixup)
+            images_BCHW, targets_BC = mixup(images_BCHW, targets_BC, options.augment.mixup)
         logits_BC = network(standardise(images_BCHW, options.inputs.mean, options.inputs.std))
         loss = soft_cross_entropy(logits_BC, targets_BC, options.label_smoothing)
         # An image counts as correct when its heaviest class, after mixup, has the highest logit.
