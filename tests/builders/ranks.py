@@ -5,11 +5,11 @@ from pathlib import Path
 
 from infra.errors import ProtegeError
 from infra.launch import tell, watch_launcher
-from tasks.train.world import check_same_step, join
+from tasks.train.world import check_same_step, join_world
 
 watch_launcher()
 progress = Path(sys.argv[1]).with_name("progress.jsonl")
-world = join()
+world = join_world()
 check_same_step(400, world.size)
 tell(progress, {"rank": world.rank})
 try:
