@@ -36,7 +36,7 @@ from tasks.contract import (
     silent,
     snapshot_manifest,
 )
-from tasks.duplicates.matching import DUPLICATES_VERSION, THUMBNAIL, signature_of
+from tasks.duplicates.matching import DUPLICATES_VERSION, THUMBNAIL_BYTES, signature_of
 from tasks.images import IMAGES_VERSION, Limits, Pixels, Unusable, decode, square
 from tasks.options import Options
 from tasks.shard import read_images, reject_rows
@@ -223,7 +223,7 @@ class _Signatures:
     def of(self, rows: npt.NDArray[np.intp]) -> list[pa.Array]:
         """The two columns of these rows."""
         thumbnails = [self.thumbnails_N[row] for row in rows.tolist()]
-        return [pa.array(self.phashes_N[rows]), pa.array(thumbnails, pa.binary(THUMBNAIL))]
+        return [pa.array(self.phashes_N[rows]), pa.array(thumbnails, pa.binary(THUMBNAIL_BYTES))]
 
 
 class _Tags:

@@ -88,8 +88,8 @@ def billion_scale(
         )
         scores = stages.score(run, "score", score, pile_set, teacher_model)
         sets = {"labelled": labelled_set, "test": test_set} if topk.drop_near_duplicates else {}
-        known = {role: stages.signature(run, role, images) for role, images in sets.items()}
-        chosen = stages.topk(run, "topk", topk, scores, known)
+        exclude = {role: stages.signature(run, role, images) for role, images in sets.items()}
+        chosen = stages.topk(run, "topk", topk, scores, exclude)
         lessons = stages.gather(run, "gather", gather, pile_set, chosen)
 
         # The student learns from the choice alone, then goes on with the true labels alone.

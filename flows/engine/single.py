@@ -109,9 +109,9 @@ def topk(
     """
     found = output_at(scores, "score")
     addresses = {"labelled": labelled, "test": test}
-    known = {role: output_at(place, "signature") for role, place in addresses.items() if place}
+    exclude = {role: output_at(place, "signature") for role, place in addresses.items() if place}
     with machines(root) as run:
-        return stages.topk(run, "topk", options, found, known).uri
+        return stages.topk(run, "topk", options, found, exclude).uri
 
 
 @flow(name="gather", persist_result=False)

@@ -133,15 +133,15 @@ def topk(
     role: str,
     options: choosing.TopkOptions,
     scores: Output,
-    known: Mapping[str, Output],
+    exclude: Mapping[str, Output],
 ) -> Output:
     """Choose the best images of every class."""
     watch = run.progress("topk")
-    output = choosing.topk(run.store, options, scores, run.executor, watch, known=known)
+    output = choosing.topk(run.store, options, scores, run.executor, watch, exclude=exclude)
     classes = choosing.read_classes(output).to_pylist()
     for line in choosing.describe_dropped(classes):
         get_run_logger().info(line)
-    short = [row for row in classes if row["kept"] < options.k and not options.together]
+    short = [row for row in classes if row["kept"] < options.k and not options.across_classes]
     if short:
         names = ", ".join(f"{row['name']} ({row['kept']})" for row in short[:10])
         get_run_logger().warning(

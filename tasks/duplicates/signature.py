@@ -3,8 +3,8 @@
 In: `images` shards. Out: `signatures`, a part for each shard: a perceptual hash and a thumbnail of
 each image. The pile has its own in `scores`, for there each image is decoded anyway.
 
-    known = {"test": signature(root, images, executor)}
-    chosen = topk(root, TopkOptions(), scores, executor, known=known)
+    exclude = {"test": signature(root, images, executor)}
+    chosen = topk(root, TopkOptions(), scores, executor, exclude=exclude)
 """
 
 import functools
@@ -82,7 +82,7 @@ def _make_part(job: _Job, number: int) -> Receipt:
     columns = [
         table["image_id"].take(pa.array(found, pa.int64())).combine_chunks(),
         pa.array(np.array([phash for phash, _ in found.values()], np.uint64)),
-        pa.array([thumbnail for _, thumbnail in found.values()], pa.binary(copies.THUMBNAIL)),
+        pa.array([thumbnail for _, thumbnail in found.values()], pa.binary(copies.THUMBNAIL_BYTES)),
     ]
     receipt = contract.write_part(
         store,

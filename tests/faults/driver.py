@@ -37,8 +37,8 @@ def run_campaign(root_uri: str, pictures: Path) -> dict[str, Output]:
     classes = class_names(labelled, test)
     teacher = train(root, options.teacher, labelled, classes, processes=ONE)
     scores = score(root, options.score, pile, teacher, here)
-    known = {"labelled": signature(root, labelled, here), "test": signature(root, test, here)}
-    chosen = topk(root, options.topk, scores, here, known=known)
+    exclude = {"labelled": signature(root, labelled, here), "test": signature(root, test, here)}
+    chosen = topk(root, options.topk, scores, here, exclude=exclude)
     lessons = gather(root, options.gather, pile, chosen, here)
     student = train(root, options.student, lessons, classes, processes=ONE)
     models = {"teacher": teacher, "baseline": teacher, "pretrained": student, "student": student}
