@@ -24,7 +24,7 @@ from infra.executors import Executor, Inline
 from infra.store import Store
 from tasks import contract, tables
 from tasks.contract import OnProgress, Output, PartWriter, Receipt, Target, map_images, silent
-from tasks.duplicates.matching import DUPLICATES_VERSION, THUMBNAIL, signature_of
+from tasks.duplicates.matching import DUPLICATES_VERSION, THUMBNAIL_BYTES, signature_of
 from tasks.estimate import Estimate, Work
 from tasks.images import IMAGES_VERSION, Limits, Pixels, Unusable, decode, square
 from tasks.options import Options
@@ -196,7 +196,7 @@ class _Signatures:
     def of(self, rows: npt.NDArray[np.intp]) -> list[pa.Array]:
         """The two columns of these rows."""
         thumbnails = [self.thumbnails_N[row] for row in rows.tolist()]
-        return [pa.array(self.phashes_N[rows]), pa.array(thumbnails, pa.binary(THUMBNAIL))]
+        return [pa.array(self.phashes_N[rows]), pa.array(thumbnails, pa.binary(THUMBNAIL_BYTES))]
 
 
 class _Tags:

@@ -13,7 +13,7 @@ Ids = npt.NDArray[np.int64]
 Labels = npt.NDArray[np.uint16]
 Positions = npt.NDArray[np.intp]
 
-SIGN = np.uint32(0x8000_0000)
+SIGN_BIT = np.uint32(0x8000_0000)
 
 
 def hash_ids(image_ids: Ids, seed: int) -> npt.NDArray[np.uint64]:
@@ -24,12 +24,12 @@ def hash_ids(image_ids: Ids, seed: int) -> npt.NDArray[np.uint64]:
     return mixed ^ (mixed >> np.uint64(31))
 
 
-def draws(image_ids: Ids, seed: int) -> Values:
+def random_values(image_ids: Ids, seed: int) -> Values:
     """A number in [0, 1) for each image, in steps of 2^-24, which float32 holds exactly."""
     return (hash_ids(image_ids, seed) >> np.uint64(40)).astype(np.float32) * np.float32(2**-24)
 
 
-def best(values_N: Values, labels_N: Labels, ids_N: Ids, count: int) -> Positions:
+def select_best(values_N: Values, labels_N: Labels, ids_N: Ids, count: int) -> Positions:
     """Positions of the best, at most so many, in no order."""
     if len(values_N) <= count:
         return np.arange(len(values_N))
@@ -42,7 +42,7 @@ def best(values_N: Values, labels_N: Labels, ids_N: Ids, count: int) -> Position
     return np.concatenate([above, equal])
 
 
-def ranked(values_N: Values, ids_N: Ids) -> Positions:
+def rank_positions(values_N: Values, ids_N: Ids) -> Positions:
     """Positions of the candidates of one class, the best first."""
     bits_N = _descending(values_N)
     # Sorting by the lower half and then, stably, by the upper one: of 16 bits, NumPy's stable sort
@@ -61,4 +61,4 @@ def _descending(values_N: Values) -> npt.NDArray[np.uint32]:
     """Integers that sort as the values do, backwards: the bits of a float, read as an integer."""
     bits_N = (values_N + np.float32(0)).view(np.uint32)
     # Of negative floats the bits grow as the value falls; of others they do the opposite.
-    return np.where(bits_N & SIGN, bits_N, bits_N ^ ~SIGN)
+    return np.where(bits_N & SIGN_BIT, bits_N, bits_N ^ ~SIGN_BIT)

@@ -18,32 +18,31 @@ from infra.store import Store, open_store
 from tasks import contract, tables
 from tasks.contract import Receipt
 from tasks.topk.candidates import (
-    NONE,
+    NO_FLOOR,
     Candidates,
-    Counts,
-    Found,
-    Job,
-    Seen,
+    PartialResult,
+    RoundJob,
+    ScanCounts,
+    class_offsets,
     floors,
-    joined,
-    places_of,
+    join,
     prune,
 )
-from tasks.topk.class_ranges import best_first, by_score, counted, ranges
+from tasks.topk.class_ranges import best_of_classes, class_ranges, count_per_class, sort_by_score
 from tasks.topk.order import Values
 
 
 @dataclass(frozen=True)
-class PerClass:
+class ClassSummary:
     """What is known of the chosen of each class; `last_C` are the log-odds of the last of them."""
 
-    kept_C: Counts
-    last_C: npt.NDArray[np.float32]
-    ties_C: Counts
+    kept_C: npt.NDArray[np.int64]
+    last_log_odds_C: npt.NDArray[np.float32]
+    ties_C: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Choice:
+class RoundResult:
     """The parts of `chosen`; none if classes must be looked for again or one has nothing.
 
     In the first case, `short_C` are the classes that have too few, `held_C` is how many they have,
@@ -52,61 +51,71 @@ class Choice:
 
     classes: range
     parts: Sequence[Receipt]
-    per_class: Sequence[PerClass]
-    seen: Seen
-    held_C: Counts
-    short_C: npt.NDArray[np.bool_]
+    per_class: Sequence[ClassSummary]
+    counts: ScanCounts
+    num_candidates_C: npt.NDArray[np.int64]
+    underfilled_C: npt.NDArray[np.bool_]
     floors_C: Values
 
 
-def choose(job: Job, uri: str, first_part: int, found: Found) -> Choice:
+def rank_candidates(job: RoundJob, uri: str, first_part: int, found: PartialResult) -> RoundResult:
     """Rank the candidates class by class, and write those that are chosen, from this part on."""
     pieces = list(found.pieces)
-    if job.options.together and pieces:
-        pieces = [prune(job, joined(pieces))]
-    held_C = counted(pieces, job.num_classes)
-    short_C = _short(job, held_C, found.seen)
-    lacking = not job.options.together and not found.seen.candidates_C.all()
-    floors_C = np.full(job.num_classes, NONE)
-    if short_C.any() and pieces:
-        floors_C = floors(job, joined(pieces))
-    choice = Choice(job.classes, [], [], found.seen, held_C, short_C, floors_C)
-    if short_C.any() or lacking:
-        return choice
-    kept_C = held_C if job.options.together else np.minimum(held_C, job.wanted_G)
+    if job.options.across_classes and pieces:
+        pieces = [prune(job, join(pieces))]
+    num_candidates_C = count_per_class(pieces, job.num_classes)
+    underfilled_C = _underfilled(job, num_candidates_C, found.counts)
+    lacking = not job.options.across_classes and not found.counts.candidates_C.all()
+    floors_C = np.full(job.num_classes, NO_FLOOR)
+    if underfilled_C.any() and pieces:
+        floors_C = floors(job, join(pieces))
+    result = RoundResult(
+        job.classes, [], [], found.counts, num_candidates_C, underfilled_C, floors_C
+    )
+    if underfilled_C.any() or lacking:
+        return result
+    kept_C = (
+        num_candidates_C
+        if job.options.across_classes
+        else np.minimum(num_candidates_C, job.quota_G)
+    )
     store = open_store(uri)
     with ThreadPoolExecutor(core_count()) as pool:
         written = [
-            pool.submit(_write, job, store, number, classes, pieces)
-            for number, classes in enumerate(ranges(kept_C), first_part)
+            pool.submit(_write_chosen, job, store, number, classes, pieces)
+            for number, classes in enumerate(class_ranges(kept_C), first_part)
         ]
     parts, per_class = zip(*(one.result() for one in written), strict=True)
-    return replace(choice, parts=parts, per_class=per_class)
+    return replace(result, parts=parts, per_class=per_class)
 
 
-def _short(job: Job, held_C: Counts, seen: Seen) -> npt.NDArray[np.bool_]:
+def _underfilled(
+    job: RoundJob, num_candidates_C: npt.NDArray[np.int64], counts: ScanCounts
+) -> npt.NDArray[np.bool_]:
     """The classes that have too few although there are candidates that were not judged.
 
     A floor has kept them out, or so many of the others were copies.
     """
-    judged_C, there_C = held_C + seen.dropped_CR.sum(axis=1), seen.candidates_C
-    if job.options.together:
-        few = held_C.sum() < job.most and judged_C.sum() < there_C.sum()
+    judged_C, there_C = num_candidates_C + counts.dropped_CR.sum(axis=1), counts.candidates_C
+    if job.options.across_classes:
+        few = num_candidates_C.sum() < job.total_quota and judged_C.sum() < there_C.sum()
         return np.full(job.num_classes, few)
-    short_C: npt.NDArray[np.bool_] = (held_C < job.wanted_G) & (judged_C < there_C)
-    return short_C
+    underfilled_C: npt.NDArray[np.bool_] = (num_candidates_C < job.quota_G) & (judged_C < there_C)
+    return underfilled_C
 
 
-def _write(
-    job: Job, store: Store, number: int, classes: range, pieces: Sequence[Candidates]
-) -> tuple[Receipt, PerClass]:
-    chosen = best_first(job, pieces, classes)
+def _write_chosen(
+    job: RoundJob, store: Store, number: int, classes: range, pieces: Sequence[Candidates]
+) -> tuple[Receipt, ClassSummary]:
+    chosen = best_of_classes(job, pieces, classes)
     if job.options.random:
-        chosen = by_score(chosen, classes)
-    kept_C = np.diff(places_of(chosen.labels_N, classes))
+        chosen = sort_by_score(chosen, classes)
+    kept_C = np.diff(class_offsets(chosen.labels_N, classes))
     ends = np.cumsum(kept_C)
-    last_C = np.append(chosen.log_odds_N, np.float32(np.nan))[np.where(kept_C, ends - 1, -1)]
-    ties_N = chosen.log_odds_N == np.repeat(last_C, kept_C)
+    last_log_odds_C = np.append(chosen.log_odds_N, np.float32(np.nan))[
+        np.where(kept_C, ends - 1, -1)
+    ]
+    ties_N = chosen.log_odds_N == np.repeat(last_log_odds_C, kept_C)
     ties_C = np.diff(np.cumsum(np.append(0, ties_N))[np.append(0, ends)])
     numbers = np.arange(kept_C.max(initial=0), dtype=np.int32)
     each = [numbers[:kept] for kept in kept_C]
@@ -122,10 +131,10 @@ def _write(
     receipt = contract.write_part(
         store, contract.part_name(number), table, counts, layout=tables.CHOSEN_LAYOUT
     )
-    return receipt, PerClass(kept_C, last_C, ties_C)
+    return receipt, ClassSummary(kept_C, last_log_odds_C, ties_C)
 
 
-def _repeats(job: Job, ranks_M: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+def _repeats(job: RoundJob, ranks_M: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
     """How often each image of a class is taken: one that is short repeats its own, the best first.
 
     "Self-training with Noisy Student" (Xie et al. 2020), section 3.1, but exactly and not in

@@ -16,14 +16,14 @@ import pyarrow as pa
 from infra.errors import ProtegeError
 from tasks import contract, tables
 from tasks.contract import Output
-from tasks.duplicates.matching import THUMBNAIL, Hashes
+from tasks.duplicates.matching import THUMBNAIL_BYTES, Hashes
 from tasks.topk.options import TopkOptions
 from tasks.topk.order import Ids, Labels, Positions, Values
 
-ROWS_AHEAD = 200_000  # so many are read while a part is looked at,
-PARTS_AHEAD = 2, 16  # in at least and at most so many parts: small ones wait for a far store
+PREFETCH_ROWS = 200_000  # so many are read while a part is looked at,
+PREFETCH_PARTS = 2, 16  # in at least and at most so many parts: small ones wait for a far store
 
-Name = tuple[int, str]  # the place of a part in its manifest, and what it is called
+PartName = tuple[int, str]  # the place of a part in its manifest, and what it is called
 
 # Labels, log-odds and the rows of the part that they belong to.
 Pairs = tuple[Labels, Values, Positions | slice]
@@ -40,24 +40,24 @@ class Reader:
     options: TopkOptions
 
     @property
-    def ahead(self) -> int:
+    def parts_ahead(self) -> int:
         """How many parts are read at a time."""
         rows = self.scores.kept // max(1, self.num_parts)
-        fewest, most = PARTS_AHEAD
-        return min(most, max(fewest, ROWS_AHEAD // max(1, rows)))
+        fewest, most = PREFETCH_PARTS
+        return min(most, max(fewest, PREFETCH_ROWS // max(1, rows)))
 
-    def parts(self, names: Sequence[Name]) -> Iterator["Part"]:
+    def parts(self, names: Sequence[PartName]) -> Iterator["Part"]:
         """These parts; the next ones are read while the caller has one."""
-        ahead = self.ahead
-        with ThreadPoolExecutor(ahead) as pool:
-            reading = [pool.submit(self.part, name) for name in names[:ahead]]
+        parts_ahead = self.parts_ahead
+        with ThreadPoolExecutor(parts_ahead) as pool:
+            reading = [pool.submit(self.part, name) for name in names[:parts_ahead]]
             for at in range(len(names)):
                 part = reading.pop(0).result()
-                if at + ahead < len(names):
-                    reading.append(pool.submit(self.part, names[at + ahead]))
+                if at + parts_ahead < len(names):
+                    reading.append(pool.submit(self.part, names[at + parts_ahead]))
                 yield part
 
-    def part(self, which: Name) -> "Part":
+    def part(self, which: PartName) -> "Part":
         """A part. Raises ProtegeError, naming it, when it is damaged."""
         number, name = which
         width = 0 if self.options.by_tag else self.options.width(self.scored_p)
@@ -181,7 +181,7 @@ def _flat(table: pa.Table, name: str) -> npt.NDArray[Any]:
 def thumbnails_of(table: pa.Table) -> npt.NDArray[np.uint8]:
     """The column of the thumbnails, (N, bytes)."""
     values = table["thumbnail"].combine_chunks()
-    data = np.frombuffer(values.buffers()[1] or b"", np.uint8).reshape(-1, THUMBNAIL)
+    data = np.frombuffer(values.buffers()[1] or b"", np.uint8).reshape(-1, THUMBNAIL_BYTES)
     return data[values.offset : values.offset + len(values)]
 
 
