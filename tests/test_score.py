@@ -15,28 +15,33 @@ from infra.store import Store, open_store
 from models.registry import build
 from tasks import contract, tables
 from tasks.contract import Manifest, Output, Receipt
-from tasks.inference.weights import Description, save_weights
+from tasks.images import Inputs
+from tasks.inference.weights import WEIGHTS, Description, save_weights
 from tasks.score import ScoreOptions, score
 from tasks.shard import ShardOptions, shard
-from tasks.train.checkpoint import WEIGHTS
-from tasks.train.options import Inputs
 from tests.builders.pictures import COLOURS, write_folder
 
 CLASSES = tuple(COLOURS)
 
 
-def model(root: Store, name: str = "small_resnet_8", seed: int = 0, spoil: bool = False) -> Output:
+def model(
+    root: Store,
+    name: str = "small_resnet_8",
+    seed: int = 0,
+    spoil: bool = False,
+    classes: tuple[str, ...] = CLASSES,
+) -> Output:
     """A model with random weights, as a finished training leaves it."""
     torch.manual_seed(seed)
-    network = build(name, len(CLASSES)).eval()
+    network = build(name, len(classes)).eval()
     if spoil:
         with torch.no_grad():
             network.fc.bias.fill_(float("nan"))
-    store = open_store(f"{root.uri}/train/{name}-{seed}-{spoil}")
-    data = save_weights(network, Description(name, CLASSES, Inputs(size=16, resize=16)))
+    store = open_store(f"{root.uri}/train/{name}-{seed}-{spoil}-{'-'.join(classes)}")
+    data = save_weights(network, Description(name, classes, Inputs(size=16, resize=16)))
     store.replace(WEIGHTS, data)
     digest = contract.bytes_digest(data)
-    extra = {"classes": list(CLASSES), "weights": digest}
+    extra = {"classes": list(classes), "weights": digest}
     receipt = Receipt(WEIGHTS, 0, 0, 0, digest)
     return contract.publish(store, Manifest("train", digest, {}, {}, [receipt], 0.0, extra))
 

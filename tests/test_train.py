@@ -18,14 +18,15 @@ from infra.settings import Processes
 from infra.store import LocalStore, Store, open_store
 from models.registry import build
 from tasks.contract import Output
-from tasks.inference.weights import load_network, read_description
+from tasks.images import Inputs
+from tasks.inference.weights import WEIGHTS, load_network, read_description
 from tasks.options import Length
 from tasks.shard import ShardOptions, class_names, shard
 from tasks.train import TrainOptions, train
 from tasks.train.data import epoch_order
 from tasks.train.job import TrainJob
-from tasks.train.names import HISTORY, WEIGHTS
-from tasks.train.options import Augment, Inputs, LearningRate, TrainSpeed
+from tasks.train.names import HISTORY
+from tasks.train.options import Augment, LearningRate, TrainSpeed
 from tasks.train.trainer import Trainer, World, _check_same_step
 from tests.builders.processes import launched_by, wait_until
 

@@ -10,11 +10,13 @@ from tasks.images.decode import (
     decode,
     encode_png,
 )
-from tasks.images.transform import random_crop, square
+from tasks.images.transform import PIXEL_SCALES, Inputs, random_crop, square
 
 __all__ = [
     "IMAGES_VERSION",
+    "PIXEL_SCALES",
     "REASONS",
+    "Inputs",
     "Limits",
     "Pixels",
     "Unusable",

@@ -24,9 +24,10 @@ from infra.store import Store, split_uri
 from tasks import contract
 from tasks.contract import Made, OnProgress, Output, Receipt, Session, Target, make_output, silent
 from tasks.images import IMAGES_VERSION
+from tasks.inference.weights import WEIGHTS
 from tasks.shard import class_names
 from tasks.train.job import TrainJob
-from tasks.train.names import CHECKPOINTS, HISTORY, WEIGHTS
+from tasks.train.names import CHECKPOINTS, HISTORY
 from tasks.train.options import Training, TrainOptions
 
 STAGE = "train"

@@ -24,7 +24,8 @@ import torch
 from torch import Tensor
 
 from infra.store import Store
-from tasks.train.names import CHECKPOINTS, WEIGHTS
+from tasks.inference.weights import WEIGHTS, encode_tensors
+from tasks.train.names import CHECKPOINTS
 
 KEEP = 2  # the newest may be the one that a dying disk has damaged
 
@@ -41,7 +42,7 @@ class State:
 def save_state(store: Store, state: State, attempt: int) -> None:
     """Publish a checkpoint; its marker comes last. Older ones but for the newest are removed."""
     folder = f"{CHECKPOINTS}/step-{state.step:09d}-{attempt:06d}"
-    store.replace(f"{folder}/{WEIGHTS}", _encode(state.weights))
+    store.replace(f"{folder}/{WEIGHTS}", encode_tensors(state.weights))
     sink = io.BytesIO()
     torch.save(dict(state.rest), sink)
     store.replace(f"{folder}/state.pt", sink.getvalue())
@@ -67,11 +68,6 @@ def last_state(store: Store) -> State | None:
             continue
         return State(step, weights, rest)
     return None
-
-
-def _encode(weights: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
-    plain = {name: tensor.cpu().contiguous() for name, tensor in weights.items()}
-    return safetensors.torch.save(plain, metadata=metadata)
 
 
 def _complete(store: Store) -> Sequence[str]:

@@ -30,11 +30,17 @@ from models.pixels import channels_last, standardise, to_unit
 from models.registry import build
 from tasks import tables
 from tasks.contract import RowCounts, Stopwatch, write_part
-from tasks.inference.weights import Description, load_given, load_network, save_weights
+from tasks.inference.weights import (
+    WEIGHTS,
+    Description,
+    load_given,
+    load_network,
+    save_weights,
+)
 from tasks.train.checkpoint import State, last_state, save_state
 from tasks.train.data import Batch, Samples, batches
 from tasks.train.job import TrainJob
-from tasks.train.names import HISTORY, WEIGHTS
+from tasks.train.names import HISTORY
 from tasks.train.options import TrainOptions
 
 HISTORY_ROWS = 200
