@@ -112,7 +112,8 @@ def billion_scale(
             "student": student_model,
         }
         choice = Choice(pile_set, chosen, teacher_model)
-        measured = stages.evaluate(run, "evaluate", evaluate, test_set, models, choice)
+        compare = ("student", "baseline")
+        measured = stages.evaluate(run, "evaluate", evaluate, test_set, models, compare, choice)
         figures = summary.figures(run, measured, student.seed)
         story = Story(
             recipe=NAME,

@@ -155,7 +155,8 @@ def evaluate(
     if baseline:
         models["baseline"] = output_at(baseline, "train")
     with machines(root) as run:
-        return stages.evaluate(run, "evaluate", options, images, models, None).uri
+        compare = ("student", "baseline") if baseline else None
+        return stages.evaluate(run, "evaluate", options, images, models, compare, None).uri
 
 
 @flow(name="report", persist_result=False)

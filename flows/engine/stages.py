@@ -175,12 +175,20 @@ def evaluate(
     options: evaluating.EvaluateOptions,
     test: Output,
     models: Mapping[str, Output],
+    compare: tuple[str, str] | None,
     choice: evaluating.Choice | None,
 ) -> Output:
     """Measure the models and the choice."""
     watch = run.progress("evaluate")
     output = evaluating.evaluate(
-        run.store, test, models, options, choice=choice, executor=run.executor, on_progress=watch
+        run.store,
+        test,
+        models,
+        options,
+        compare=compare,
+        choice=choice,
+        executor=run.executor,
+        on_progress=watch,
     )
     return _told(run, role, output)
 

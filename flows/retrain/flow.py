@@ -174,7 +174,8 @@ def _compare(run: Run, held_out: Output, student: Output, last: PointerEntry) ->
         return Comparison(why_not="other images were held out from its training")
     models = {"student": student, "baseline": holder}
     options = EvaluateOptions(views=0)
-    measured = stages.evaluate(run, "promotion metrics", options, held_out, models, None)
+    compare = ("student", "baseline")
+    measured = stages.evaluate(run, "promotion metrics", options, held_out, models, compare, None)
     metrics = read_metrics(measured)
     gain = figure(metrics, "student", "gain")
     return Comparison(held_out.kept, gain, figure(metrics, "student", "gain_standard_error"))
