@@ -1,72 +1,148 @@
-"""Zoo: every network by name, built in one place.
+"""Registry: every network by name, with what must be known of it before it is built.
 
     network = build("resnet50", num_classes=1000)
+    NETWORKS["resnet50"].input_size  # 224
 
-Names: `small_resnet_8`, `_16`, `_32` (28 to 64 pixels; the number is the width of the first stage),
-`resnet18`, `resnet50` (torchvision's layers and keys), `mean_colour` (a linear layer on the mean
-colour), and `timm/<name>` where timm is installed. Names can be checked without loading torch.
+A record says the family, the usual input size, the number of parameters and the accuracy of
+published weights. A new network is a record here; its layers are in `models/networks/`. The layers
+are imported when a network is built, so that names can be checked without loading torch. Beside the
+records, `timm/<name>` is any network of the package timm, where it is installed.
 """
 
 import difflib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from torch import nn
+    from models.network import Network
 
 TIMM_PREFIX = "timm/"
 
 
 @dataclass(frozen=True)
-class Plan:
-    """A residual network on paper: blocks in each stage and the width of their 3x3."""
+class PublishedAccuracy:
+    """Accuracy of published weights on the validation set of ImageNet-1k, in percent."""
 
-    block: Literal["basic", "bottleneck"]
-    depths: tuple[int, ...]
-    widths: tuple[int, ...]
-    small_stem: bool = False
+    weights: str
+    top1: float
+    top5: float
+    source: str
 
 
-MEAN_COLOUR = "mean_colour"
-PLANS = {
-    "small_resnet_8": Plan("basic", (1, 1, 1), (8, 16, 32), small_stem=True),
-    "small_resnet_16": Plan("basic", (1, 1, 1), (16, 32, 64), small_stem=True),
-    "small_resnet_32": Plan("basic", (1, 1, 1), (32, 64, 128), small_stem=True),
-    "resnet18": Plan("basic", (2, 2, 2, 2), (64, 128, 256, 512)),
-    "resnet50": Plan("bottleneck", (3, 4, 6, 3), (64, 128, 256, 512)),
+@dataclass(frozen=True)
+class NetworkRecord:
+    """A network before it is built.
+
+    `input_size` is the side of the square input in pixels that the network was designed for; other
+    sizes work as well. `num_parameters` is counted with 1,000 classes.
+    """
+
+    name: str
+    family: str
+    build: "Callable[[int], Network]"
+    input_size: int
+    num_parameters: int
+    published: tuple[PublishedAccuracy, ...] = ()
+
+
+def _resnet(
+    block: Literal["basic", "bottleneck"],
+    depths: tuple[int, ...],
+    widths: tuple[int, ...] = (64, 128, 256, 512),
+    *,
+    small_stem: bool = False,
+) -> "Callable[[int], Network]":
+    """A function that builds this ResNet for a number of classes.
+
+    `depths` are the blocks of each stage, `widths` the channels of their 3x3 convolutions.
+    """
+
+    def build_resnet(num_classes: int) -> "Network":
+        from models.networks.resnet import BasicBlock, Bottleneck, ResNet
+
+        block_type = BasicBlock if block == "basic" else Bottleneck
+        return ResNet(block_type, depths, widths, num_classes, small_stem=small_stem)
+
+    return build_resnet
+
+
+def _mean_colour(num_classes: int) -> "Network":
+    from models.networks.mean_colour import MeanColour
+
+    return MeanColour(num_classes)
+
+
+def _small_resnet(width: int, num_parameters: int) -> NetworkRecord:
+    """A ResNet for inputs of 28 to 64 pixels; `width` is the channels of the first stage."""
+    widths = (width, 2 * width, 4 * width)
+    build_resnet = _resnet("basic", (1, 1, 1), widths, small_stem=True)
+    return NetworkRecord(f"small_resnet_{width}", "resnet", build_resnet, 32, num_parameters)
+
+
+def _measured_by_timm(weights: str, top1: float, top5: float) -> PublishedAccuracy:
+    """What timm measured, with inputs of 224 pixels: a central crop of 87.5 %, bilinear."""
+    return PublishedAccuracy(weights, top1, top5, "timm, results/results-imagenet.csv")
+
+
+NETWORKS = {
+    record.name: record
+    for record in (
+        _small_resnet(8, 52_624),
+        _small_resnet(16, 142_392),
+        _small_resnet(32, 436_360),
+        NetworkRecord(
+            name="resnet18",
+            family="resnet",
+            build=_resnet("basic", (2, 2, 2, 2)),
+            input_size=224,
+            num_parameters=11_689_512,
+            published=(
+                _measured_by_timm("resnet18.tv_in1k", 69.752, 89.082),
+                _measured_by_timm("resnet18.fb_ssl_yfcc100m_ft_in1k", 72.636, 91.416),
+                _measured_by_timm("resnet18.fb_swsl_ig1b_ft_in1k", 73.286, 91.754),
+            ),
+        ),
+        NetworkRecord(
+            name="resnet50",
+            family="resnet",
+            build=_resnet("bottleneck", (3, 4, 6, 3)),
+            input_size=224,
+            num_parameters=25_557_032,
+            published=(
+                _measured_by_timm("resnet50.tv_in1k", 76.156, 92.866),
+                _measured_by_timm("resnet50.fb_ssl_yfcc100m_ft_in1k", 79.252, 94.826),
+                _measured_by_timm("resnet50.fb_swsl_ig1b_ft_in1k", 81.146, 95.980),
+            ),
+        ),
+        NetworkRecord("mean_colour", "mean_colour", _mean_colour, 32, 4_000),
+    )
 }
-NAMES = (*PLANS, MEAN_COLOUR)
 
 
 def check_name(name: str) -> str:
     """The name itself. Raises ValueError, with the nearest name, when it cannot be built."""
-    if name not in NAMES and not name.startswith(TIMM_PREFIX):
-        close = difflib.get_close_matches(name, NAMES, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(NAMES)}"
+    if name not in NETWORKS and not name.startswith(TIMM_PREFIX):
+        nearest = difflib.get_close_matches(name, NETWORKS, n=1)
+        hint = f"did you mean {nearest[0]!r}?" if nearest else f"there are: {', '.join(NETWORKS)}"
         raise ValueError(f"there is no model {name!r}; {hint} (or timm/<name>)")
     return name
 
 
-def build(name: str, num_classes: int) -> "nn.Module":
+def build(name: str, num_classes: int) -> "Network":
     """A freshly initialised network: images_BCHW (B, 3, H, W) -> logits_BC (B, num_classes).
 
     Raises ValueError for an unknown name, ModuleNotFoundError for `timm/` without timm.
     """
     check_name(name)
-    if name == MEAN_COLOUR:
-        from models.networks.mean_colour import MeanColour
+    if name in NETWORKS:
+        return NETWORKS[name].build(num_classes)
+    try:
+        from models.networks.timm_network import TimmNetwork
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"{name} needs timm and torchvision ({error}): install both, or take one of "
+            f"{', '.join(NETWORKS)}"
+        ) from error
 
-        return MeanColour(num_classes)
-    if name.startswith(TIMM_PREFIX):
-        # timm needs torchvision, which the CPU build of torch has not.
-        import timm
-
-        network: nn.Module = timm.create_model(
-            name.removeprefix(TIMM_PREFIX), num_classes=num_classes
-        )
-        return network
-    from models.networks.resnet import BasicBlock, Bottleneck, ResNet
-
-    plan = PLANS[name]
-    block = BasicBlock if plan.block == "basic" else Bottleneck
-    return ResNet(block, plan.depths, plan.widths, num_classes, small_stem=plan.small_stem)
+    return TimmNetwork(name.removeprefix(TIMM_PREFIX), num_classes)

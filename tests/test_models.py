@@ -1,20 +1,47 @@
 """Networks: torchvision's keys and sizes, names with a remedy, the average, the augmentation."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
-from models.augment import Strengths, augment, mix
+from models.augment import Augmentation, augment, mixup
 from models.ema import Ema
-from models.registry import NAMES, build, check_name
+from models.registry import NETWORKS, build, check_name
 
-OFF = Strengths(False, 0, 0, 0, 0, 0, 0)
+OFF = Augmentation(False, 0, 0, 0, 0, 0, 0)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_every_name_builds_and_gives_logits_of_each_class(name: str) -> None:
     network = build(name, num_classes=7).eval()
     with torch.inference_mode():
         assert network(torch.rand(2, 3, 32, 32)).shape == (2, 7)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_record_counts_the_parameters_and_its_input_size_fits(name: str) -> None:
+    record = NETWORKS[name]
+    network = build(name, num_classes=1000).eval()
+    parameters = network.parameters()
+    assert sum(parameter.numel() for parameter in parameters) == record.num_parameters
+    with torch.inference_mode():
+        images_BCHW = torch.rand(1, 3, record.input_size, record.input_size)
+        assert network(images_BCHW).shape == (1, 1000)
+
+
+def test_records_say_where_their_figures_are_from() -> None:
+    for record in NETWORKS.values():
+        for published in record.published:
+            assert 0 < published.top1 < published.top5 < 100
+            assert published.weights.startswith(record.name)
+            assert published.source
+
+
+def test_names_are_checked_without_torch() -> None:
+    code = "import sys; from models.registry import check_name; check_name('resnet50')"
+    subprocess.run([sys.executable, "-c", f"{code}; assert 'torch' not in sys.modules"], check=True)
 
 
 @pytest.mark.parametrize(
@@ -26,7 +53,7 @@ def test_resnet_has_the_parameters_and_keys_of_torchvision(
 ) -> None:
     network = build(name, 1000)
     state = network.state_dict()
-    assert sum(one.numel() for one in network.parameters()) == parameters
+    assert sum(parameter.numel() for parameter in network.parameters()) == parameters
     assert len(state) == tensors
     expected = {
         "conv1.weight",
@@ -53,8 +80,8 @@ def test_average_forgets_the_start_and_follows_the_weights() -> None:
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.fill_(3.0)
-    for updates in range(100):
-        ema.update(network, updates)
+    for num_updates in range(100):
+        ema.update(network, num_updates)
     assert torch.allclose(ema.network.fc.weight, network.fc.weight, atol=1e-3)
 
 
@@ -64,7 +91,7 @@ def test_augment_switched_off_changes_nothing() -> None:
 
 
 def test_augment_is_decided_by_the_seed_and_keeps_shape_and_range() -> None:
-    strong = Strengths(True, 30, 0.2, 0.3, 0.3, 0.1, 0.4)
+    strong = Augmentation(True, 30, 0.2, 0.3, 0.3, 0.1, 0.4)
     images = torch.rand(16, 3, 20, 24)
     torch.manual_seed(5)
     first = augment(images, strong)
@@ -77,8 +104,8 @@ def test_augment_is_decided_by_the_seed_and_keeps_shape_and_range() -> None:
     assert not torch.equal(first, images)
 
 
-def test_mix_keeps_the_sum_of_every_target() -> None:
+def test_mixup_keeps_the_sum_of_every_target() -> None:
     targets = torch.eye(4)[torch.arange(8) % 4]
-    images, mixed = mix(torch.rand(8, 3, 4, 4), targets, alpha=0.4)
+    images, mixed = mixup(torch.rand(8, 3, 4, 4), targets, alpha=0.4)
     assert images.shape == (8, 3, 4, 4)
     assert torch.allclose(mixed.sum(dim=1), torch.ones(8))

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from models.network import Network
+
 
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions and a shortcut."""
@@ -57,12 +59,14 @@ class Bottleneck(nn.Module):
         return torch.relu(y_BCHW + shortcut_BCHW)
 
 
-class ResNet(nn.Module):
+class ResNet(Network):
     """A residual network: a stem, stages of blocks, the mean over pixels, a linear layer.
 
     `small_stem` is a single 3x3 convolution of stride 2, for small inputs; otherwise a 7x7 of
     stride 2 and a pooling of stride 2, as in torchvision.
     """
+
+    HEAD = "fc"
 
     def __init__(
         self,
@@ -93,15 +97,12 @@ class ResNet(nn.Module):
         self.fc = nn.Linear(channels, num_classes)
         self._initialise()
 
-    def forward(self, images_BCHW: Tensor) -> Tensor:
+    def features(self, images_BCHW: Tensor) -> Tensor:
+        """The mean over pixels of the last stage, shape (B, D): D is its number of channels."""
         x_BCHW = self.maxpool(self.relu(self.bn1(self.conv1(images_BCHW))))
         for stage in self.stages:
             x_BCHW = self.get_submodule(stage)(x_BCHW)
-        features_BD = torch.flatten(self.avgpool(x_BCHW), 1)
-        # The last layer is computed in float32 also under autocast: ranks hang on its last bits.
-        with torch.autocast(features_BD.device.type, enabled=False):
-            logits_BC: Tensor = self.fc(features_BD.float())
-        return logits_BC
+        return torch.flatten(self.avgpool(x_BCHW), 1)
 
     def _initialise(self) -> None:
         for module in self.modules():

@@ -73,12 +73,12 @@ def _predict_views(
     """The teacher's best class for each changed view of these images, (N, views)."""
     import torch
 
-    from models.augment import Strengths, augment
+    from models.augment import Augmentation, augment
     from tasks.inference.model import load_model
     from tasks.inference.pipeline import run_pipeline
 
     teacher = load_model(choice.teacher)
-    mild = Strengths(
+    mild = Augmentation(
         flip=False, rotate_degrees=15, translate=0.08, scale=0.1, shear=0.1, elastic=0.02, erase=0
     )
 

@@ -19,6 +19,8 @@ from tasks.images import Inputs
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from models.network import Network
+
 # torch is imported where it is needed: the names and the description are read without it.
 
 WEIGHTS = "weights.safetensors"
@@ -73,7 +75,7 @@ def read_description(weights: bytes) -> Description:
     return Description.from_metadata(metadata)
 
 
-def load_network(output: Output) -> "tuple[nn.Module, Description]":
+def load_network(output: Output) -> "tuple[Network, Description]":
     """The network of a finished training, in evaluation mode, on the CPU.
 
     Raises ProtegeError when the weights are not those that were published.
@@ -87,7 +89,7 @@ def load_network(output: Output) -> "tuple[nn.Module, Description]":
     return parse_network(data)
 
 
-def parse_network(weights: bytes) -> "tuple[nn.Module, Description]":
+def parse_network(weights: bytes) -> "tuple[Network, Description]":
     """The network of a weights file that describes itself, in evaluation mode, on the CPU.
 
     Raises ProtegeError for other files.
@@ -100,10 +102,12 @@ def parse_network(weights: bytes) -> "tuple[nn.Module, Description]":
     return network.eval(), description
 
 
-def load_given(uri: str, network: "nn.Module") -> None:
+def load_given(uri: str, network: "Network") -> None:
     """Load weights that somebody else has published, strictly. Raises ProtegeError."""
     import safetensors.torch
     import torch
+
+    from models.state_dicts import load_published
 
     store, name = split_uri(uri)
     try:
@@ -115,8 +119,7 @@ def load_given(uri: str, network: "nn.Module") -> None:
             weights = safetensors.torch.load(data)
         else:
             weights = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-            weights = weights.get("state_dict", weights)
-        network.load_state_dict(weights)
+        load_published(network, weights)
     except (RuntimeError, ValueError, UnpicklingError, safetensors.SafetensorError) as error:
         reason = str(error).splitlines()[-1].strip()
         raise ProtegeError(f"checkpoint {uri} does not fit the model: {reason}") from error

@@ -23,9 +23,10 @@ from torch.nn.parallel import DistributedDataParallel
 from infra.errors import ProtegeError
 from infra.launch import tell
 from infra.store import open_store
-from models.augment import Strengths, augment, mix
+from models.augment import Augmentation, augment, mixup
 from models.ema import Ema
 from models.losses import soft_cross_entropy
+from models.optim import OptimizerSettings, make_optimizer, parameter_groups
 from models.pixels import channels_last, standardise, to_unit
 from models.registry import build
 from tasks import tables
@@ -88,12 +89,14 @@ class Trainer:
         torch.manual_seed(job.options.seed)
         self._network = channels_last(self._initial_network().to(world.device))
         self._ema = Ema(self._network, job.options.ema_decay)
-        self._optimizer = torch.optim.SGD(
-            _groups(self._network, job.options.weight_decay),
-            lr=self._schedule.peak_rate,
-            momentum=job.options.momentum,
-            nesterov=job.options.nesterov and job.options.momentum > 0,
-            fused=True,
+        self._optimizer = make_optimizer(
+            "sgd",
+            OptimizerSettings(
+                learning_rate=self._schedule.peak_rate,
+                momentum=job.options.momentum,
+                nesterov=job.options.nesterov,
+            ),
+            parameter_groups(self._network, job.options.weight_decay),
         )
         self._restore(last_state(self._store))
         self._model: nn.Module = self._network
@@ -143,10 +146,10 @@ class Trainer:
         options, device = self._options, self._world.device
         torch.manual_seed(_step_seed(options.seed, self.step, self._world.rank))
         images_BCHW = to_unit(torch.from_numpy(batch.images_BHWC).to(device))
-        images_BCHW = augment(images_BCHW, strengths(options))
+        images_BCHW = augment(images_BCHW, augmentation(options))
         targets_BC = torch.from_numpy(batch.targets_BC).to(device)
         if options.augment.mixup:
-            images_BCHW, targets_BC = mix(images_BCHW, targets_BC, options.augment.mixup)
+            images_BCHW, targets_BC = mixup(images_BCHW, targets_BC, options.augment.mixup)
         images_BCHW = standardise(images_BCHW, options.inputs.mean, options.inputs.std)
         for group in self._optimizer.param_groups:
             group["lr"] = self._schedule.rate(self.step)
@@ -232,19 +235,10 @@ class Trainer:
         tell(Path(self._job.progress), {**line, "seconds": self._watch.seconds})
 
 
-def _groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Parameters with and without weight decay; scales and biases have one dimension."""
-    parameters = list(network.parameters())
-    return [
-        {"params": [one for one in parameters if one.ndim > 1], "weight_decay": weight_decay},
-        {"params": [one for one in parameters if one.ndim <= 1], "weight_decay": 0.0},
-    ]
-
-
-def strengths(options: TrainOptions) -> Strengths:
+def augmentation(options: TrainOptions) -> Augmentation:
     """The batch-wise augmentation that the options ask for."""
     values: dict[str, Any] = options.augment.model_dump(exclude={"crop_min_area", "mixup"})
-    return Strengths(**values)
+    return Augmentation(**values)
 
 
 def _join() -> World:

@@ -1,0 +1,63 @@
+"""Network: images to features, features to logits.
+
+    features_BD = network.features(images_BCHW)
+    logits_BC = network.logits(features_BD)  # network(images_BCHW) does both
+
+Every family of networks is a subclass. What features are is the family's business; the head is the
+same for all, a linear layer, and is always computed in float32.
+"""
+
+import copy
+from abc import ABC, abstractmethod
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+
+class Network(nn.Module, ABC):
+    """Features and a linear head.
+
+    `HEAD` is the name of the head in the state dict. It differs between families, because published
+    weights must load under the names that they were published with.
+    """
+
+    HEAD: ClassVar[str]
+
+    @abstractmethod
+    def features(self, images_BCHW: Tensor) -> Tensor:
+        """What the head sees, features_BD: under autocast in the lower precision."""
+
+    @property
+    def head(self) -> nn.Linear:
+        """The last layer, from D features to C classes."""
+        head = self._modules[self.HEAD]
+        assert isinstance(head, nn.Linear)
+        return head
+
+    def logits(self, features_BD: Tensor) -> Tensor:
+        """The head applied to features: logits_BC, in float32 also under autocast.
+
+        Images are ranked by log-odds, and in bfloat16 most of those would be equal.
+        """
+        with torch.autocast(features_BD.device.type, enabled=False):
+            logits_BC: Tensor = self.head(features_BD.float())
+        return logits_BC
+
+    def forward(self, images_BCHW: Tensor) -> Tensor:
+        """Logits_BC of images_BCHW."""
+        return self.logits(self.features(images_BCHW))
+
+    def with_new_head(self, num_classes: int) -> Self:
+        """A copy with the same features and a new head for other classes.
+
+        The weights of the head come from torch's global generator, as when a network is built.
+        """
+        network = copy.deepcopy(self)
+        network._replace_head(num_classes)
+        return network
+
+    def _replace_head(self, num_classes: int) -> None:
+        old = self.head
+        new = nn.Linear(old.in_features, num_classes).to(old.weight.device, old.weight.dtype)
+        setattr(self, self.HEAD, new)

@@ -1,0 +1,128 @@
+"""State dicts: published weights, renamed for our networks and loaded strictly.
+
+    load_published(network, torch.load("resnet50.pth", weights_only=True))
+
+In: the content of a file of weights: tensors by key, perhaps in a wrapper. Out: the network, with
+these weights. Publishers use different keys for the same tensor; `KEY_MAPS` says how the keys of
+each become ours, as data. Of all maps the best fitting is used. Then every tensor of the network
+and of the file must fit, or an error says which do not, and what to do.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from models.network import Network
+
+# Training scripts save an optimizer and an epoch beside the weights, which are then under this key.
+WRAPPERS = ("state_dict",)
+
+# A counter of batch norms that torch did not save before version 0.4.1; it changes no logits.
+OPTIONAL = re.compile(r"(^|\.)num_batches_tracked$")
+
+MAX_NAMED = 3  # keys of each kind in an error, because a wrong network differs in hundreds
+
+# Of each publisher, how its keys become ours: regular expressions and their replacements. The rules
+# apply to every key, each to the result of the one before.
+KEY_MAPS: Mapping[str, Sequence[tuple[str, str]]] = {
+    "torchvision": (),
+    "torch.nn.DataParallel": ((r"^module\.", ""),),
+}
+
+
+@dataclass(frozen=True)
+class Differences:
+    """The keys at which weights do not fit a network."""
+
+    missing: Sequence[str]
+    unexpected: Sequence[str]
+    misshaped: Sequence[str]
+
+    @property
+    def count(self) -> int:
+        """Number of keys."""
+        return len(self.missing) + len(self.unexpected) + len(self.misshaped)
+
+
+def load_published(network: Network, content: object) -> None:
+    """Load the content of a file of weights, strictly.
+
+    Raises ValueError, with the keys that do not fit and the remedy, for weights of another network.
+    """
+    weights = _tensors(content)
+    own = network.state_dict()
+    renamed = [_rename(weights, rules) for rules in KEY_MAPS.values()]
+    # Rules of another publisher may give two tensors the same key, and one would be lost.
+    candidates = [candidate for candidate in renamed if len(candidate) == len(weights)]
+    best = min(candidates, key=lambda candidate: _differences(candidate, own).count)
+    differences = _differences(best, own)
+    if differences.count:
+        raise ValueError(f"{_describe(differences, best, own)}; {_remedy(differences, network)}")
+    network.load_state_dict(best)
+
+
+def _tensors(content: object) -> dict[str, Tensor]:
+    """The tensors in the content of a file, without their wrapper."""
+    for wrapper in WRAPPERS:
+        if isinstance(content, Mapping) and wrapper in content:
+            content = content[wrapper]
+    named: Mapping[Any, Any] = content if isinstance(content, Mapping) else {}
+    others = [str(key) for key, value in named.items() if not isinstance(value, Tensor)]
+    if others or not isinstance(content, Mapping):
+        raise ValueError(
+            "a file of weights must hold tensors by name, and this one holds "
+            f"{_first(others) or f'a {type(content).__name__}'}; save the network's state_dict() "
+            f"alone or under the key {' or '.join(map(repr, WRAPPERS))}"
+        )
+    return {str(key): tensor for key, tensor in named.items()}
+
+
+def _rename(weights: Mapping[str, Tensor], rules: Sequence[tuple[str, str]]) -> dict[str, Tensor]:
+    renamed = {}
+    for key, tensor in weights.items():
+        for pattern, replacement in rules:
+            key = re.sub(pattern, replacement, key)
+        renamed[key] = tensor
+    return renamed
+
+
+def _differences(weights: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> Differences:
+    return Differences(
+        missing=[key for key in own if key not in weights and not OPTIONAL.search(key)],
+        unexpected=[key for key in weights if key not in own],
+        misshaped=[key for key in own if key in weights and weights[key].shape != own[key].shape],
+    )
+
+
+def _describe(
+    differences: Differences, weights: Mapping[str, Tensor], own: Mapping[str, Tensor]
+) -> str:
+    shapes = [
+        f"{key} is {tuple(weights[key].shape)} instead of {tuple(own[key].shape)}"
+        for key in differences.misshaped
+    ]
+    kinds = (
+        ("missing", differences.missing),
+        ("unknown to the network", differences.unexpected),
+        ("of another shape", shapes),
+    )
+    return ", ".join(f"{len(keys)} {kind} ({_first(keys)})" for kind, keys in kinds if keys)
+
+
+def _remedy(differences: Differences, network: Network) -> str:
+    head = {id(parameter) for parameter in network.head.parameters()}
+    own = network.state_dict(keep_vars=True)
+    others = [key for key in differences.misshaped if id(own[key]) not in head]
+    if others or differences.missing or differences.unexpected:
+        return "choose the model that these weights were saved from"
+    return (
+        f"the weights are for another number of classes than {network.head.out_features}: take "
+        "images with the classes of the weights"
+    )
+
+
+def _first(keys: Sequence[str]) -> str:
+    return ", ".join(keys[:MAX_NAMED]) + (", ..." if len(keys) > MAX_NAMED else "")
