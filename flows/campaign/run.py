@@ -214,15 +214,19 @@ class Run:
 
     def evaluate(
         self,
-        test: Output,
+        test: Output | Mapping[str, Output],
         models: Mapping[str, Output],
         options: EvaluateOptions | None = None,
         *,
+        compare: tuple[str, str] | None = None,
         choice: Choice | None = None,
         role: str = "evaluate",
         **fields: Any,
     ) -> Output:
-        """Measure models, and the choice that they have learned from."""
+        """Measure models on one or several test sets, and the choice that they learned from.
+
+        `compare` names two of the models: the gain is that of the first over the second.
+        """
         chosen = _options(EvaluateOptions, options, fields)
 
         def work(watch: OnProgress) -> Output:
@@ -231,6 +235,7 @@ class Run:
                 test,
                 models,
                 chosen,
+                compare=compare,
                 choice=choice,
                 executor=self.executor,
                 on_progress=watch,
