@@ -75,7 +75,7 @@ def read_description(weights: bytes) -> Description:
     return Description.from_metadata(metadata)
 
 
-def load_network(output: Output) -> tuple[Network, Description]:
+def load_network(output: Output) -> "tuple[Network, Description]":
     """The network of a finished training, in evaluation mode, on the CPU.
 
     Raises ProtegeError when the weights are not those that were published.
