@@ -18,9 +18,6 @@ from tasks.images import Pixels
 from tasks.inference.weights import Description, load_network
 
 Precision = Literal["float32", "bfloat16"]
-# MKL multiplies fewer rows by kernels that differ from row to row, so the last bits of an image's
-# logits would depend on its place in the batch.
-MIN_BATCH_ROWS = 16
 
 
 @dataclass(frozen=True)
@@ -33,15 +30,13 @@ class Model:
 
     def logits(self, pixels_BHWC: Pixels, precision: Precision = "float32") -> Tensor:
         """Logits (B, C), float32, of uint8 pixels (B, S, S, 3)."""
-        inputs, num_images = self.description.inputs, len(pixels_BHWC)
-        missing_rows = max(0, MIN_BATCH_ROWS - num_images)
-        pixels_BHWC = np.pad(pixels_BHWC, ((0, missing_rows), (0, 0), (0, 0), (0, 0)))
+        inputs = self.description.inputs
         images_BHWC = torch.from_numpy(np.ascontiguousarray(pixels_BHWC)).to(self.device)
         images_BCHW = standardise(to_unit(images_BHWC), inputs.mean, inputs.std)
         low = precision == "bfloat16"
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=low):
             logits_BC: Tensor = self.network(images_BCHW)
-        return logits_BC[:num_images].float()
+        return logits_BC.float()
 
 
 @functools.lru_cache(maxsize=4)
