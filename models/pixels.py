@@ -1,12 +1,17 @@
 """Pixels: what happens to images between the decoder and the network.
 
 In: images_BHWC, uint8. Out: images_BCHW, float32, standardised.
+
+    images_BCHW = standardise(to_unit(images_BHWC), mean_C, std_C)
 """
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+
+NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
 
 def to_unit(images_BHWC: Tensor) -> Tensor:
@@ -15,7 +20,10 @@ def to_unit(images_BHWC: Tensor) -> Tensor:
 
 
 def standardise(images_BCHW: Tensor, mean_C: Sequence[float], std_C: Sequence[float]) -> Tensor:
-    """Minus the mean and over the deviation of each colour."""
+    """Subtract the mean of each colour and divide by its standard deviation.
+
+    The result has the memory layout in which convolutions are fastest, as `channels_last` networks.
+    """
     device = images_BCHW.device
     mean_1C11 = torch.tensor(list(mean_C), device=device).view(1, -1, 1, 1)
     std_1C11 = torch.tensor(list(std_C), device=device).view(1, -1, 1, 1)
@@ -23,7 +31,7 @@ def standardise(images_BCHW: Tensor, mean_C: Sequence[float], std_C: Sequence[fl
     return images_BCHW.contiguous(memory_format=torch.channels_last)
 
 
-def channels_last(network: nn.Module) -> nn.Module:
-    """The network in the memory layout of its inputs, in which convolutions run fastest."""
+def channels_last(network: NetworkT) -> NetworkT:
+    """The network in the memory layout of its inputs, in which convolutions are fastest."""
     # torch's own stubs leave out the argument that its documentation recommends.
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]

@@ -171,6 +171,11 @@ HISTORY = _schema(
     _field("images", pa.int64(), "images seen, with repeats"),
     _field("loss", pa.float32(), "mean training loss since the row before"),
     _field("learning_rate", pa.float32(), "learning rate of the last step"),
+    _field(
+        "measurements",
+        pa.map_(pa.string(), pa.float32()),
+        "means of the objective's named measurements since the row before",
+    ),
 )
 
 PREDICTIONS = _schema(

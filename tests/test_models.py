@@ -6,11 +6,11 @@ import sys
 import pytest
 import torch
 
-from models.augment import Strengths, augment, mix
+from models.augment import Augmentation, augment, mixup
 from models.ema import Ema
 from models.registry import NETWORKS, build, check_name
 
-OFF = Strengths(False, 0, 0, 0, 0, 0, 0)
+OFF = Augmentation(False, 0, 0, 0, 0, 0, 0)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -80,8 +80,8 @@ def test_average_forgets_the_start_and_follows_the_weights() -> None:
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.fill_(3.0)
-    for updates in range(100):
-        ema.update(network, updates)
+    for num_updates in range(100):
+        ema.update(network, num_updates)
     assert torch.allclose(ema.network.fc.weight, network.fc.weight, atol=1e-3)
 
 
@@ -91,7 +91,7 @@ def test_augment_switched_off_changes_nothing() -> None:
 
 
 def test_augment_is_decided_by_the_seed_and_keeps_shape_and_range() -> None:
-    strong = Strengths(True, 30, 0.2, 0.3, 0.3, 0.1, 0.4)
+    strong = Augmentation(True, 30, 0.2, 0.3, 0.3, 0.1, 0.4)
     images = torch.rand(16, 3, 20, 24)
     torch.manual_seed(5)
     first = augment(images, strong)
@@ -104,8 +104,8 @@ def test_augment_is_decided_by_the_seed_and_keeps_shape_and_range() -> None:
     assert not torch.equal(first, images)
 
 
-def test_mix_keeps_the_sum_of_every_target() -> None:
+def test_mixup_keeps_the_sum_of_every_target() -> None:
     targets = torch.eye(4)[torch.arange(8) % 4]
-    images, mixed = mix(torch.rand(8, 3, 4, 4), targets, alpha=0.4)
+    images, mixed = mixup(torch.rand(8, 3, 4, 4), targets, alpha=0.4)
     assert images.shape == (8, 3, 4, 4)
     assert torch.allclose(mixed.sum(dim=1), torch.ones(8))

@@ -20,7 +20,7 @@ from tasks.inference.model import Model
 from tasks.inference.weights import Description, read_description
 from tasks.score import ScoreOptions, score
 from tasks.shard import ShardOptions, shard
-from tasks.train.checkpoint import WEIGHTS
+from tasks.train.job import WEIGHTS
 from tasks.train.options import Inputs
 from tests.builders.models import CLASSES, model
 from tests.builders.pictures import write_folder

@@ -161,14 +161,14 @@ def log_odds_of(
     """Classes and log-odds (N, 10), best first, by a teacher that is trained on a few images."""
     import torch
 
-    from models.augment import Strengths, augment
+    from models.augment import Augmentation, augment
     from models.losses import top_log_odds
     from models.registry import build
 
     def inputs(images: npt.NDArray[np.uint8]) -> torch.Tensor:
         return torch.from_numpy(images).float().div(255).unsqueeze(1).expand(-1, 3, -1, -1)
 
-    changes = Strengths(
+    changes = Augmentation(
         flip=False, rotate_degrees=15, translate=0.1, scale=0.15, shear=0.15, elastic=0.03, erase=0
     )
     torch.manual_seed(seed)

@@ -25,10 +25,10 @@ from tasks.options import Length
 from tasks.shard import ShardOptions, class_names, shard
 from tasks.train import TrainOptions, train
 from tasks.train.data import epoch_order
-from tasks.train.job import TrainJob
-from tasks.train.names import HISTORY, WEIGHTS
+from tasks.train.job import HISTORY, WEIGHTS, TrainJob
 from tasks.train.options import Augment, LearningRate
-from tasks.train.trainer import Trainer, World
+from tasks.train.trainer import Trainer
+from tasks.train.world import World
 from tests.builders.processes import launched_by
 from tests.builders.trainings import CLASSES, SMALL
 from tests.builders.waiting import wait_for
@@ -48,9 +48,11 @@ def job(labelled: Output, uri: Path, options: TrainOptions = SMALL, attempt: int
     return TrainJob(
         uri=str(uri),
         options=options,
-        data=labelled,
+        objective="supervised",
+        data={"train": labelled},
         classes=CLASSES,
         init=None,
+        init_head="keep",
         progress=str(uri / "progress"),
         attempt=attempt,
     )
@@ -316,6 +318,59 @@ def test_same_seed_gives_the_same_model_and_another_another(
         digests.append(hashlib.sha256(weights(tmp_path / str(number))).hexdigest())
     assert digests[0] == digests[1]
     assert digests[0] != digests[2]
+
+
+def start_from(labelled: Output, init: Output, folder: Path, seed: int) -> dict[str, torch.Tensor]:
+    """The weights at step 0 of a training with one more class, which starts from `init`."""
+    options = SMALL.model_copy(update={"seed": seed, "length": Length(amount=0)})
+    changes = {"classes": (*CLASSES, "teal"), "init": init, "init_head": "new"}
+    trainer = Trainer(job(labelled, folder, options).model_copy(update=changes), ONE)
+    trainer.run()
+    trainer.finish()
+    assert read_description(weights(folder)).classes == (*CLASSES, "teal")
+    return safetensors.torch.load(weights(folder))
+
+
+def test_new_head_comes_from_the_seed_and_the_features_from_init(
+    root: Store, labelled: Output, tmp_path: Path
+) -> None:
+    short = SMALL.model_copy(update={"length": Length(amount=3, unit="steps")})
+    init = train(root, labelled, short, classes=CLASSES, processes=PROCESSES)
+    before = safetensors.torch.load(init.store.read(WEIGHTS))
+    head = {"fc.weight", "fc.bias"}
+    first, again, other = (
+        start_from(labelled, init, tmp_path / str(number), seed)
+        for number, seed in enumerate((0, 0, 1))
+    )
+    for name in before.keys() - head:
+        assert torch.equal(first[name], before[name])
+        assert torch.equal(other[name], before[name])
+    assert first["fc.weight"].shape == (4, before["fc.weight"].shape[1])
+    for name in head:
+        assert torch.equal(first[name], again[name])
+        assert not torch.equal(first[name], other[name])
+
+
+def test_new_head_is_trained_on_the_classes_of_the_data(root: Store, labelled: Output) -> None:
+    short = SMALL.model_copy(update={"length": Length(amount=3, unit="steps")})
+    others = ("red", "green", "blue", "teal")
+    init = train(root, labelled, short, classes=others, processes=PROCESSES)
+    output = train(root, labelled, short, init=init, init_head="new", processes=PROCESSES)
+    assert output.classes == list(CLASSES)
+    assert load_network(output)[1].classes == CLASSES
+    kept = train(root, labelled, short, init=init, processes=PROCESSES)
+    assert kept.classes == list(others), "those of the head that was kept"
+
+
+def test_init_that_does_not_fit_is_refused_with_the_remedy(root: Store, labelled: Output) -> None:
+    short = SMALL.model_copy(update={"length": Length(amount=1, unit="steps")})
+    init = train(root, labelled, short, classes=CLASSES, processes=PROCESSES)
+    for classes in (("blue", "green", "teal"), ("red", "green", "blue")):
+        with pytest.raises(ProtegeError, match="pass init_head='new' to keep its features"):
+            train(root, labelled, short, classes=classes, init=init, processes=PROCESSES)
+    larger = short.model_copy(update={"model": "small_resnet_16"})
+    with pytest.raises(ProtegeError, match="set model to small_resnet_8"):
+        train(root, labelled, larger, init=init, processes=PROCESSES)
 
 
 def test_classes_come_from_the_labelled_images(root: Store, pictures: Path) -> None:

@@ -75,7 +75,7 @@ def _ask_again(
     """The teacher's best class for each changed view of these images, (N, views)."""
     import torch
 
-    from models.augment import Strengths, augment
+    from models.augment import Augmentation, augment
     from models.pixels import standardise, to_unit
     from tasks.inference.model import load_model
 
@@ -84,7 +84,7 @@ def _ask_again(
     images = read_many(choice.images, ids)
     pixels = [square(decode(data, Limits()), inputs.size, inputs.resize) for data in images]
     images_BCHW = to_unit(torch.from_numpy(np.stack(pixels)).to(loaded.device))
-    mild = Strengths(
+    mild = Augmentation(
         flip=False, rotate_degrees=15, translate=0.08, scale=0.1, shear=0.1, elastic=0.02, erase=0
     )
     answers = []

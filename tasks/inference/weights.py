@@ -21,7 +21,7 @@ from models.registry import build
 from models.state_dicts import load_published
 from tasks.contract import Output, bytes_digest
 from tasks.train.checkpoint import _encode
-from tasks.train.names import WEIGHTS
+from tasks.train.job import WEIGHTS
 from tasks.train.options import Inputs
 
 METADATA = "protege"
@@ -62,7 +62,7 @@ def read_description(weights: bytes) -> Description:
     return Description.from_metadata(metadata)
 
 
-def load_network(output: Output) -> tuple[nn.Module, Description]:
+def load_network(output: Output) -> tuple[Network, Description]:
     """The network of a finished training, in evaluation mode, on the CPU.
 
     Raises ProtegeError when the weights are not those that were published.

@@ -5,15 +5,15 @@ from pathlib import Path
 
 from infra.errors import ProtegeError
 from infra.launch import tell, watch_launcher
-from tasks.train.trainer import _check_same_step, _join
+from tasks.train.world import check_same_step, join_world
 
 watch_launcher()
 progress = Path(sys.argv[1]).with_name("progress.jsonl")
-world = _join()
-_check_same_step(400, world.size)
+world = join_world()
+check_same_step(400, world.size)
 tell(progress, {"rank": world.rank})
 try:
-    _check_same_step(300 + 100 * world.rank, world.size)
+    check_same_step(300 + 100 * world.rank, world.size)
 except ProtegeError as error:
     tell(progress, {"error": str(error)})
     sys.exit(1)

@@ -77,7 +77,7 @@ def test_dask_worker_training_rank_and_server_may_die(
     dask_workers = wait_for(lambda: served.dask_workers(run_id), "Dask's worker is there")
     kill(dask_workers[0], *training_ranks)
     wait_for(lambda: served.ranks(run_id), "the training goes on in a new process")
-    served.await_line(run_id, "going on from its last checkpoint")
+    served.await_line(run_id, "resumes from its last checkpoint")
     before = finished_campaigns(served)
     supervisor = child(served, "supervisor")
     supervisor.suspend()
