@@ -16,7 +16,7 @@ from infra.errors import ProtegeError
 from infra.store import Store, open_store
 from tasks import contract, tables
 from tasks.contract import Manifest, Output, RowCounts
-from tasks.evaluate import METRICS
+from tasks.evaluate import METRICS, TEST
 from tasks.report import PAGE, ReportOptions, Story, report
 from tasks.report.format import duration, percent, points, probability
 from tasks.report.pictures import ranks
@@ -155,24 +155,27 @@ def measures(made: Made) -> list[dict[str, Any]]:
     if made.precision:
         figures += [("chosen", "precision", None, 0.87)]
     keys = ("model", "measure", "label", "value")
-    return [dict(zip(keys, figure, strict=True)) | {"count": 100} for figure in figures]
+    return [
+        dict(zip(keys, figure, strict=True))
+        | {"dataset": "" if figure[0] == "chosen" else TEST, "slice": "", "count": 100}
+        for figure in figures
+    ]
 
 
 def evaluation(root: Store, made: Made, inputs: Mapping[str, Output]) -> Output:
     count, classes = 50, len(made.names)
     rows = [
-        {"model": model, "image_id": row, "label": row % classes, "rank": 0, "confidence": 0.9}
-        | {"predicted": (row + (row % 7 == 0)) % classes, "loss": 0.1}
-        for model in ("student", "baseline")
+        {"image_id": row, "label": row % classes, "rank": 0, "confidence": 0.9, "loss": 0.1}
+        | {"predicted": (row + (row % 7 == 0)) % classes}
         for row in range(count)
     ]
-    predictions = pa.Table.from_pylist(rows, schema=tables.PREDICTIONS)
+    table = pa.Table.from_pylist(rows, schema=tables.PREDICTIONS)
+    parts = {"part-00000.parquet": (table, RowCounts(count, count, 0))}
+    student = {"images": inputs["test"], "model": inputs["student"]}
+    predictions = put(root, "predictions", "student", parts, student)
     metrics = pa.Table.from_pylist(measures(made), schema=tables.METRICS)
-    parts = {
-        "part-00000.parquet": (predictions, RowCounts(len(rows), len(rows), 0)),
-        METRICS: (metrics, RowCounts(0, 0, 0)),
-    }
-    return put(root, "evaluate", "evaluate", parts, inputs)
+    parts = {METRICS: (metrics, RowCounts(0, 0, 0))}
+    return put(root, "evaluate", "evaluate", parts, {"student on test": predictions})
 
 
 def campaign(root: Store, made: Made = Made(), **changes: Any) -> Story:

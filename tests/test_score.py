@@ -16,12 +16,11 @@ from models.pixels import channels_last
 from models.registry import build
 from tasks import contract, tables
 from tasks.contract import Output
+from tasks.images import Inputs
 from tasks.inference.model import Model
-from tasks.inference.weights import Description, read_description
+from tasks.inference.weights import WEIGHTS, Description, read_description
 from tasks.score import ScoreOptions, score
 from tasks.shard import ShardOptions, shard
-from tasks.train.job import WEIGHTS
-from tasks.train.options import Inputs
 from tests.builders.models import CLASSES, model
 from tests.builders.pictures import write_folder
 

@@ -16,12 +16,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from infra.store import Store
 from tasks import contract, tables
 from tasks.contract import Output
-from tasks.evaluate import read_metrics
+from tasks.evaluate import TEST, predictions_in, read_metrics, read_predictions
 from tasks.topk import TopkOptions, describe_dropped, read_chosen, read_classes
 from tasks.train import HISTORY
 
@@ -58,6 +57,7 @@ class Campaign:
         return {
             (row["model"], row["measure"], row["label"]): (row["value"], row["count"])
             for row in self.metrics.to_pylist()
+            if not row["slice"] and row["dataset"] in ("", TEST)
         }
 
 
@@ -178,10 +178,9 @@ def histories(campaign: Campaign) -> Iterator[tuple[str, pa.Table]]:
 
 def confusion(campaign: Campaign, num_classes: int) -> npt.NDArray[np.int64]:
     """Test images by true and predicted class of the student, shape (C, C)."""
-    columns = ["model", "label", "predicted"]
-    rows = contract.read_rows(campaign.outputs["evaluate"], tables.PREDICTIONS, columns)
-    mine = rows.filter(pc.equal(rows["model"], "student"))
-    cells = mine["label"].to_numpy().astype(np.int64) * num_classes + mine["predicted"].to_numpy()
+    predicted = predictions_in(campaign.outputs["evaluate"], "student")
+    rows = read_predictions(predicted, ["label", "predicted"])
+    cells = rows["label"].to_numpy().astype(np.int64) * num_classes + rows["predicted"].to_numpy()
     return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
