@@ -1,61 +1,108 @@
-"""Recipes: what can be run, by name, with the presets of each.
+"""Recipes: what can be run, by name.
 
-In: a name. Out: a `Recipe`. Flows are imported when they are asked for, because Prefect is slow to
-load and most commands do not need it.
+In: a name. Out: a `Recipe`. A recipe is a folder: `method.py` has the function of (run, options),
+`options.py` the class of its options, `presets.py` whole settings, `plan.py` what a campaign will
+take. They are imported when they are asked for, so that listing recipes takes no time.
 """
 
 import difflib
-from collections.abc import Callable
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from infra.errors import ProtegeError
+
+if TYPE_CHECKING:
+    from flows.campaign.options import RecipeOptions
+    from flows.campaign.run import Run
+    from tasks.contract import Output
+    from tasks.estimate import Estimate
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A recipe: where its flow and its options stand, and its presets."""
+    """A recipe: where it stands, its presets, and what its outputs are to it.
+
+    `models` are the roles of the models that it measures, in the order in which one would compare
+    them; `result` is the one that a campaign is run for, `compared_with` the one that it must beat.
+    Retraining holds images of the section `labelled` out, and may keep the model `teacher`.
+    """
 
     name: str
     about: str
     module: str
-    flow: str
+    function: str
     options: str
-    presets: dict[str, str]
+    presets: Mapping[str, str] = field(default_factory=dict)
+    models: tuple[str, ...] = ()
+    result: str = ""
+    compared_with: str = ""
+    labelled: str = ""
+    teacher: str = ""
 
-    def load_flow(self) -> Callable[..., Any]:
-        """The Prefect flow."""
-        flow: Callable[..., Any] = getattr(import_module(f"{self.module}.method"), self.flow)
-        return flow
+    def load_method(self) -> "Callable[[Run, Any], Mapping[str, Output]]":
+        """The recipe itself, as a function of (run, options)."""
+        method: Callable[[Run, Any], Mapping[str, Output]]
+        method = getattr(import_module(f"{self.module}.method"), self.function)
+        return method
 
-    def load_options(self) -> Any:
+    def load_options(self) -> "type[RecipeOptions]":
         """The class of the root options."""
-        return getattr(import_module(f"{self.module}.options"), self.options)
+        module = import_module(f"{self.module}.options")
+        options: type[RecipeOptions] = getattr(module, self.options)
+        return options
 
-    def preset(self, name: str) -> Any:
+    def preset(self, name: str) -> "RecipeOptions":
         """The options of a preset; the empty name gives the defaults. Raises ProtegeError."""
         if not name:
             return self.load_options()()
         if name not in self.presets:
-            raise ProtegeError(f"no preset {name!r}; there are: {', '.join(self.presets)}")
+            known = ", ".join(self.presets) or "none"
+            raise ProtegeError(f"no preset {name!r}; there are: {known}")
         module = import_module(f"{self.module}.presets")
-        return getattr(module, name.replace("-", "_"))()
+        options: RecipeOptions = getattr(module, name.replace("-", "_"))()
+        return options
+
+    def plan(self, options: "RecipeOptions", labelled_images: int, classes: int) -> "Estimate":
+        """What a campaign will take, before anything runs."""
+        estimate: Estimate
+        module = import_module(f"{self.module}.plan")
+        estimate = module.plan(options, labelled_images, classes)
+        return estimate
+
+    def run(
+        self, run: "Run", options: "RecipeOptions", started: float | None = None
+    ) -> "tuple[Mapping[str, Output], dict[str, Any]]":
+        """Run the recipe to its end, in the campaign of the run; its models, and the summary."""
+        from flows.campaign.summary import summarise
+
+        began = time.perf_counter() if started is None else started
+        models = self.load_method()(run, options)
+        result = summarise(run, time.perf_counter() - began)
+        run.finish(result)
+        return models, result
 
 
-RECIPES = {
-    "billion-scale": Recipe(
-        name="billion-scale",
-        about="Teacher, best K of each class, student, fine-tuning (Yalniz et al. 2019)",
-        module="flows.billion_scale",
-        flow="billion_scale",
-        options="BillionScale",
-        presets={
-            "digits": "the demo: 50 labelled digits, a pile of 11,950 cells, on a laptop",
-            "imagenet-yfcc": "the paper's setting: ImageNet-1k and YFCC100M, a ResNet-50 student",
-        },
-    ),
-}
+BILLION_SCALE = Recipe(
+    name="billion-scale",
+    about="Teacher, best K of each class, student, fine-tuning (Yalniz et al. 2019)",
+    module="flows.billion_scale",
+    function="billion_scale",
+    options="BillionScale",
+    presets={
+        "digits": "the demo: 50 labelled digits, a pile of 11,950 cells, on a laptop",
+        "imagenet-yfcc": "the paper's setting: ImageNet-1k and YFCC100M, a ResNet-50 student",
+    },
+    models=("teacher", "baseline", "pretrained", "student"),
+    result="student",
+    compared_with="baseline",
+    labelled="labelled",
+    teacher="teacher",
+)
+
+RECIPES = {recipe.name: recipe for recipe in (BILLION_SCALE,)}
 
 
 def recipe(name: str) -> Recipe:

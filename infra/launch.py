@@ -20,10 +20,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from infra.errors import ProtegeError
 from infra.logs import PLACE, Line, Throttle, listening
 
-LAUNCHER_VARIABLE = "PROTEGE_LAUNCHER_PID"
+LAUNCHER_VARIABLE = "PROTEGE_INTERNAL_LAUNCHER_PID"
 POLL_SECONDS = 0.05
 GRACE_SECONDS = 10
 TAIL_LINES = 15
@@ -70,7 +72,7 @@ def watch_launcher() -> None:
     parent = os.getppid()
 
     def watch() -> None:
-        while _alive(launcher) and os.getppid() == parent:
+        while psutil.pid_exists(launcher) and os.getppid() == parent:
             time.sleep(1)
         os._exit(1)
 
@@ -160,13 +162,3 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -1,8 +1,7 @@
-"""Logs: what a process elsewhere warns of, as few lines that say where they came from.
+"""Logs: the warnings of another process, as few lines that say where they came from.
 
-In: the warnings and errors of a process, from Python's logging and its `warnings`. Out: `Line`s, to
-whoever asked for them: a few different ones a minute at each level; what is said again, or is too
-much, is counted.
+In: the warnings and errors of a process, from Python's logging and its `warnings`. Out: `Line`s: a
+few different ones a minute at each level; repetitions, and what is too much, are counted.
 
     throttle = Throttle(send)
     with PLACE.at("shard 17"), listening(throttle.take):
@@ -29,7 +28,7 @@ SUPPRESSED = "other messages were suppressed"
 
 @dataclass(frozen=True)
 class Line:
-    """One thing that was said; or, with `more`, how often it was said again."""
+    """A message; or, with `more`, how often it was repeated."""
 
     level: int
     place: str
@@ -38,10 +37,10 @@ class Line:
 
     def __str__(self) -> str:
         if self.text == SUPPRESSED:
-            said = f"{self.more:,} {SUPPRESSED}"
+            text = f"{self.more:,} {SUPPRESSED}"
         else:
-            said = f"{self.text} [{self.more:,} more]" if self.more else self.text
-        return f"{self.place}: {said}" if self.place else said
+            text = f"{self.text} [{self.more:,} more]" if self.more else self.text
+        return f"{self.place}: {text}" if self.place else text
 
 
 class Scope:
@@ -64,7 +63,7 @@ class Scope:
 
     def value(self) -> str:
         """Where this thread belongs; empty when nobody can tell."""
-        # The threads of a pool inherit no context. What only one place can have said is told of it.
+        # Pool threads inherit no context; if one scope alone is active, the line came from it.
         active = set(self._active)
         return self._here.get() or (active.pop() if len(active) == 1 else "")
 
@@ -138,7 +137,7 @@ _lock = threading.Lock()
 
 @contextmanager
 def listening(take: Callable[[Line], None]) -> Iterator[None]:
-    """Take what this process warns of, in the thread that warns, to the end of the block."""
+    """Take the warnings of this process, in the thread that warns, to the end of the block."""
     listener = _Listener(take)
     root = logging.getLogger()
     with _lock:

@@ -51,6 +51,6 @@ class Pointer:
         body = json.dumps(content, indent=1, ensure_ascii=False).encode()
         if not self._root.create(f"{self._name}/{number:08d}.json", body):
             raise ProtegeError(
-                f"{self._name} has just been moved by somebody else; look at it and try again"
+                f"{self._name} has just been moved by somebody else: read it and try again"
             )
         return PointerEntry(number, content)

@@ -1,55 +1,98 @@
 """Settings of the place where protege runs: what a cluster has and a laptop has not.
 
-In: environment variables `PROTEGE_*`. Out: one frozen `Settings`. Nothing here changes a result,
-so nothing here enters a fingerprint; what does stands in the options of the stages.
+In: environment variables, `PROTEGE_ROOT` or, for a field of a section, `PROTEGE_DASK__ADDRESS`.
+Out: one frozen `Settings`. Nothing here changes a result, so nothing here enters a fingerprint;
+what does stands in the options of the stages.
 """
 
+import difflib
+import os
 from dataclasses import dataclass
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from infra.devices import core_count, gpu_count
+
+PREFIX = "PROTEGE_"
+# Variables that begin so are no settings: options of recipes, what our processes hand to one
+# another, and what belongs to the tests.
+OTHER_PREFIXES = ("PROTEGE_OPTION__", "PROTEGE_INTERNAL_", "PROTEGE_TEST_")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DaskSettings(_Section):
+    """Where a Dask cluster comes from."""
+
+    address: str = Field("", description="Address of a running scheduler; empty starts a cluster.")
+    workers: int = Field(
+        0, ge=0, description="Processes of a local cluster; 0 is one per GPU, else per core."
+    )
+
+
+class TrainingSettings(_Section):
+    """How many processes train."""
+
+    processes: int = Field(
+        0, ge=0, description="Training processes on this machine; 0 is one per GPU, else one."
+    )
+
+
+class LeaseSettings(_Section):
+    """How long a run may be silent before another one takes its work over."""
+
+    seconds: float = Field(
+        60, ge=1, description="Another run takes over after this long without a renewal."
+    )
+
+
+class ServerSettings(_Section):
+    """The Prefect server of `protege up`, and what a run needs of a server."""
+
+    home: str = Field("~/.protege", description="Folder of its database, logs and processes.")
+    database: str = Field("", description="postgresql:// address of its database; empty is SQLite.")
+    port: int = Field(4200, ge=1, le=65_535, description="Port of the server and its UI.")
+    reports_port: int = Field(4201, ge=1, le=65_535, description="Port of the reports' pages.")
+    reports_url: str = Field("", description="Address under which reports can be opened, if any.")
+    notify: str = Field(
+        "", description="Address that is notified of failed runs, by HTTP POST; empty is nobody."
+    )
+    wait_seconds: float = Field(
+        3600, ge=0, description="How long a finished run waits for a server that is away."
+    )
 
 
 class Settings(BaseSettings):
     """Where outputs lie and which machines do the work."""
 
-    model_config = SettingsConfigDict(env_prefix="PROTEGE_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", frozen=True)
 
     root: str = Field("protege-output", description="Folder or s3:// prefix of all outputs.")
-    scheduler: str = Field(
-        "", description="Address of a running Dask scheduler; empty starts a local cluster."
+    executor: Literal["dask", "threads", "inline"] = Field(
+        "dask", description="Who runs the work of a stage: a Dask cluster, or this process."
     )
-    workers: int = Field(
-        0, ge=0, description="Processes of the local cluster; 0 is one per GPU, else per core."
-    )
-    train_processes: int = Field(
-        0, ge=0, description="Training processes on this machine; 0 is one per GPU, else one."
-    )
-    lease_seconds: float = Field(
-        60, ge=1, description="A run of which nothing is heard for so long is replaced by others."
-    )
+    dask: DaskSettings = DaskSettings()
+    training: TrainingSettings = TrainingSettings()
+    lease: LeaseSettings = LeaseSettings()
+    server: ServerSettings = ServerSettings()
 
-    patience_seconds: float = Field(
-        3600, ge=0, description="How long a finished run waits for a Prefect server that is away."
-    )
-    home: str = Field(
-        "~/.protege", description="Folder of the local server: its database, logs and processes."
-    )
-    database: str = Field(
-        "", description="postgresql:// address of the server's database; empty is SQLite."
-    )
-    port: int = Field(4200, ge=1, le=65_535, description="Port of the server and its UI.")
-    pages_port: int = Field(4201, ge=1, le=65_535, description="Port of the reports' pages.")
-    pages: str = Field("", description="Address under which reports can be opened, if any.")
-    notify: str = Field(
-        "", description="Address that is told of failed runs, by HTTP POST; empty tells nobody."
-    )
+    @model_validator(mode="before")
+    @classmethod
+    def _every_variable_is_known(cls, values: Any) -> Any:
+        known = variables()
+        for name in sorted(os.environ):
+            ours = name.startswith(PREFIX) and not name.startswith(OTHER_PREFIXES)
+            if ours and name.upper() not in known:
+                raise ValueError(_unknown(name, known))
+        return values
 
-    def training(self) -> "Processes":
+    def training_processes(self) -> "Processes":
         """How many processes and threads a training gets."""
-        count = self.train_processes or gpu_count() or 1
+        count = self.training.processes or gpu_count() or 1
         return Processes(count, max(1, core_count() // count))
 
 
@@ -59,3 +102,24 @@ class Processes:
 
     count: int
     threads: int
+
+
+def variables() -> list[str]:
+    """The name of every setting, as an environment variable."""
+    names = []
+    for name, field in Settings.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            names += [f"{PREFIX}{name}__{inner}".upper() for inner in section.model_fields]
+        else:
+            names.append(f"{PREFIX}{name}".upper())
+    return names
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    field = name.upper().removeprefix(PREFIX)
+    same_field = [other for other in known if other.endswith(f"__{field}")]
+    close = same_field or difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.8)
+    if close:
+        return f"{name} is no setting; did you mean {close[0]}?"
+    return f"{name} is no setting; there are: {', '.join(known)}"

@@ -11,13 +11,15 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from infra.store import Store
+from tasks.contract import Output
+from tasks.shard import Snapshot
 
 FOLDER = "campaigns"
 
 
 @dataclass(frozen=True)
 class Campaign:
-    """A run of a recipe. `outputs` are the references of its stages by role, in order of run.
+    """A run of a recipe. `outputs` are those of its stages, by role, in the order of the run.
 
     Once `pinned`, its snapshots stay; until then (a class without images, say) they follow the
     sources, so that mending a source mends the campaign.
@@ -26,8 +28,8 @@ class Campaign:
     id: str
     recipe: str
     options: Mapping[str, Any]
-    snapshots: Mapping[str, Mapping[str, Any]]
-    outputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    snapshots: Mapping[str, Snapshot]
+    outputs: Mapping[str, Output] = field(default_factory=dict)
     summary: Mapping[str, Any] = field(default_factory=dict)
     pinned: bool = False
     finished_at: str = ""
@@ -42,7 +44,7 @@ def begin(
     root: Store,
     recipe: str,
     options: Mapping[str, Any],
-    snapshots: Mapping[str, Mapping[str, Any]],
+    snapshots: Mapping[str, Snapshot],
     key: str,
 ) -> Campaign:
     """The unfinished campaign of this key, or the finished one of these very snapshots.
@@ -74,7 +76,7 @@ def save(root: Store, campaign: Campaign) -> None:
 def campaigns(root: Store, prefix: str = "") -> list[Campaign]:
     """The campaigns whose name begins so, oldest first within the same options."""
     return [
-        _decode(root.read(name))
+        _decode(root, root.read(name))
         for name in root.sizes(FOLDER)
         if name.startswith(f"{FOLDER}/{prefix}") and name.endswith(".json")
     ]
@@ -83,15 +85,15 @@ def campaigns(root: Store, prefix: str = "") -> list[Campaign]:
 def find(root: Store, name: str) -> Campaign | None:
     """The campaign of this name, if it is in this root."""
     try:
-        return _decode(root.read(_path(name)))
+        return _decode(root, root.read(_path(name)))
     except FileNotFoundError:
         return None
 
 
 def newest_first(found: Iterable[Campaign]) -> list[Campaign]:
     """Those that are finished, the last one first."""
-    finished = [one for one in found if one.finished]
-    return sorted(finished, key=lambda one: (one.finished_at, one.id), reverse=True)
+    finished = [campaign for campaign in found if campaign.finished]
+    return sorted(finished, key=lambda campaign: (campaign.finished_at, campaign.id), reverse=True)
 
 
 def _path(name: str) -> str:
@@ -102,5 +104,17 @@ def _encode(campaign: Campaign) -> bytes:
     return json.dumps(asdict(campaign), indent=1, ensure_ascii=False).encode()
 
 
-def _decode(data: bytes) -> Campaign:
-    return Campaign(**json.loads(data))
+def _decode(root: Store, data: bytes) -> Campaign:
+    body = json.loads(data)
+    body["snapshots"] = {
+        role: Snapshot(**{**snapshot, "increments": tuple(snapshot["increments"])})
+        for role, snapshot in body["snapshots"].items()
+    }
+    body["outputs"] = {role: output_from(root, output) for role, output in body["outputs"].items()}
+    return Campaign(**body)
+
+
+def output_from(root: Store, values: Mapping[str, Any]) -> Output:
+    """An output from its JSON values, as it lies below this root, which may have been moved."""
+    uri = f"{root.uri}/{values['stage']}/{values['fingerprint']}"
+    return Output(**{**values, "uri": uri})

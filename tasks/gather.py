@@ -191,9 +191,9 @@ def _spill(job: GatherJob, number: int) -> Receipt:
     parts = _part_count(lessons, job.options)
     part_of = _part_of(lessons, parts)
     shards = np.unique(lessons.image_ids >> tables.ROW_BITS)
-    mine = shards[number * SHARDS_PER_SPILL : (number + 1) * SHARDS_PER_SPILL]
-    rows = np.flatnonzero(np.isin(lessons.image_ids >> tables.ROW_BITS, mine))
-    images = _read_chosen_images(job.images, mine, np.unique(lessons.image_ids[rows]))
+    own_shards = shards[number * SHARDS_PER_SPILL : (number + 1) * SHARDS_PER_SPILL]
+    rows = np.flatnonzero(np.isin(lessons.image_ids >> tables.ROW_BITS, own_shards))
+    images = _read_chosen_images(job.images, own_shards, np.unique(lessons.image_ids[rows]))
     watch.lap("read")
     table = _spill_table(lessons, rows, images)
     sink = io.BytesIO()

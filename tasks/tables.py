@@ -71,8 +71,8 @@ REJECTS = _schema(
 )
 
 
-PHASH = _field("phash", pa.uint64(), "perceptual hash: of copies, few of its bits differ")
-THUMBNAIL = _field("thumbnail", pa.binary(192), "8 x 8 RGB pixels, by which copies are told")
+PHASH = _field("phash", pa.uint64(), "perceptual hash: of near-duplicates, few of its bits differ")
+THUMBNAIL = _field("thumbnail", pa.binary(192), "8 x 8 RGB pixels, which confirm near-duplicates")
 SIGNATURES = _schema("signatures", IMAGE_ID, PHASH, THUMBNAIL)
 # Neither can be pressed; a hash is a random number.
 SIGNATURES_LAYOUT = Layout(
@@ -145,11 +145,9 @@ CLASSES = _schema(
     _field("kth_log_odds", pa.float32(), "log-odds of the last image chosen", nullable=True),
     _field("kth_probability", pa.float64(), "the same as a probability", nullable=True),
     _field("ties_at_edge", pa.int64(), "chosen images with exactly the log-odds of the last"),
-    _field(
-        "dropped_near_duplicates", pa.int64(), "left out as copies of a better one of this class"
-    ),
-    _field("dropped_labelled", pa.int64(), "left out as copies of a labelled image"),
-    _field("dropped_test", pa.int64(), "left out as copies of an image for testing"),
+    _field("dropped_near_duplicates", pa.int64(), "near-duplicates of a better one"),
+    _field("dropped_labelled", pa.int64(), "near-duplicates of a labelled image"),
+    _field("dropped_test", pa.int64(), "near-duplicates of a test image"),
     _field("certified", pa.bool_(), "no image cut off by P could have ranked (design: exactness)"),
     _field(
         "histogram",
@@ -173,6 +171,11 @@ HISTORY = _schema(
     _field("images", pa.int64(), "images seen, with repeats"),
     _field("loss", pa.float32(), "mean training loss since the row before"),
     _field("learning_rate", pa.float32(), "learning rate of the last step"),
+    _field(
+        "measurements",
+        pa.map_(pa.string(), pa.float32()),
+        "means of the objective's named measurements since the row before",
+    ),
 )
 
 PREDICTIONS = _schema(

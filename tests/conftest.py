@@ -7,18 +7,36 @@ loopback, Prefect runs on its own database in a temporary folder.
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-# Set before anything imports Prefect: tests must not touch the user's own Prefect.
+from tests.builders.waiting import EVENT_SECONDS, TEST_SECONDS
+
+# Set before anything imports Prefect or torch: tests must not touch the user's own Prefect.
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="protege-prefect-")
 os.environ.pop("PREFECT_API_URL", None)
+os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
+# What its servers say at their end would come after pytest has closed its streams.
+os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "WARNING"
+os.environ["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"] = str(round(EVENT_SECONDS))
+# Threads that spin while they wait make a small network many times slower on shared cores.
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from infra.executors import Cluster
-from infra.settings import Settings
+from infra.settings import DaskSettings
 from infra.store import Store, open_store
 from tests.builders.pictures import write_sources
+
+if TYPE_CHECKING:
+    from tests.operate.served import Served
+
+# An example that takes long on a busy machine is no error.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 DATABASES = ["sqlite", "postgres"]
 
@@ -32,7 +50,7 @@ def root(tmp_path: Path) -> Store:
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """A Dask cluster of two processes."""
-    with Cluster(Settings(workers=2)) as cluster:
+    with Cluster(DaskSettings(workers=2)) as cluster:
         yield cluster
 
 
@@ -65,6 +83,31 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pictures")
     write_sources(folder, seed=0, labelled=4, pile=20, test=5)
     return folder
+
+
+@pytest.fixture(scope="session")
+def served(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator["Served"]:
+    """The server on a database, started once by `protege up` for all tests of it.
+
+    Those in the browser come first, because they want it as a new user has it.
+    """
+    from tests.operate.postgres import postgres
+    from tests.operate.served import server
+
+    folder = tmp_path_factory.mktemp(request.param)
+    with (
+        postgres() if request.param == "postgres" else nullcontext("") as database,
+        server(folder, database) as served,
+    ):
+        yield served
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A limit for every test that only a hang reaches."""
+    for item in items:
+        item.add_marker(pytest.mark.timeout(TEST_SECONDS))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

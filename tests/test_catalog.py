@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from flows.operate.catalog import STAGES, changed_sections, deployments, prefect_yaml
+from flows.campaign.stages import STAGES
+from flows.operate.catalog import FLOWS, changed_sections, deployments, prefect_yaml
 from flows.recipes import RECIPES
 
 REPOSITORY = Path(__file__).parents[1]
@@ -46,14 +47,19 @@ def test_every_recipe_preset_and_stage_can_be_started() -> None:
     for recipe in RECIPES.values():
         assert {f"{recipe.name}/{preset}" for preset in ("default", *recipe.presets)} <= names
     assert {f"{stage}/single" for stage in STAGES} <= names
-    assert {"recheck-rejects/single", "retrain/by-hand", "retrain/scheduled"} <= names
+    assert {
+        "report/single",
+        "recheck-rejects/single",
+        "retrain/by-hand",
+        "retrain/scheduled",
+    } <= names
     assert len(names) == len(list(deployments()))
 
 
 @pytest.mark.parametrize("recipe", list(RECIPES))
 def test_form_of_a_recipe_has_every_section_in_the_order_in_which_they_run(recipe: str) -> None:
     chosen = RECIPES[recipe]
-    form = forms()[f"{chosen.module}.method.{chosen.flow}"]
+    form = forms()[f"{FLOWS}.{chosen.function}"]
     properties = form["properties"]
     assert list(properties) == [*chosen.load_options().model_fields, "root"]
     assert [one["position"] for one in properties.values()] == list(range(len(properties)))
@@ -83,7 +89,7 @@ def test_deployments_open_with_the_values_of_their_preset() -> None:
             offered = next(
                 one
                 for one in deployments()
-                if (one.module, one.name) == (f"{recipe.module}.method", preset)
+                if (one.function, one.name) == (recipe.function, preset)
             )
             given = {
                 name: getattr(default, name).model_dump() for name in type(default).model_fields

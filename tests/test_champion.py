@@ -64,7 +64,7 @@ def test_decision_is_recorded_and_moves_the_pointer_only_when_promoted(root: Sto
     for name, promoted in (("a", True), ("b", False), ("c", True)):
         last = champion.pointer(root, "main").last()
         decision = champion.Decision(name, promoted, f"{name} because", Comparison(9, 0.1, 0.01))
-        champion.record(root, "main", decision, last, STUDENT, {"fingerprint": "f"})
+        champion.record(root, "main", decision, last, STUDENT, replace(STUDENT, fingerprint="f"))
         assert champion.decided(root, "main", name) == decision
     history = champion.pointer(root, "main").history()
     assert [one.content["campaign"] for one in history] == ["a", "c"]

@@ -10,7 +10,8 @@ import yaml
 
 from infra.store import Store
 from tasks.shard import ShardOptions, shard
-from tests.test_score import model
+from tests.builders.models import model
+from tests.builders.waiting import EVENT_SECONDS
 
 
 def protege(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -19,7 +20,7 @@ def protege(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=EVENT_SECONDS,
         env={**os.environ, "COLUMNS": "200", **environment},
     )
 

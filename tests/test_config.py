@@ -127,7 +127,7 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
     assert len(lines) == 4
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
@@ -151,7 +151,7 @@ def test_any_value_gives_options_or_lines(value: Any) -> None:
         assert not any("\n" in line for line in lines)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.floats(0, 1e9), st.sampled_from(["steps", "epochs", "images"]))
 def test_length_from_text_and_from_fields_is_the_same(amount: float, unit: str) -> None:
     length = Length.model_validate({"amount": amount, "unit": unit})

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.operate.csp import confine
+from flows.operate.csp import add_policy
 
 UI = "http://127.0.0.1:4200"
 PAGE = "<!DOCTYPE html>\n<html><head><script src='x.js'></script></head></html>"
@@ -14,9 +14,9 @@ def test_policy_stands_before_every_script_and_once(tmp_path: Path) -> None:
     for version in ("v1", "v2"):
         (tmp_path / version).mkdir()
         (tmp_path / version / "index.html").write_text(PAGE)
-    confine(tmp_path, UI)
+    add_policy(tmp_path, UI)
     first = [path.read_text() for path in sorted(tmp_path.glob("*/index.html"))]
-    confine(tmp_path, UI)
+    add_policy(tmp_path, UI)
     assert [path.read_text() for path in sorted(tmp_path.glob("*/index.html"))] == first
     for text in first:
         assert text.count("Content-Security-Policy") == 1
@@ -32,9 +32,9 @@ def test_server_behind_another_address_stays_reachable(
     (tmp_path / "v2").mkdir()
     (tmp_path / "v2" / "index.html").write_text(PAGE)
     monkeypatch.setenv("PREFECT_UI_API_URL", "https://prefect.example/api")
-    confine(tmp_path, UI)
+    add_policy(tmp_path, UI)
     assert f"{UI} https://prefect.example/api" in (tmp_path / "v2" / "index.html").read_text()
 
 
 def test_server_that_has_not_copied_its_pages_is_no_error(tmp_path: Path) -> None:
-    confine(tmp_path / "ui", UI)
+    add_policy(tmp_path / "ui", UI)

@@ -16,7 +16,7 @@ from infra.store import Store
 from tasks import contract, tables
 from tasks.duplicates import matching as copies
 from tasks.duplicates.matching import (
-    THUMBNAIL,
+    THUMBNAIL_BYTES,
     Hashes,
     Thumbnails,
     near,
@@ -34,7 +34,7 @@ def signatures_of(images: list[Pixels]) -> tuple[Hashes, Thumbnails]:
     found = [signature_of(pixels) for pixels in images]
     phashes_N = np.array([phash for phash, _ in found], np.uint64)
     data = np.frombuffer(b"".join(one for _, one in found), np.uint8)
-    return phashes_N, Thumbnails.of(data.reshape(-1, THUMBNAIL))
+    return phashes_N, Thumbnails.of(data.reshape(-1, THUMBNAIL_BYTES))
 
 
 def test_hash_is_the_usual_one_of_the_cosine_transform() -> None:
@@ -138,8 +138,8 @@ def test_near_known_are_those_of_all_pairs(mine_N: Hashes, known_K: Hashes, at_o
 
 def test_comparisons_are_exact_however_they_are_computed() -> None:
     rng = np.random.default_rng(0)
-    base = rng.integers(0, 256, (1, THUMBNAIL))
-    data = np.clip(base + rng.normal(0, 5.5, (60, THUMBNAIL)), 0, 255).astype(np.uint8)
+    base = rng.integers(0, 256, (1, THUMBNAIL_BYTES))
+    data = np.clip(base + rng.normal(0, 5.5, (60, THUMBNAIL_BYTES)), 0, 255).astype(np.uint8)
     thumbnails = Thumbnails.of(data)
     whole = thumbnails.all_alike(thumbnails)
     rows, columns = (one.ravel() for one in np.indices(whole.shape))
@@ -157,7 +157,7 @@ def test_images_of_any_shape_have_a_signature(shape: tuple[int, int]) -> None:
     pixels: npt.NDArray[np.uint8] = np.full((*shape, 3), 7, np.uint8)
     phash, thumbnail = signature_of(pixels)
     assert 0 <= phash < 2**64
-    assert thumbnail == bytes([7]) * THUMBNAIL
+    assert thumbnail == bytes([7]) * THUMBNAIL_BYTES
 
 
 def test_stage_signs_every_image_and_rejects_what_is_none(root: Store, tmp_path) -> None:

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 import torch
+from PIL import Image
 
 from infra.errors import ProtegeError
 from infra.executors import Failures, Inline
@@ -31,9 +32,9 @@ from tasks.evaluate.protocols import accuracy
 from tasks.evaluate.protocols.accuracy import calibration_error
 from tasks.inference.model import load_model
 from tasks.shard import ShardOptions, read_images, shard
+from tests.builders.chosen import chosen_of
+from tests.builders.models import CLASSES, colour_model, model
 from tests.builders.pictures import write_folder
-from tests.test_gather import chosen_of
-from tests.test_score import model
 
 
 def predictions(right: list[bool]) -> pa.Table:
@@ -80,30 +81,38 @@ def test_calibration_error_is_the_gap_of_confidence_and_accuracy() -> None:
     assert calibration_error(right, np.full(10, 1.0, np.float32)) == pytest.approx(0.4, abs=1e-6)
 
 
+def colour(path: Path) -> str:
+    """The class of a picture: its strongest colour."""
+    mean_R = np.asarray(Image.open(path)).mean(axis=(0, 1))
+    return ("red", "green", "blue")[int(mean_R.argmax())]
+
+
 def test_models_and_choice_are_measured(root: Store, pictures: Path, tmp_path: Path) -> None:
     test = labelled_test(root, pictures)
     pile = shard(root, ShardOptions(source=str(pictures / "pile")))
-    teacher = model(root)
+    models = {"teacher": colour_model(root), "student": colour_model(root, weight=0)}
     chosen = chosen_of(root, pile, [(place, place % 3) for place in range(12)])
     truth = tmp_path / "truth.csv"
-    names = sorted(path.name for path in (pictures / "pile").iterdir())
-    lines = [f"{name},{'red' if at % 3 == 2 else '-'}" for at, name in enumerate(names)]
+    paths = sorted((pictures / "pile").iterdir())
+    lines = [f"{path.name},{'red' if at % 3 == 2 else '-'}" for at, path in enumerate(paths)]
     truth.write_text("key,label\n" + "\n".join(lines))
     options = EvaluateOptions(views=2, view_images=4, audit=str(truth))
     output = evaluate(
         root,
         test,
-        {"teacher": teacher},
+        models,
         options,
         executor=Inline(),
-        choice=Choice(pile, chosen, teacher),
+        choice=Choice(pile, chosen, models["teacher"]),
     )
     metrics = read_metrics(output)
-    top1 = figure(metrics, "teacher", "top1")
-    assert top1 is not None
-    assert 0 <= top1 <= 1
+    assert figure(metrics, "teacher", "top1") == 1
+    assert figure(metrics, "student", "top1") == pytest.approx(1 / 3)
     assert figure(metrics, "chosen", "precision") == pytest.approx(4 / 12)
-    assert figure(metrics, "chosen", "view_agreement") is not None
+    # The teacher sees the true colours, which are the chosen classes of some of the images.
+    agreed = np.mean([colour(path) == CLASSES[at % 3] for at, path in enumerate(paths[:12])])
+    assert 0 < agreed < 1
+    assert figure(metrics, "chosen", "view_agreement") == pytest.approx(agreed)
     assert figure(metrics, "teacher", "gain") is None
     per_class = [row for row in metrics.to_pylist() if row["measure"] == "precision"]
     assert [row["value"] for row in per_class if row["label"] is not None] == [0, 0, 1]

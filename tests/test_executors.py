@@ -3,12 +3,17 @@
 import operator
 import os
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
+from distributed import LocalCluster
 
-from infra.executors import Cluster, Executor, Failures, Inline
-from infra.settings import Settings
+from infra.devices import worker_rank
+from infra.executors import Cluster, Executor, Failures, Inline, Threads, open_executor
+from infra.settings import DaskSettings, Settings
 
 
 def double(number: int) -> int:
@@ -30,9 +35,11 @@ def kill_once(marker: str) -> str:
     return marker
 
 
-@pytest.fixture(params=["inline", "dask"])
+@pytest.fixture(params=["inline", "threads", "dask"])
 def executor(request: pytest.FixtureRequest) -> Executor:
-    return Inline() if request.param == "inline" else request.getfixturevalue("cluster")
+    if request.param == "dask":
+        return request.getfixturevalue("cluster")
+    return Inline() if request.param == "inline" else Threads(2)
 
 
 def test_every_item_is_done_once(executor: Executor) -> None:
@@ -59,7 +66,7 @@ def test_many_failures_stop_the_rest_from_being_tried(executor: Executor) -> Non
 
 def test_starting_a_cluster_leaves_the_environment_alone() -> None:
     before = dict(os.environ)
-    with Cluster(Settings(workers=1)) as own:
+    with Cluster(DaskSettings(workers=1)) as own:
         assert list(own.run(double, [1])) == [2]
         assert dict(os.environ) == before
 
@@ -69,3 +76,56 @@ def test_work_of_a_killed_worker_is_done_again(cluster: Cluster, tmp_path: Path)
     for marker in markers[1:]:
         Path(marker).touch()
     assert sorted(cluster.run(kill_once, markers)) == sorted(markers)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("dask", Cluster), ("threads", Threads), ("inline", Inline)]
+)
+def test_settings_name_the_executor(
+    monkeypatch: pytest.MonkeyPatch, name: str, kind: type[Executor]
+) -> None:
+    monkeypatch.setenv("PROTEGE_EXECUTOR", name)
+    with open_executor(Settings()) as executor:
+        assert type(executor) is kind
+
+
+def rank_after(_: int) -> tuple[int, int]:
+    """The rank of the worker that does it, and its process, so that both workers have a turn."""
+    time.sleep(0.2)
+    return worker_rank(), os.getpid()
+
+
+def test_worker_has_a_rank_on_its_machine_whatever_it_is_called() -> None:
+    with LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address=None) as scheduler:
+        command = [sys.executable, "-m", "distributed.cli.dask_worker", scheduler.scheduler_address]
+        workers = [
+            subprocess.Popen([*command, "--name", name, "--nthreads", "1", "--no-dashboard"])
+            for name in ("left", "right")
+        ]
+        try:
+            scheduler.wait_for_workers(2)
+            settings = DaskSettings(address=scheduler.scheduler_address)
+            with Cluster(settings) as cluster:
+                ranks = set(cluster.run(rank_after, range(8)))
+        finally:
+            for worker in workers:
+                worker.terminate()
+                worker.wait()
+    assert sorted(rank for rank, _ in ranks) == [0, 1]
+    assert len({process for _, process in ranks}) == 2
+
+
+def test_process_that_is_no_worker_has_the_first_rank() -> None:
+    assert worker_rank() == 0
+
+
+def loaded(module: str) -> bool:
+    return module in sys.modules
+
+
+def test_workers_load_a_module_beforehand() -> None:
+    with Cluster(DaskSettings(workers=1)) as own:
+        own.preload("colorsys")  # no worker is there yet, so nothing happens
+        assert list(own.run(loaded, ["colorsys"])) == [False]
+        own.preload("colorsys")
+        assert list(own.run(loaded, ["colorsys"])) == [True]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import simplejpeg
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image
 
@@ -351,20 +351,18 @@ def seeds() -> list[bytes]:
 
 def bounded(data: bytes) -> None:
     """Pixels or Unusable, soon and in little memory."""
-    started = time.perf_counter()
+    started = time.thread_time()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with suppress(Unusable):
         pixels = decode(data, LIMITS)
         assert pixels.dtype == np.uint8
         assert pixels.ndim == 3
         assert pixels.shape[2] == 3
-    assert time.perf_counter() - started < 1
+    assert time.thread_time() - started < 1
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000
 
 
-CALM = settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
-)
+CALM = settings(max_examples=300, derandomize=True)
 
 
 @CALM
@@ -396,7 +394,7 @@ def test_damaged_files_give_pixels_or_unusable__never_anything_else(
 # ----------------------------------------------------------------------------- squares and crops
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 40), st.integers(1, 40))
 def test_squares_and_crops_have_the_size_that_was_asked_for(
     height: int, width: int, size: int, resize: int

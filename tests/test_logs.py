@@ -1,50 +1,23 @@
 """Logs: what is said in workers and ranks arrives in the run's log: bounded, and with its place."""
 
 import logging
-import os
-import signal
 import threading
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 
 from infra import logs
 from infra.executors import Cluster, Failures, Inline
-from infra.executors.dask import _kept_environment
+from infra.executors.clusters import unchanged_environment
 from infra.launch import Crashed, launch
 from infra.logs import LIMIT, PLACE, Line, Throttle, listening
-from infra.settings import Settings
+from infra.settings import DaskSettings
 from infra.store import Store, open_store
-from tasks.contract import Receipt, RowCounts, part_name, run_shards, silent, write_part
-from tests.builders.processes import wait_until
-
-SCHEMA = pa.schema([("number", pa.int64())])
-
-
-@dataclass(frozen=True)
-class Odd:
-    """Makes a part and warns on the way, in a worker."""
-
-    uri: str
-    warnings: int = 1
-    failing: frozenset[int] = frozenset()
-    killing: str = ""
-
-    def __call__(self, number: int) -> Receipt:
-        if self.killing and not Path(self.killing).exists():
-            Path(self.killing).touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        for which in range(self.warnings):
-            warnings.warn(f"odd thing {which}", stacklevel=1)
-        logging.getLogger("distributed.utils_perf").warning("full garbage collections took long")
-        if number in self.failing:
-            raise ValueError(f"the disk of {number}\nis gone")
-        table = pa.table({"number": [number]}, schema=SCHEMA)
-        return write_part(open_store(self.uri), part_name(number), table, RowCounts(1, 1, 0))
+from tasks.contract import run_shards, silent
+from tests.builders.odd_shards import OddShard
+from tests.builders.waiting import wait_for
 
 
 @pytest.fixture
@@ -56,7 +29,7 @@ def stage(root: Store) -> Store:
 @pytest.fixture
 def own() -> Iterator[Cluster]:
     """A cluster of two processes whose window of a minute is new."""
-    with Cluster(Settings(workers=2)) as cluster:
+    with Cluster(DaskSettings(workers=2)) as cluster:
         yield cluster
 
 
@@ -149,8 +122,8 @@ def lines_of(caplog: pytest.LogCaptureFixture, logger: str) -> list[str]:
 def test_warning_in_a_worker_arrives_with_its_shard(
     stage: Store, own: Cluster, caplog: pytest.LogCaptureFixture
 ) -> None:
-    run_shards(stage, [17], Odd(stage.uri), own, silent)
-    (line,) = lines_of(caplog, "infra.executors.dask")
+    run_shards(stage, [17], OddShard(stage.uri), own, silent)
+    (line,) = lines_of(caplog, "infra.executors.worker_logs")
     assert "score shard 17: " in line
     assert "worker " in line
     assert "UserWarning: odd thing 0" in line
@@ -160,10 +133,10 @@ def test_warning_in_a_worker_arrives_with_its_shard(
 def test_failing_shards_are_named_with_their_errors(
     stage: Store, own: Cluster, caplog: pytest.LogCaptureFixture
 ) -> None:
-    job = Odd(stage.uri, warnings=0, failing=frozenset({3, 8}))
+    job = OddShard(stage.uri, warnings=0, failing=frozenset({3, 8}))
     with pytest.raises(Failures, match="2 of 12 failed"):
         run_shards(stage, range(12), job, own, silent)
-    said = [record for record in caplog.records if record.name == "infra.executors.dask"]
+    said = [record for record in caplog.records if record.name == "infra.executors.worker_logs"]
     assert {record.levelno for record in said} == {logging.ERROR}
     ends = sorted(record.getMessage().partition("tasks.contract.shards: ")[2] for record in said)
     assert ends == [
@@ -175,7 +148,7 @@ def test_failing_shards_are_named_with_their_errors(
 def test_failing_shard_is_named_in_this_process_too(
     stage: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
-    job = Odd(stage.uri, warnings=0, failing=frozenset({1}))
+    job = OddShard(stage.uri, warnings=0, failing=frozenset({1}))
     with pytest.raises(Failures):
         run_shards(stage, range(3), job, Inline(), silent)
     assert lines_of(caplog, "tasks.contract.shards") == [
@@ -186,9 +159,9 @@ def test_failing_shard_is_named_in_this_process_too(
 def test_ten_thousand_warnings_of_a_shard_are_a_few_lines(
     stage: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with Cluster(Settings(workers=1)) as own:
-        run_shards(stage, [5], Odd(stage.uri, warnings=10_000), own, silent)
-    said = lines_of(caplog, "infra.executors.dask")
+    with Cluster(DaskSettings(workers=1)) as own:
+        run_shards(stage, [5], OddShard(stage.uri, warnings=10_000), own, silent)
+    said = lines_of(caplog, "infra.executors.worker_logs")
     assert len(said) == LIMIT + 1
     assert said[-1] == "worker 0: 9,980 other messages were suppressed"
 
@@ -196,9 +169,9 @@ def test_ten_thousand_warnings_of_a_shard_are_a_few_lines(
 def test_worker_that_was_killed_and_came_back_is_heard(
     stage: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with Cluster(Settings(workers=1)) as own:
-        run_shards(stage, [2], Odd(stage.uri, killing=str(tmp_path / "killed")), own, silent)
-    (line,) = lines_of(caplog, "infra.executors.dask")
+    with Cluster(DaskSettings(workers=1)) as own:
+        run_shards(stage, [2], OddShard(stage.uri, killing=str(tmp_path / "killed")), own, silent)
+    (line,) = lines_of(caplog, "infra.executors.worker_logs")
     assert "score shard 2: " in line
 
 
@@ -206,10 +179,10 @@ def meet(paths: tuple[str, str]) -> None:
     """Warn when the other one is at work, too."""
     own, other = map(Path, paths)
     own.touch()
-    wait_until(other.exists, seconds=30)
+    wait_for(other.exists, "the other run is at work")
     warnings.warn(f"odd {own.name}", stacklevel=1)
     Path(f"{own}-warned").touch()
-    wait_until(Path(f"{other}-warned").exists, seconds=30)
+    wait_for(Path(f"{other}-warned").exists, "the other run has warned")
 
 
 def test_two_runs_in_one_worker_hear_each_of_its_own_work(tmp_path: Path) -> None:
@@ -218,14 +191,14 @@ def test_two_runs_in_one_worker_hear_each_of_its_own_work(tmp_path: Path) -> Non
     heard: dict[str, list[str]] = {}
 
     def work(own: str, other: str, address: str) -> None:
-        with Cluster(Settings(scheduler=address)) as cluster:
-            cluster._throttle = Throttle(lambda line: heard[own].append(str(line)))
+        with Cluster(DaskSettings(address=address)) as cluster:
+            cluster._listener._throttle = Throttle(lambda line: heard[own].append(str(line)))
             heard[own] = []
             list(cluster.run(meet, [(str(tmp_path / own), str(tmp_path / other))]))
 
     options = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
     with (
-        _kept_environment(),
+        unchanged_environment(),
         LocalCluster(n_workers=1, threads_per_worker=2, **options) as shared,
     ):
         second = threading.Thread(target=work, args=("b", "a", shared.scheduler_address))

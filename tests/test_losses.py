@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -16,7 +16,6 @@ LOGITS = hnp.arrays(
 
 
 @given(LOGITS, st.integers(1, 9))
-@settings(deadline=None)
 def test_log_odds_are_those_of_the_softmax(logits: np.ndarray, top_p: int) -> None:
     labels, log_odds = top_log_odds(torch.from_numpy(logits), top_p)
     exact = logits.astype(np.float64)
@@ -29,7 +28,6 @@ def test_log_odds_are_those_of_the_softmax(logits: np.ndarray, top_p: int) -> No
 
 
 @given(LOGITS)
-@settings(deadline=None)
 def test_classes_come_best_first_and_equal_ones_by_number(logits: np.ndarray) -> None:
     labels, _ = top_log_odds(torch.from_numpy(logits), logits.shape[1])
     for row, order in enumerate(labels.tolist()):

@@ -14,7 +14,8 @@ from infra.store import LocalStore, Store, open_store
 from tasks import contract
 from tasks.contract import Output
 from tasks.shard import Recheck, ShardOptions, class_names, pin, recheck_rejects, shard
-from tests.test_shard import CALM, ID, files, fill, image, rows, run, tar_of
+from tasks.tables import image_id
+from tests.builders.sources import CALM, files, fill, image, rows, run, tar_of
 
 ALL = {"max_reject_percent": 100}
 
@@ -51,7 +52,11 @@ def test_missing_file_that_was_put_back_comes_in(root: Store, tmp_path: Path) ->
     assert recheck_rejects(root, before) == Recheck(1, {}, 0, 0)
     after = shard(root, options)
     assert counts(after) == (3, 3, 0)
-    assert ids(after) == {"a.png": ID(0, 0), "c.png": ID(0, 2), "b.png": ID(1, 0)}
+    assert ids(after) == {
+        "a.png": image_id(0, 0),
+        "c.png": image_id(0, 2),
+        "b.png": image_id(1, 0),
+    }
     now = tables_in(after)
     assert {name: now[name] for name in made} == made
     assert counts(before) == (3, 2, 1)
@@ -149,7 +154,7 @@ def test_image_that_broke_again_is_a_reject_again__and_may_be_mended_again(
     assert recheck_rejects(root, broken) == Recheck(1, {}, 0, 1)
     after = run(root, folder, **ALL)
     assert counts(after) == (2, 2, 0)
-    assert ids(after) == {"a.png": ID(0, 0), "b.png": ID(2, 0)}
+    assert ids(after) == {"a.png": image_id(0, 0), "b.png": image_id(2, 0)}
 
 
 @pytest.mark.parametrize("first", ["growth", "recheck"])
@@ -171,10 +176,10 @@ def test_growth_and_retry_go_together_in_either_order(
         recheck_rejects(root, before)
         fill(folder, "a.png")
     after = run(root, folder, **ALL)
-    new = {"a.png": ID(1, 0), "c.png": ID(2, 0)}
+    new = {"a.png": image_id(1, 0), "c.png": image_id(2, 0)}
     if first == "recheck":
-        new = {"c.png": ID(1, 0), "a.png": ID(2, 0)}
-    assert ids(after) == {"b.png": ID(0, 0), "d.png": ID(0, 2), **new}
+        new = {"c.png": image_id(1, 0), "a.png": image_id(2, 0)}
+    assert ids(after) == {"b.png": image_id(0, 0), "d.png": image_id(0, 2), **new}
     assert counts(after) == (4, 4, 0)
 
 
@@ -378,7 +383,11 @@ def test_source_and_root_on_s3(s3: str) -> None:
     assert recheck_rejects(root, before) == Recheck(2, {}, 0, 0)
     after = shard(root, options)
     assert counts(after) == (3, 3, 0)
-    assert ids(after) == {"a.png": ID(0, 0), "b.png": ID(1, 0), "c.png": ID(1, 1)}
+    assert ids(after) == {
+        "a.png": image_id(0, 0),
+        "b.png": image_id(1, 0),
+        "c.png": image_id(1, 1),
+    }
     assert {name: data for name, data in files(after.uri).items() if name in made} == made
 
 

@@ -89,7 +89,13 @@ def images(root: Store, name: str, count: int, rejected: int = 0) -> Output:
 
 def training(root: Store, name: str, inputs: Mapping[str, Output]) -> Output:
     rows = [
-        {"step": step, "images": step * 8, "loss": 2 / step, "learning_rate": 0.1}
+        {
+            "step": step,
+            "images": step * 8,
+            "loss": 2 / step,
+            "learning_rate": 0.1,
+            "measurements": {},
+        }
         for step in range(1, 9)
     ]
     table = pa.Table.from_pylist(rows, schema=tables.HISTORY)

@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 
-from flows.engine.execute import PREFECT_DEFAULTS
 from infra.errors import ProtegeError
 from infra.launch import launch
 from infra.store import Store, open_store
 from tasks.contract import run_shards, silent
 from tests.builders.campaign import tiny
-from tests.test_logs import Odd
+from tests.builders.odd_shards import OddShard
 
 LOGGER = logging.getLogger("tasks.contract")
 
@@ -22,7 +21,7 @@ def work(run: Any, folder: Path) -> None:
     """A stage: in the run's process, in a worker, and in two launched processes."""
     LOGGER.info("score: reads 100%")
     stage = open_store(f"{run.store.uri}/score/5f0c")
-    run_shards(stage, [17], Odd(stage.uri), run.executor, silent)
+    run_shards(stage, [17], OddShard(stage.uri), run.executor, silent)
     list(
         launch(
             "tests.builders.warner", folder / "job", folder / "job.jsonl", processes=2, threads=1
@@ -48,14 +47,14 @@ def run_small(options: Any, root: str, folder: Path, console: Console) -> list[A
     from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
     from prefect.logging.handlers import APILogHandler
 
-    from flows.campaign.run import open_run
+    from flows.engine.session import open_session
 
     stage = task(work, name="score", cache_policy=NO_CACHE)
 
     @flow(persist_result=False)
     def small() -> list[Any]:
         logging.getLogger().addHandler(console)
-        with open_run("billion-scale", options, {}, root) as run:
+        with open_session(root) as run:
             stage(run, folder)
             thread = threading.Thread(target=LOGGER.info, args=("from a thread",))
             thread.start()
@@ -71,12 +70,9 @@ def run_small(options: Any, root: str, folder: Path, console: Console) -> list[A
     return small()
 
 
-@pytest.mark.timeout(240)
 def test_what_is_said_in_a_run_is_in_its_log_once(
-    root: Store, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    root: Store, pictures: Path, tmp_path: Path
 ) -> None:
-    for name, value in PREFECT_DEFAULTS.items():
-        monkeypatch.setenv(name, value)
     console: list[str] = []
     said = run_small(tiny(pictures), root.uri, tmp_path, Console(console))
     of_stage = [log.message for log in said if log.task_run_id]
@@ -95,10 +91,10 @@ def test_what_is_said_in_a_run_is_in_its_log_once(
 
 
 def test_error_that_was_told_is_not_told_again(caplog: pytest.LogCaptureFixture) -> None:
-    from flows.engine.logs import told_once
+    from flows.engine.logs import log_once
 
     logger = logging.getLogger("tests.told")
-    told_once(logger, (ProtegeError,))
+    log_once(logger, (ProtegeError,))
     for error in (ProtegeError("told"), ValueError("a defect")):
         try:
             raise error

@@ -12,38 +12,17 @@ import torch
 from infra.errors import ProtegeError
 from infra.executors import Cluster, Failures, Inline
 from infra.store import Store, open_store
+from models.pixels import channels_last
 from models.registry import build
 from tasks import contract, tables
-from tasks.contract import Manifest, Output, Receipt
+from tasks.contract import Output
 from tasks.images import Inputs
-from tasks.inference.weights import WEIGHTS, Description, save_weights
+from tasks.inference.model import Model
+from tasks.inference.weights import WEIGHTS, Description, read_description
 from tasks.score import ScoreOptions, score
 from tasks.shard import ShardOptions, shard
-from tests.builders.pictures import COLOURS, write_folder
-
-CLASSES = tuple(COLOURS)
-
-
-def model(
-    root: Store,
-    name: str = "small_resnet_8",
-    seed: int = 0,
-    spoil: bool = False,
-    classes: tuple[str, ...] = CLASSES,
-) -> Output:
-    """A model with random weights, as a finished training leaves it."""
-    torch.manual_seed(seed)
-    network = build(name, len(classes)).eval()
-    if spoil:
-        with torch.no_grad():
-            network.fc.bias.fill_(float("nan"))
-    store = open_store(f"{root.uri}/train/{name}-{seed}-{spoil}-{'-'.join(classes)}")
-    data = save_weights(network, Description(name, classes, Inputs(size=16, resize=16)))
-    store.replace(WEIGHTS, data)
-    digest = contract.bytes_digest(data)
-    extra = {"classes": list(classes), "weights": digest}
-    receipt = Receipt(WEIGHTS, 0, 0, 0, digest)
-    return contract.publish(store, Manifest("train", digest, {}, {}, [receipt], 0.0, extra))
+from tests.builders.models import CLASSES, model
+from tests.builders.pictures import write_folder
 
 
 def by_key(root: Store, pictures: Path, images_per_shard: int, executor=None) -> dict[str, bytes]:
@@ -73,6 +52,18 @@ def test_scores_are_the_same_bit_by_bit_for_any_shard_size(root: Store, pictures
     sizes = [by_key(root, pictures, images_per_shard=size) for size in (7, 13, 60)]
     assert len(sizes[0]) == 60
     assert sizes[0] == sizes[1] == sizes[2]
+
+
+@pytest.mark.parametrize("num_classes", [2, 3, 4, 10])
+def test_logits_of_an_image_do_not_depend_on_its_place_in_the_batch(num_classes: int) -> None:
+    classes = tuple(f"class {number}" for number in range(num_classes))
+    description = Description("small_resnet_8", classes, Inputs(size=16, resize=16))
+    network = channels_last(build(description.model, num_classes).eval())
+    image_1HWC = np.random.default_rng(0).integers(0, 256, (1, 16, 16, 3), dtype=np.uint8)
+    for rows in (*range(1, 20), 256):
+        batch_BHWC = np.repeat(image_1HWC, rows, axis=0)
+        logits_BC = Model(network, description, torch.device("cpu")).logits(batch_BHWC)
+        assert torch.equal(logits_BC, logits_BC[:1].expand(rows, -1)), rows
 
 
 def test_scores_are_the_same_on_a_cluster(tmp_path: Path, pictures: Path, cluster: Cluster) -> None:
@@ -136,7 +127,8 @@ def test_other_weights_are_other_scores_and_the_same_weights_are_not_scored_agai
 
 def test_weights_file_names_its_classes(root: Store) -> None:
     data = model(root).store.read(WEIGHTS)
-    assert set(safetensors.torch.load(data)) >= {"conv1.weight", "fc.bias"}
+    assert read_description(data).classes == CLASSES
+    assert len(safetensors.torch.load(data)["fc.bias"]) == len(CLASSES)
 
 
 def test_weights_that_are_not_those_that_were_published_score_nothing(

@@ -1,13 +1,11 @@
 """Pinning and packing: no image is lost, no id is used twice, what is broken is a reject row."""
 
 import dataclasses
-import functools
 import io
 import json
 import multiprocessing
 import os
 import struct
-import tarfile
 import threading
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -26,59 +24,12 @@ from infra.store import LocalStore, Store, open_store
 from tasks import contract, tables
 from tasks import shard as module
 from tasks.contract import Output
-from tasks.images import REASONS, encode_png
 from tasks.shard import ShardOptions, Snapshot, class_names, pin, read_images, shard
+from tasks.tables import image_id
+from tests.builders.sources import CALM, files, fill, image, rejects, rows, run, tar_of
+from tests.builders.waiting import EVENT_SECONDS
 
 RNG = np.random.default_rng(0)
-ID = tables.image_id
-
-
-@functools.cache
-def image(number: int) -> bytes:
-    return encode_png(np.full((8, 8, 3), number % 251, np.uint8))
-
-
-def fill(folder: Path, *names: str) -> Path:
-    for number, name in enumerate(names):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(image(number))
-    return folder
-
-
-def run(root: Store, source: Path | str, **options: Any) -> Output:
-    return shard(root, ShardOptions(source=str(source), **options))
-
-
-def rows(output: Output, *columns: str) -> list[dict[str, Any]]:
-    return contract.read_rows(output, tables.IMAGES, list(columns) or None).to_pylist()
-
-
-def rejects(output: Output) -> dict[str, str]:
-    """Reason by key, over all shards."""
-    found: dict[str, str] = {}
-    for name in output.store.sizes():
-        if name.startswith("rejects-"):
-            with output.store.open(name) as file:
-                for row in pq.read_table(file).to_pylist():
-                    assert row["reason"] in REASONS
-                    assert row["detail"]
-                    found[row["key"]] = row["reason"]
-    return found
-
-
-def files(folder: str) -> dict[str, bytes]:
-    store = open_store(folder)
-    return {name: store.read(name) for name in store.sizes()}
-
-
-def tar_of(path: Path, contents: dict[str, bytes]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w") as archive:
-        for name, data in contents.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-    return path
 
 
 # ------------------------------------------------------------------------------- nothing is lost
@@ -149,7 +100,10 @@ def test_file_deleted_between_pin_and_read_is_a_reject(root: Store, tmp_path: Pa
     (tmp_path / "in" / "b.png").unlink()
     output = shard(root, options, snapshot=snapshot)
     assert rejects(output) == {"b.png": "unreadable"}
-    assert [row["image_id"] for row in rows(output)] == [ID(0, 0), ID(0, 2)]
+    assert [row["image_id"] for row in rows(output)] == [
+        image_id(0, 0),
+        image_id(0, 2),
+    ]
 
 
 def test_deleted_object_on_s3_is_a_reject_too(root: Store, s3: str) -> None:
@@ -193,11 +147,6 @@ def test_file_too_large_to_be_an_image_is_not_read(root: Store, tmp_path: Path) 
 
 
 # ----------------------------------------------------------------------------- sources that grow
-
-
-CALM = settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
 
 
 @CALM
@@ -249,12 +198,15 @@ def test_new_container_between_old_files_gets_a_later_shard(root: Store, tmp_pat
     first = run(root, tmp_path / "in")
     tar_of(tmp_path / "in" / "m.tar", {"x.png": image(1), "y.png": image(2)})
     second = run(root, tmp_path / "in")
-    assert [row["image_id"] for row in rows(first)] == [ID(0, 0), ID(0, 1)]
+    assert [row["image_id"] for row in rows(first)] == [
+        image_id(0, 0),
+        image_id(0, 1),
+    ]
     assert [(row["key"], row["image_id"]) for row in rows(second)] == [
-        ("a.png", ID(0, 0)),
-        ("z.png", ID(0, 1)),
-        ("m.tar/x.png", ID(1, 0)),
-        ("m.tar/y.png", ID(1, 1)),
+        ("a.png", image_id(0, 0)),
+        ("z.png", image_id(0, 1)),
+        ("m.tar/x.png", image_id(1, 0)),
+        ("m.tar/y.png", image_id(1, 1)),
     ]
     assert contract.find_output(first.store, first.manifest) is not None
 
@@ -284,7 +236,7 @@ def test_two_processes_that_pin_at_once_agree(root: Store, tmp_path: Path) -> No
     ]
     for process in work:
         process.start()
-    first, second = results.get(timeout=60), results.get(timeout=60)
+    first, second = results.get(timeout=EVENT_SECONDS), results.get(timeout=EVENT_SECONDS)
     for process in work:
         process.join()
     assert first == second
@@ -442,7 +394,11 @@ def test_tar_in_place_and_copied_give_the_same_images(
     table = read_images(output, 0, ["key", "label"])
     assert table["image"].to_pylist() == [image(n) for n in range(5)]
     assert set(table["label"].to_pylist()) == {"cat"}
-    some = read_images(output, 0, only=np.array([ID(0, 1), ID(0, 3), ID(7, 7)]))
+    some = read_images(
+        output,
+        0,
+        only=np.array([image_id(0, 1), image_id(0, 3), image_id(7, 7)]),
+    )
     assert some["image"].to_pylist() == [image(1), image(3)]
 
 

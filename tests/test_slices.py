@@ -17,7 +17,7 @@ from infra.store import Store, open_store
 from tasks.contract import Output
 from tasks.shard import ShardOptions, class_names, sources
 from tasks.shard.sources import Slice, list_source, percent_of
-from tests.test_shard import CALM, fill, image, rejects, rows, run, tar_of
+from tests.builders.sources import CALM, fill, image, rejects, rows, run, tar_of
 
 NAMES = [f"{number:03d}.png" for number in range(40)]
 

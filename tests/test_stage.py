@@ -5,6 +5,7 @@ import logging
 import multiprocessing
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -17,8 +18,9 @@ from infra.lease.lease import LeaseLost
 from infra.store import Store, open_store
 from tasks import contract, tables
 from tasks.contract import Made, OnProgress, Output, RowCounts, Session, Target, make_output, silent
-from tests.builders.processes import wait_until
+from tests.builders.waiting import EVENT_SECONDS, PATIENCE, wait_for
 
+LEASE_SECONDS = 2 * PATIENCE
 STAGE = "score"
 FINGERPRINT = Target(open_store("anywhere"), STAGE, 1).fingerprint
 
@@ -45,20 +47,30 @@ def folder(root: Store) -> Store:
     return open_store(f"{root.uri}/{STAGE}/{FINGERPRINT}")
 
 
-def make(log: Path, seconds: float, session: Session) -> Made:
+def make(log: Path, work: Callable[[], Any], session: Session) -> Made:
     """Make a small output, with a line in the log for each execution."""
     with log.open("a") as lines:
         lines.write(f"{session.attempt}\n")
     session.on_progress(0, 1, "")
-    time.sleep(seconds)
+    work()
     table = tables.REJECTS.empty_table()
     receipt = contract.write_part(session.store, "part-00000.parquet", table, RowCounts(0, 0, 0))
     session.on_progress(1, 1, "")
     return Made([receipt])
 
 
-def get(store: Store, log: Path, seconds: float = 0.3, watch: OnProgress = silent) -> Output:
-    return make_output(target_of(store, source="b"), functools.partial(make, log, seconds), watch)
+def take_a_while() -> None:
+    time.sleep(0.3)
+
+
+def nothing() -> None:
+    """No work."""
+
+
+def get(
+    store: Store, log: Path, work: Callable[[], Any] = nothing, watch: OnProgress = silent
+) -> Output:
+    return make_output(target_of(store, source="b"), functools.partial(make, log, work), watch)
 
 
 def unlike(output: Output) -> Output:
@@ -70,7 +82,7 @@ def test_of_many_threads_one_makes_it(store: Store, tmp_path: Path) -> None:
     outputs: list[Output] = []
 
     def work() -> None:
-        outputs.append(get(store, tmp_path / "log"))
+        outputs.append(get(store, tmp_path / "log", take_a_while))
 
     threads = [threading.Thread(target=work) for _ in range(8)]
     for thread in threads:
@@ -84,11 +96,11 @@ def test_of_many_threads_one_makes_it(store: Store, tmp_path: Path) -> None:
 
 
 def begin_together(barrier: Barrier) -> None:
-    barrier.wait(60)
+    barrier.wait(EVENT_SECONDS)
 
 
 def get_in_process(uri: str, log: str) -> Output:
-    return unlike(get(open_store(uri), Path(log)))
+    return unlike(get(open_store(uri), Path(log), take_a_while))
 
 
 def test_of_many_processes_one_makes_it(store: Store, tmp_path: Path) -> None:
@@ -100,19 +112,19 @@ def test_of_many_processes_one_makes_it(store: Store, tmp_path: Path) -> None:
 
 
 def test_what_is_there_is_taken_without_a_lease(folder: Store, root: Store, tmp_path: Path) -> None:
-    get(folder, tmp_path / "log", 0)
+    get(folder, tmp_path / "log")
     for name in root.sizes("leases"):
         root.delete(name)
-    assert get(folder, tmp_path / "log", 0).reused
+    assert get(folder, tmp_path / "log").reused
     assert not root.sizes("leases")
 
 
 def test_next_in_line_makes_it_when_the_first_one_fails(folder: Store, tmp_path: Path) -> None:
-    entered = threading.Event()
+    entered, waits = threading.Event(), threading.Event()
 
     def fail(session: Session) -> Made:
         entered.set()
-        time.sleep(0.3)
+        assert waits.wait(EVENT_SECONDS)
         raise ZeroDivisionError
 
     def first() -> None:
@@ -122,7 +134,7 @@ def test_next_in_line_makes_it_when_the_first_one_fails(folder: Store, tmp_path:
     thread = threading.Thread(target=first)
     thread.start()
     entered.wait()
-    assert not get(folder, tmp_path / "log", 0).reused
+    assert not get(folder, tmp_path / "log", watch=lambda *progress: waits.set()).reused
     thread.join()
     assert (tmp_path / "log").read_text() == "2\n"
 
@@ -132,10 +144,15 @@ def test_who_waits_is_told_for_whom__and_that_it_is_over(
 ) -> None:
     caplog.set_level(logging.INFO)
     seen: list[tuple[int, int, str]] = []
-    thread = threading.Thread(target=get, args=(folder, tmp_path / "log", 0.5))
+
+    def until_the_second_waits() -> None:
+        wait_for(lambda: seen, "the second run waits")
+
+    work = until_the_second_waits
+    thread = threading.Thread(target=get, args=(folder, tmp_path / "log", work))
     thread.start()
-    wait_until((tmp_path / "log").exists, 5)
-    output = get(folder, tmp_path / "log", 0, lambda *told: seen.append(told))
+    wait_for((tmp_path / "log").exists, "the first run is at work")
+    output = get(folder, tmp_path / "log", watch=lambda *progress: seen.append(progress))
     thread.join()
     assert output.reused
     (done, total, text), *_, last = seen
@@ -154,17 +171,17 @@ def test_who_waits_is_told_for_whom__and_that_it_is_over(
 def test_holder_that_stalled_publishes_nothing(
     folder: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PROTEGE_LEASE_SECONDS", "1")
+    monkeypatch.setenv("PROTEGE_LEASE__SECONDS", str(LEASE_SECONDS))
 
     def away(self: Claims, number: int, claim: Claim) -> None:
         raise OSError("away")
 
     monkeypatch.setattr(Claims, "replace", away)
     with pytest.raises(LeaseLost, match=f"score/{FINGERPRINT} could not be renewed"):
-        get(folder, tmp_path / "log", 1.0)
+        get(folder, tmp_path / "log", lambda: time.sleep(LEASE_SECONDS))
     assert list(folder.sizes()) == ["part-00000.parquet"]
     monkeypatch.undo()
-    assert not get(folder, tmp_path / "log", 0).reused
+    assert not get(folder, tmp_path / "log").reused
 
 
 def inputs() -> dict[str, Output]:
@@ -203,7 +220,7 @@ def test_log_says_what_is_read_where_it_goes_and_what_is_there(
 def test_log_says_that_all_is_there(
     folder: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    get(folder, tmp_path / "log", 0)
+    get(folder, tmp_path / "log")
     caplog.set_level(logging.INFO)
-    get(folder, tmp_path / "log", 0)
+    get(folder, tmp_path / "log")
     assert caplog.records[-1].getMessage().endswith("; all of it was already there")

@@ -208,7 +208,6 @@ def choose(
     return topk(root, scores, TopkOptions(k=K))
 
 
-@pytest.mark.timeout(60)
 def test_pieces_of_photos_in_a_pile_of_digits(tmp_path: Path) -> None:
     images, truth = digits()
     few = np.concatenate([np.flatnonzero(truth == digit)[:8] for digit in range(10)])

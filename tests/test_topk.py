@@ -1,11 +1,9 @@
 """topk against a sorted list of everything, in any order and grouping of the parts."""
 
 import os
-import signal
-import threading
-import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -18,19 +16,36 @@ from hypothesis import strategies as st
 
 from infra.errors import ProtegeError
 from infra.executors import Cluster, Inline, Threads
-from infra.settings import Settings
+from infra.settings import DaskSettings
 from infra.store import Store, open_store
 from infra.store import s3 as storage
 from tasks import contract, tables
 from tasks.contract import Output
-from tasks.topk import CLASSES, TopkOptions, candidates, read_chosen, read_classes, topk
-from tasks.topk import class_ranges as ranges
-from tasks.topk import dedup as guard
-from tasks.topk import reduction as look
-from tasks.topk.candidates import REASONS
+from tasks.topk import (
+    CLASSES,
+    TopkOptions,
+    candidates,
+    class_ranges,
+    dedup,
+    job,
+    read_chosen,
+    read_classes,
+    reduction,
+    topk,
+)
+from tasks.topk.candidates import DROP_REASONS
 from tasks.topk.options import Mode
 from tasks.topk.reader import Reader
-from tests.builders.score_tables import Chosen, Row, brute_force, known_of, random_rows, scores_of
+from tests.builders.processes import kill_at
+from tests.builders.score_tables import (
+    Chosen,
+    Row,
+    brute_force,
+    random_rows,
+    scores_of,
+    signatures_of,
+)
+from tests.builders.waiting import wait_for
 
 MODES = get_args(Mode)
 VALUES = [-np.inf, -3.0, -1e-40, -0.0, 0.0, 0.5, 0.5, 1e-40, 7.25, 1e30, np.inf]
@@ -48,10 +63,10 @@ def files_of(output: Output) -> dict[str, bytes]:
     return {name: output.store.read(name) for name in names}
 
 
-def left_out_by(output: Output) -> list[dict[str, int]]:
+def dropped_by(output: Output) -> list[dict[str, int]]:
     """What each class has left out, by reason."""
     rows = read_classes(output).to_pylist()
-    return [{name: row[f"dropped_{name}"] for name in REASONS} for row in rows]
+    return [{name: row[f"dropped_{name}"] for name in DROP_REASONS} for row in rows]
 
 
 @st.composite
@@ -95,23 +110,24 @@ def test_choice_is_that_of_brute_force_for_any_grouping_and_order(
         drop_near_duplicates=random.choice([True, True, False]),
     )
     pictures = {"labelled": [0, 13], "test": [12, 2]}
-    known = {name: known_of(root, some) for name, some in pictures.items()}
+    exclude = {name: signatures_of(root, some) for name, some in pictures.items()}
     with pytest.MonkeyPatch.context() as patch:
         # Large piles are thinned out on the way, floors come from a sample, classes are taken in
         # turn, and a second look is taken where many are copies: so are and do these.
-        patch.setattr(candidates, "PRUNE_AT", random.choice([1, 7, 4_000_000]))
-        patch.setattr(look, "SAMPLED", 1)
-        patch.setattr(look, "FEWEST", random.choice([1, 1_000]))
-        patch.setattr(look, "PAIRS_PER_ROUND", random.choice([1, 2 * k, 32_000_000]))
-        patch.setattr(guard, "wanted_with_copies", random.choice([np.copy, lambda k: k + 16]))
-        patch.setattr(guard, "BLOCK", random.choice([1, 5, 4_000_000]))
-        patch.setattr(guard, "ALIKE_AT_ONCE", random.choice([1, 100_000]))
-        patch.setattr(ranges, "ROWS_AT_ONCE", random.choice([1, 1_000]))
+        patch.setattr(candidates, "PRUNE_PAIRS", random.choice([1, 7, 4_000_000]))
+        patch.setattr(reduction, "SAMPLE_IMAGES_PER_CLASS", 1)
+        patch.setattr(reduction, "MIN_SAMPLE_STRIDE_PARTS", random.choice([1, 1_000]))
+        patch.setattr(job, "PAIRS_PER_ROUND", random.choice([1, 2 * k, 32_000_000]))
+        reserves = [lambda job: job, lambda job: replace(job, quota_G=job.quota_G + 16)]
+        patch.setattr(reduction, "reserve_for_duplicates", random.choice(reserves))
+        patch.setattr(dedup, "HASH_PAIRS_PER_BLOCK", random.choice([1, 5, 4_000_000]))
+        patch.setattr(dedup, "THUMBNAIL_PAIRS_PER_BLOCK", random.choice([1, 100_000]))
+        patch.setattr(class_ranges, "ROWS_PER_RANGE", random.choice([1, 1_000]))
         executor = random.choice([Inline(), Threads(2)])
-        output = topk(root, scores, options, executor=executor, exclude=known)
-    chosen, left_out = brute_force(rows, classes, options, pictures)
+        output = topk(root, scores, options, executor=executor, exclude=exclude)
+    chosen, dropped = brute_force(rows, classes, options, pictures)
     assert found_by(output) == chosen
-    assert left_out_by(output) == left_out
+    assert dropped_by(output) == dropped
     kept = Counter(label for label, *_ in chosen)
     assert read_classes(output)["kept"].to_pylist() == [kept[label] for label in range(classes)]
 
@@ -125,7 +141,7 @@ def test_bytes_are_the_same_for_any_parts_and_any_workers(
         others = [(label + at) % 7 for at in (1, 2, 3)]
         rows.append(Row(600 + label, [label, *others], [9, 0, 0, 0], {label: 1.0}))
     options = TopkOptions(k=30, top_p=3, mode=mode)
-    known = {"test": known_of(root, range(20, 60))}
+    exclude = {"test": signatures_of(root, range(20, 60))}
     files = []
     for number, (parts, executor) in enumerate(
         [(1, Inline()), (5, Threads(2)), (13, cluster), (40, cluster)]
@@ -134,9 +150,9 @@ def test_bytes_are_the_same_for_any_parts_and_any_workers(
         grouped = [[rows[at] for at in piece] for piece in np.array_split(order, parts)]
         place = open_store(f"{root.uri}/{number}")
         scores = scores_of(place, grouped, 7, 4)
-        files.append(files_of(topk(place, scores, options, executor=executor, exclude=known)))
-        left_out = left_out_by(topk(place, scores, options, executor=executor, exclude=known))
-        assert all(sum(one[name] for one in left_out) for name in ("near_duplicates", "test"))
+        files.append(files_of(topk(place, scores, options, executor=executor, exclude=exclude)))
+        dropped = dropped_by(topk(place, scores, options, executor=executor, exclude=exclude))
+        assert all(sum(one[name] for one in dropped) for name in ("near_duplicates", "test"))
     assert len(files[0]) == 2
     assert files.count(files[0]) == len(files)
 
@@ -149,7 +165,7 @@ def test_floors_that_were_too_high_are_noticed_and_cost_nothing_but_time(
     too_high = {"per_class": [99, -np.inf, 1.0, 3.5], "overall": [99] * 4}
     for mode, floors in too_high.items():
         floors_C = np.array(floors, np.float32)
-        monkeypatch.setattr(look, "_floors", lambda *_, found=floors_C: found)
+        monkeypatch.setattr(reduction, "estimate_floors", lambda *_, found=floors_C: found)
         options = TopkOptions(k=40, top_p=3, mode=mode)
         output = topk(root, scores, options)
         assert found_by(output) == brute_force(rows, 4, options, {})[0], mode
@@ -233,18 +249,18 @@ def test_class_without_a_candidate_is_named(root: Store, mode: str, told: str) -
 def test_class_without_a_candidate_is_named_in_any_round(
     root: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(look, "PAIRS_PER_ROUND", 2)
+    monkeypatch.setattr(job, "PAIRS_PER_ROUND", 2)
     rows = [Row(label, [label], [1.0]) for label in range(4)]
     with pytest.raises(ProtegeError, match=r"candidate for class-4 \(1 classes\)"):
         topk(root, scores_of(root, [rows], 5, 1), TopkOptions(k=1, top_p=1))
 
 
-def test_copy_of_one_that_was_left_out_is_kept(root: Store) -> None:
+def test_copy_of_one_that_was_dropped_is_kept(root: Store) -> None:
     """The second is a copy of the first, and the third of the second alone."""
     rows = [Row(at, [0], [3.0 - at], picture=4 + at) for at in range(3)]
     output = topk(root, scores_of(root, [rows], 1, 1), TopkOptions(k=3, top_p=1))
     assert [row[2] for row in found_by(output)] == [0, 2]
-    assert left_out_by(output) == [{"near_duplicates": 1, "labelled": 0, "test": 0}]
+    assert dropped_by(output) == [{"near_duplicates": 1, "labelled": 0, "test": 0}]
 
 
 def test_flood_of_copies_in_one_class_is_nothing_to_the_others(
@@ -255,19 +271,21 @@ def test_flood_of_copies_in_one_class_is_nothing_to_the_others(
     rows += [Row(3_000 + at, [at % 3], [float(at % 11)]) for at in range(3_000)]
     scores = scores_of(root, [rows[at::5] for at in range(5)], 3, 1)
     held: list[list[int]] = []
-    contenders = guard.contenders
+    shortlist = dedup.shortlist
 
-    def counted(job: candidates.Job, found: candidates.Found) -> candidates.Found:
-        few = contenders(job, found)
-        held.append(ranges.counted(few.pieces, 3).tolist())
+    def counted(
+        job: candidates.RoundJob, found: candidates.PartialResult
+    ) -> candidates.PartialResult:
+        few = shortlist(job, found)
+        held.append(class_ranges.count_per_class(few.pieces, 3).tolist())
         return few
 
-    monkeypatch.setattr(guard, "contenders", counted)
+    monkeypatch.setattr(dedup, "shortlist", counted)
     options = TopkOptions(k=20, top_p=1)
     output = topk(root, scores, options)
-    chosen, left_out = brute_force(rows, 3, options, {})
-    assert (found_by(output), left_out_by(output)) == (chosen, left_out)
-    assert left_out[0]["near_duplicates"] == 2_999
+    chosen, dropped = brute_force(rows, 3, options, {})
+    assert (found_by(output), dropped_by(output)) == (chosen, dropped)
+    assert dropped[0]["near_duplicates"] == 2_999
     assert 3 <= len(held) <= 5
     assert max(more for one in held[1:] for more in one[1:]) <= 200  # as many are equal to the 20th
 
@@ -340,35 +358,24 @@ def test_other_k_reads_the_same_scores_and_makes_nothing_twice(root: Store) -> N
     assert scores.store.sizes() == before
 
 
-@pytest.mark.timeout(120)
 def test_workers_that_are_killed_change_nothing(root: Store) -> None:
     rows = random_rows(4_000, classes=9, top_p=4, seed=2)
     scores = scores_of(root, [rows[at::50] for at in range(50)], 9, 4)
     options = TopkOptions(k=60, top_p=4)
     expected = files_of(topk(open_store(f"{root.uri}/calm"), scores, options))
-    with Cluster(Settings(workers=2)) as cluster:
-        done = threading.Event()
+    with Cluster(DaskSettings(workers=2)) as cluster:
 
-        def kill() -> None:
-            while not done.wait(0.3):
-                pids = list(cluster.client.run(os.getpid).values())
-                os.kill(pids[0], signal.SIGKILL)
-                time.sleep(1.5)
+        def pids() -> list[int]:
+            return list(cluster.client.run(os.getpid, on_error="ignore").values())
 
-        list(cluster.run(abs, [1, 2]))
-        killer = threading.Thread(target=kill)
-        killer.start()
-        try:
-            found = [
-                files_of(
-                    topk(open_store(f"{root.uri}/{number}"), scores, options, executor=cluster)
-                )
-                for number in range(4)
-            ]
-        finally:
-            done.set()
-            killer.join()
-    assert found == [expected] * 4
+        # At the start, in the scan, at its end, and when duplicates are dropped.
+        for step in (1, 7, 13, 15):
+            wait_for(lambda: len(pids()) == 2, "both workers are there")
+            victim = pids()[0]
+            place, kill = open_store(f"{root.uri}/{step}"), kill_at(step, victim)
+            found = topk(place, scores, options, executor=cluster, on_progress=kill)
+            assert files_of(found) == expected
+            assert victim not in pids()
 
 
 def test_part_on_s3_is_read_in_three_requests(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -395,10 +402,13 @@ def test_choice_on_s3_is_the_one_on_disk(s3: str, root: Store) -> None:
     parts = [rows[at::7] for at in range(7)]
     files = []
     for place in (root, open_store(f"{s3}/choice")):
-        known = {"labelled": known_of(place, [3, 30, 7]), "test": known_of(place, [60, 7])}
+        exclude = {
+            "labelled": signatures_of(place, [3, 30, 7]),
+            "test": signatures_of(place, [60, 7]),
+        }
         scores = scores_of(place, parts, 5, 3)
         options = TopkOptions(k=120, top_p=3)
-        files.append(files_of(topk(place, scores, options, executor=Threads(2), exclude=known)))
+        files.append(files_of(topk(place, scores, options, executor=Threads(2), exclude=exclude)))
     assert files[0] == files[1]
 
 

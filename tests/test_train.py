@@ -9,38 +9,30 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.errors import ProtegeError
+from infra.launch import launch
 from infra.settings import Processes
 from infra.store import LocalStore, Store, open_store
 from models.registry import build
 from tasks.contract import Output
-from tasks.images import Inputs
 from tasks.inference.weights import WEIGHTS, load_network, read_description
 from tasks.options import Length
 from tasks.shard import ShardOptions, class_names, shard
 from tasks.train import TrainOptions, train
 from tasks.train.data import epoch_order
-from tasks.train.job import TrainJob
-from tasks.train.names import HISTORY
-from tasks.train.options import Augment, LearningRate, TrainSpeed
-from tasks.train.trainer import Trainer, World, _check_same_step
-from tests.builders.processes import launched_by, wait_until
+from tasks.train.job import HISTORY, TrainJob
+from tasks.train.options import Augment, LearningRate
+from tasks.train.trainer import Trainer
+from tasks.train.world import World
+from tests.builders.processes import launched_by
+from tests.builders.trainings import CLASSES, SMALL
+from tests.builders.waiting import wait_for
 
-SMALL = TrainOptions(
-    model="small_resnet_8",
-    length=Length(amount=24, unit="steps"),
-    batch_size=8,
-    learning_rate=LearningRate(base=0.5),
-    ema_decay=0.9,
-    label_smoothing=0.1,
-    augment=Augment(crop_min_area=1, rotate_degrees=10, elastic=0.02, mixup=0.2),
-    inputs=Inputs(size=16, resize=16, pixels="unit"),
-    speed=TrainSpeed(checkpoint_seconds=0),
-)
 ONE = World(0, 1, torch.device("cpu"))
 PROCESSES = Processes(count=1, threads=1)
 
@@ -51,17 +43,16 @@ def labelled(root: Store, pictures: Path) -> Output:
     return shard(root, source)
 
 
-CLASSES = ("blue", "green", "red")
-
-
 def job(labelled: Output, uri: Path, options: TrainOptions = SMALL, attempt: int = 1) -> TrainJob:
     uri.mkdir(parents=True, exist_ok=True)
     return TrainJob(
         uri=str(uri),
         options=options,
-        data=labelled,
+        objective="supervised",
+        data={"train": labelled},
         classes=CLASSES,
         init=None,
+        init_head="keep",
         progress=str(uri / "progress"),
         attempt=attempt,
     )
@@ -182,16 +173,18 @@ def test_checkpoint_that_vanishes_while_it_is_read_is_skipped(
     assert Trainer(job(labelled, tmp_path / "a"), ONE).step == 3
 
 
-def test_processes_that_found_different_checkpoints_do_not_begin(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def gathered(steps: list[int], step: int) -> None:
-        steps[:] = [step, 400]
+def test_processes_that_found_different_checkpoints_do_not_begin(tmp_path: Path) -> None:
+    """Two real ranks; with the same step first, so that they would begin."""
+    ranks: list[int] = []
 
-    monkeypatch.setattr(torch.distributed, "all_gather_object", gathered)
-    _check_same_step(400, 2)
+    def run() -> None:
+        job, progress = tmp_path / "job", tmp_path / "progress.jsonl"
+        lines = launch("tests.builders.ranks", job, progress, processes=2, threads=1)
+        ranks.extend(line["rank"] for line in lines)
+
     with pytest.raises(ProtegeError, match=r"different steps \(\[300, 400\]\).*Run again"):
-        _check_same_step(300, 2)
+        run()
+    assert sorted(ranks) == [0, 1]
 
 
 def test_damaged_weights_are_refused__and_made_again_once_they_are_deleted(
@@ -230,13 +223,28 @@ def test_train_publishes_a_model_that_says_what_it_is(root: Store, labelled: Out
     assert not output.store.sizes("checkpoints")
 
 
-def test_processes_of_one_training_agree(root: Store, labelled: Output) -> None:
-    options = SMALL.model_copy(update={"length": Length(amount=6, unit="steps")})
+def test_any_number_of_processes_trains_the_same_model(
+    root: Store, labelled: Output, tmp_path: Path
+) -> None:
+    """As far as nothing is random in a process and no layer looks at its whole batch."""
+    options = SMALL.model_copy(
+        update={
+            "model": "mean_colour",
+            "length": Length(amount=6, unit="steps"),
+            "augment": Augment(crop_min_area=0.3, flip=False),
+        }
+    )
     output = train(
         root, labelled, options, classes=CLASSES, processes=Processes(count=2, threads=1)
     )
     assert output.kept == 12
-    assert read_description(output.store.read("weights.safetensors")).model == "small_resnet_8"
+    alone = Trainer(job(labelled, tmp_path / "alone", options), ONE)
+    alone.run()
+    alone.finish()
+    of_two = safetensors.torch.load(output.store.read(WEIGHTS))
+    of_one = safetensors.torch.load(weights(tmp_path / "alone"))
+    torch.testing.assert_close(of_two, of_one, rtol=1e-4, atol=1e-6)
+    assert read_description(output.store.read(WEIGHTS)).model == "mean_colour"
 
 
 def test_given_weights_are_used_without_training(
@@ -277,7 +285,7 @@ from infra.store import open_store
 from tasks.options import Length
 from tasks.shard import ShardOptions, shard
 from tasks.train import train
-from tests.test_train import CLASSES, SMALL
+from tests.builders.trainings import CLASSES, SMALL
 
 root, pictures = open_store(sys.argv[1]), sys.argv[2]
 source = ShardOptions(source=pictures + "/labelled", labelled=True, images_per_shard=5)
@@ -290,12 +298,12 @@ def test_killed_caller_takes_its_training_processes_along(tmp_path: Path, pictur
     root = str(tmp_path / "root")
     caller = subprocess.Popen([sys.executable, "-c", CALLER, root, str(pictures)])
     try:
-        wait_until(lambda: bool(open_store(root).sizes("train")), seconds=90)
+        wait_for(lambda: open_store(root).sizes("train"), "the training is at work")
         assert launched_by(caller.pid)
     finally:
         caller.send_signal(signal.SIGKILL)
         caller.wait()
-    wait_until(lambda: not launched_by(caller.pid), seconds=20)
+    wait_for(lambda: not launched_by(caller.pid), "the training ends with its caller")
 
 
 def test_same_seed_gives_the_same_model_and_another_another(
@@ -310,6 +318,59 @@ def test_same_seed_gives_the_same_model_and_another_another(
         digests.append(hashlib.sha256(weights(tmp_path / str(number))).hexdigest())
     assert digests[0] == digests[1]
     assert digests[0] != digests[2]
+
+
+def start_from(labelled: Output, init: Output, folder: Path, seed: int) -> dict[str, torch.Tensor]:
+    """The weights at step 0 of a training with one more class, which starts from `init`."""
+    options = SMALL.model_copy(update={"seed": seed, "length": Length(amount=0)})
+    changes = {"classes": (*CLASSES, "teal"), "init": init, "init_head": "new"}
+    trainer = Trainer(job(labelled, folder, options).model_copy(update=changes), ONE)
+    trainer.run()
+    trainer.finish()
+    assert read_description(weights(folder)).classes == (*CLASSES, "teal")
+    return safetensors.torch.load(weights(folder))
+
+
+def test_new_head_comes_from_the_seed_and_the_features_from_init(
+    root: Store, labelled: Output, tmp_path: Path
+) -> None:
+    short = SMALL.model_copy(update={"length": Length(amount=3, unit="steps")})
+    init = train(root, labelled, short, classes=CLASSES, processes=PROCESSES)
+    before = safetensors.torch.load(init.store.read(WEIGHTS))
+    head = {"fc.weight", "fc.bias"}
+    first, again, other = (
+        start_from(labelled, init, tmp_path / str(number), seed)
+        for number, seed in enumerate((0, 0, 1))
+    )
+    for name in before.keys() - head:
+        assert torch.equal(first[name], before[name])
+        assert torch.equal(other[name], before[name])
+    assert first["fc.weight"].shape == (4, before["fc.weight"].shape[1])
+    for name in head:
+        assert torch.equal(first[name], again[name])
+        assert not torch.equal(first[name], other[name])
+
+
+def test_new_head_is_trained_on_the_classes_of_the_data(root: Store, labelled: Output) -> None:
+    short = SMALL.model_copy(update={"length": Length(amount=3, unit="steps")})
+    others = ("red", "green", "blue", "teal")
+    init = train(root, labelled, short, classes=others, processes=PROCESSES)
+    output = train(root, labelled, short, init=init, init_head="new", processes=PROCESSES)
+    assert output.classes == list(CLASSES)
+    assert load_network(output)[1].classes == CLASSES
+    kept = train(root, labelled, short, init=init, processes=PROCESSES)
+    assert kept.classes == list(others), "those of the head that was kept"
+
+
+def test_init_that_does_not_fit_is_refused_with_the_remedy(root: Store, labelled: Output) -> None:
+    short = SMALL.model_copy(update={"length": Length(amount=1, unit="steps")})
+    init = train(root, labelled, short, classes=CLASSES, processes=PROCESSES)
+    for classes in (("blue", "green", "teal"), ("red", "green", "blue")):
+        with pytest.raises(ProtegeError, match="pass init_head='new' to keep its features"):
+            train(root, labelled, short, classes=classes, init=init, processes=PROCESSES)
+    larger = short.model_copy(update={"model": "small_resnet_16"})
+    with pytest.raises(ProtegeError, match="set model to small_resnet_8"):
+        train(root, labelled, larger, init=init, processes=PROCESSES)
 
 
 def test_classes_come_from_the_labelled_images(root: Store, pictures: Path) -> None:

@@ -2,7 +2,7 @@
 
 from pydantic import Field, model_validator
 
-from flows.campaign.options import ApprovalOptions
+from flows.campaign.options import ApprovalOptions, RecipeOptions
 from tasks.evaluate import EvaluateOptions
 from tasks.gather import GatherOptions
 from tasks.options import Length, Options
@@ -32,8 +32,8 @@ _FINE_TUNE = Training(
 )
 
 
-class BillionScale(Options):
-    """Billion-scale semi-supervised learning: everything that a campaign is told."""
+class BillionScale(RecipeOptions):
+    """Billion-scale semi-supervised learning: the options of a campaign."""
 
     labelled: ShardOptions = ShardOptions(labelled=True)
     """Images with true classes: one folder for each class."""
@@ -78,15 +78,6 @@ class BillionScale(Options):
                 "labelled.source, pile.source and test.source must be different places"
             )
         return self
-
-    def seeded(self, seed: int) -> "BillionScale":
-        """The same options with every seed set."""
-        changed = {}
-        for name in type(self).model_fields:
-            section = getattr(self, name)
-            if "seed" in type(section).model_fields:
-                changed[name] = section.model_copy(update={"seed": seed})
-        return self.model_copy(update=changed)
 
     def baseline_training(self, steps: int) -> TrainOptions:
         """The baseline's training: the student's, for as many steps, at its own learning rate."""

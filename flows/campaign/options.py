@@ -1,6 +1,6 @@
 """Options of recipes that belong to no stage; read without loading Prefect."""
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 from tasks.options import Options
 
@@ -12,3 +12,16 @@ class ApprovalOptions(Options):
 
     before: Literal["nothing", "score", "student"] = "nothing"
     """The stage before which the run waits until somebody approves what it is about to cost."""
+
+
+class RecipeOptions(Options):
+    """The root options of a recipe: a section for each role, in the order in which they run."""
+
+    def seeded(self, seed: int) -> Self:
+        """The same options with every seed set."""
+        changed = {}
+        for name in type(self).model_fields:
+            section = getattr(self, name)
+            if "seed" in type(section).model_fields:
+                changed[name] = section.model_copy(update={"seed": seed})
+        return self.model_copy(update=changed)

@@ -1,47 +1,277 @@
-"""Run: what the stages of one flow run share: the store, the machines, the campaign, the progress.
+"""Run: the verbs of a recipe. Each one runs a stage and returns the reference to its output.
 
-In: a recipe and its options. Out: a `Run`, whose campaign is begun or gone on with.
+In: a root, the machines, and, for a recipe, its campaign. Out: outputs. Arguments come in one
+order: inputs, options (an object, or its fields as keywords), and the rest by keyword.
 
-    with open_run("billion-scale", options, {"pile": options.pile}, root) as run: ...
+    run = Run(open_store("out"), Inline())
+    teacher = run.train(run.shard("labelled/", labelled=True), model="resnet18")
+
+Here the stages are called as they are. The engine's run makes a Prefect task of each call.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+import logging
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from flows.campaign.options import ApprovalOptions
 from infra.errors import ProtegeError, utc_now
-from infra.executors import Cluster
-from infra.lease import HOLDER
-from infra.settings import Settings
-from infra.store import Store, open_store
-from tasks import campaigns
+from infra.executors import Executor
+from infra.store import Store
+from tasks import campaigns, tables
 from tasks.campaigns import Campaign
-from tasks.contract import OnProgress, Output, digest_of
+from tasks.contract import OnProgress, Output, silent
+from tasks.duplicates.signature import signature
+from tasks.estimate import Estimate
+from tasks.evaluate import Choice, EvaluateOptions, evaluate
+from tasks.gather import GatherOptions, gather
 from tasks.options import Options, problems
-from tasks.shard import ShardOptions, Snapshot, pin
+from tasks.report import ReportOptions, Story, report
+from tasks.score import ScoreOptions, score
+from tasks.shard import ShardOptions, class_names, shard
+from tasks.topk import TopkOptions, describe_dropped, topk
+from tasks.train import Training, TrainOptions, train
 
-if TYPE_CHECKING:
-    from flows.engine.progress import Progress
+logger = logging.getLogger(__name__)
 
-# When the command began, which is before Prefect was up; a run that a worker starts has none.
-STARTED: ContextVar[float] = ContextVar("started")
+OptionsType = TypeVar("OptionsType", bound=Options)
+Watch = Callable[[str], OnProgress]  # the progress of a stage, by its name on the screen
+LISTED_CLASSES = 10
+
+
+def watch_nothing(_name: str) -> OnProgress:
+    """The progress of those who do not watch."""
+    return silent
 
 
 class Run:
-    """One flow run at work; a stage by itself belongs to no campaign."""
+    """One run at work; without a campaign, its stages belong to none."""
 
     def __init__(
-        self, store: Store, executor: Cluster, progress: "Progress", campaign: Campaign | None
+        self,
+        store: Store,
+        executor: Executor,
+        *,
+        campaign: Campaign | None = None,
+        watch: Watch = watch_nothing,
     ) -> None:
         self.store = store
         self.executor = executor
-        self._progress = progress
         self._campaign = campaign
+        self._watch = watch
+        self._preloaded = False
         self.made_seconds = 0.0  # of the stages that this very run did the work of
+
+    # ----------------------------------------------------------------------------------- verbs
+
+    def shard(
+        self,
+        source: str | Path = "",
+        options: ShardOptions | None = None,
+        *,
+        role: str = "shard",
+        **fields: Any,
+    ) -> Output:
+        """Pin a source as numbered shards; in a campaign, as the campaign has pinned it."""
+        fields = {**fields, "source": str(source)} if source else fields
+        chosen = _options(ShardOptions, options, fields)
+        snapshot = self._campaign.snapshots.get(role) if self._campaign else None
+
+        def work(watch: OnProgress) -> Output:
+            return shard(
+                self.store, chosen, snapshot=snapshot, executor=self.executor, on_progress=watch
+            )
+
+        return self._run_stage("shard", role, work)
+
+    def classes(self, labelled: Output, test: Output) -> list[str]:
+        """The names of the classes, after a check of both sources. Raises ProtegeError.
+
+        From now on the campaign keeps to the snapshots of its sources, for they are sound.
+        """
+        names = class_names(labelled, test)
+        if self._campaign is not None:
+            self._save(pinned=True)
+        return names
+
+    def train(
+        self,
+        data: Output,
+        options: TrainOptions | None = None,
+        *,
+        classes: Sequence[str] | None = None,
+        init: Output | None = None,
+        role: str = "train",
+        **fields: Any,
+    ) -> Output:
+        """Train a network on labelled images or on lessons, in processes of its own."""
+        chosen = _options(TrainOptions, options, fields)
+        self._preload()
+
+        def work(watch: OnProgress) -> Output:
+            return train(self.store, data, chosen, classes=classes, init=init, on_progress=watch)
+
+        return self._run_stage("train", role, work)
+
+    def fine_tune(
+        self,
+        model: Output,
+        data: Output,
+        training: Training | None = None,
+        *,
+        role: str = "fine_tune",
+        **fields: Any,
+    ) -> Output:
+        """Go on with the network of a model, on other data."""
+        chosen = _options(Training, training, fields)
+        options = TrainOptions.model_validate(model.options).continued(chosen)
+        return self.train(data, options, init=model, role=role)
+
+    def score(
+        self,
+        images: Output,
+        teacher: Output,
+        options: ScoreOptions | None = None,
+        *,
+        role: str = "score",
+        **fields: Any,
+    ) -> Output:
+        """Let the teacher score every image."""
+        chosen = _options(ScoreOptions, options, fields)
+
+        def work(watch: OnProgress) -> Output:
+            return score(
+                self.store, images, teacher, chosen, executor=self.executor, on_progress=watch
+            )
+
+        return self._run_stage("score", role, work)
+
+    def signature(self, images: Output, *, role: str = "signature") -> Output:
+        """Make the signatures of images, by which their near-duplicates are found."""
+
+        def work(watch: OnProgress) -> Output:
+            return signature(self.store, images, executor=self.executor, on_progress=watch)
+
+        return self._run_stage("signature", role, work)
+
+    def topk(
+        self,
+        scores: Output,
+        options: TopkOptions | None = None,
+        *,
+        exclude: Mapping[str, Output] | None = None,
+        role: str = "topk",
+        **fields: Any,
+    ) -> Output:
+        """Choose the best images of every class.
+
+        `exclude` are images, or their signatures, whose near-duplicates may not be chosen.
+        """
+        chosen = _options(TopkOptions, options, fields)
+        signatures = {}
+        if chosen.drop_near_duplicates:
+            signatures = {name: self._signed(name, out) for name, out in (exclude or {}).items()}
+
+        def work(watch: OnProgress) -> Output:
+            output = topk(
+                self.store,
+                scores,
+                chosen,
+                exclude=signatures,
+                executor=self.executor,
+                on_progress=watch,
+            )
+            _log_classes(output, chosen)
+            return output
+
+        return self._run_stage("topk", role, work)
+
+    def gather(
+        self,
+        images: Output,
+        chosen: Output,
+        options: GatherOptions | None = None,
+        *,
+        role: str = "gather",
+        **fields: Any,
+    ) -> Output:
+        """Collect the chosen images into training shards."""
+        gather_options = _options(GatherOptions, options, fields)
+
+        def work(watch: OnProgress) -> Output:
+            return gather(
+                self.store,
+                images,
+                chosen,
+                gather_options,
+                executor=self.executor,
+                on_progress=watch,
+            )
+
+        return self._run_stage("gather", role, work)
+
+    def evaluate(
+        self,
+        test: Output | Mapping[str, Output],
+        models: Mapping[str, Output],
+        options: EvaluateOptions | None = None,
+        *,
+        compare: tuple[str, str] | None = None,
+        choice: Choice | None = None,
+        role: str = "evaluate",
+        **fields: Any,
+    ) -> Output:
+        """Measure models on one or several test sets, and the choice that they learned from.
+
+        `compare` names two of the models: the gain is that of the first over the second.
+        """
+        chosen = _options(EvaluateOptions, options, fields)
+
+        def work(watch: OnProgress) -> Output:
+            return evaluate(
+                self.store,
+                test,
+                models,
+                chosen,
+                compare=compare,
+                choice=choice,
+                executor=self.executor,
+                on_progress=watch,
+            )
+
+        return self._run_stage("evaluate", role, work)
+
+    def report(
+        self, options: ReportOptions | None = None, *, story: Story | None = None, **fields: Any
+    ) -> Output:
+        """Write the page of this run's campaign, or the page of another story."""
+        # Imported here: the story is made of the figures, which know what a run is.
+        from flows.campaign.summary import story_of
+
+        chosen = _options(ReportOptions, options, fields)
+        page_story = story or story_of(self.store, self.campaign)
+
+        def work(watch: OnProgress) -> Output:
+            return report(self.store, page_story, chosen, on_progress=watch)
+
+        return self._run_stage("report", "report", work)
+
+    def approve(
+        self, options: ApprovalOptions, stage: str, estimate: Callable[[], Estimate]
+    ) -> None:
+        """Wait for a person, if the run is to wait before this stage. Raises ProtegeError."""
+        if options.before == stage:
+            finished = campaigns.newest_first(campaigns.campaigns(self.store))
+            made = [(campaign.id, campaign.outputs) for campaign in finished]
+            self._ask(stage, estimate().with_rates(made))
+
+    # -------------------------------------------------------------------------------- campaign
 
     @property
     def campaign(self) -> Campaign:
@@ -49,115 +279,95 @@ class Run:
         assert self._campaign is not None, "only recipes ask for it"
         return self._campaign
 
-    def snapshot(self, role: str) -> Snapshot | None:
-        """The source of this role as the campaign has pinned it, if it has."""
-        if self._campaign is None or role not in self._campaign.snapshots:
-            return None
-        pinned = dict(self._campaign.snapshots[role])
-        pinned["increments"] = tuple(pinned["increments"])
-        return Snapshot(**pinned)
-
-    def record(self, role: str, output: Output) -> Output:
-        """Note the output of a stage in the campaign, as it was when it was made."""
-        self.made_seconds += 0 if output.reused else output.seconds
-        if self._campaign is not None and not self._knows(role, output):
-            self._save(outputs={**self._campaign.outputs, role: asdict(output)})
-        return output
-
-    def _knows(self, role: str, output: Output) -> bool:
-        known = self.campaign.outputs.get(role, {})
-        return output.reused and known.get("digest") == output.digest
-
-    def pin(self) -> None:
-        """The sources are sound: from now on the campaign keeps to these snapshots."""
-        self._save(pinned=True)
+    def outputs(self) -> dict[str, Output]:
+        """The outputs of the stages before the report, by role, in order of run."""
+        outputs = self.campaign.outputs.items()
+        return {role: output for role, output in outputs if output.stage != "report"}
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Note that the campaign is complete, unless it was before."""
-        if self.campaign.finished:
-            return
-        self._save(summary=summary, finished_at=utc_now())
+        if not self.campaign.finished:
+            self._save(summary=summary, finished_at=utc_now())
+
+    # --------------------------------------------------------------------- what an engine changes
+
+    def _run_stage(self, stage: str, role: str, work: Callable[[OnProgress], Output]) -> Output:
+        """Call a stage, and note its output in the campaign as it was when it was made."""
+        output = work(self._watch(stage_title(stage, role)))
+        state = "was already there" if output.reused else f"made in {output.seconds:.1f} s"
+        rejected = f", {output.rejected:,} rejected" if output.rejected else ""
+        logger.info(
+            "%s: %s %s, %s rows kept%s", role, output.uri, state, f"{output.kept:,}", rejected
+        )
+        self.made_seconds += 0 if output.reused else output.seconds
+        if self._campaign is not None and not self._knows(role, output):
+            self._save(outputs={**self._campaign.outputs, role: output})
+        return output
+
+    def _ask(self, stage: str, estimate: Estimate) -> None:
+        """Ask in the terminal."""
+        if not sys.stdin.isatty():
+            raise ProtegeError(
+                f"approval.before is {stage}, but nobody can be asked here: run it in a terminal, "
+                "or from the UI (protege up), or set approval.before=nothing"
+            )
+        for line in estimate.lines():
+            print(line, file=sys.stderr)  # noqa: T201  a question in the terminal
+        question = f"go on with {stage}? [y/N] "
+        print(question, end="", file=sys.stderr, flush=True)  # noqa: T201
+        if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+            raise ProtegeError(f"{stage} was not approved. What is finished is kept")
+
+    # ---------------------------------------------------------------------------------- private
+
+    def _preload(self) -> None:
+        """Load what comes after a training while it runs, for then this process only waits."""
+        if not self._preloaded:
+            self._preloaded = True
+            self.executor.preload("tasks.inference.model")
+            page = "tasks.report.page"
+            threading.Thread(
+                target=import_module, args=(page,), name="preload", daemon=True
+            ).start()
+
+    def _signed(self, name: str, output: Output) -> Output:
+        if output.stage == "signature":
+            return output
+        return self.signature(output, role=f"{name}_signatures")
+
+    def _knows(self, role: str, output: Output) -> bool:
+        known = self.campaign.outputs.get(role)
+        return output.reused and known is not None and known.digest == output.digest
 
     def _save(self, **changes: Any) -> None:
         self._campaign = replace(self.campaign, **changes)
         campaigns.save(self.store, self._campaign)
 
-    def outputs(self) -> dict[str, Output]:
-        """The outputs of the stages before the report, by role, in order of run."""
-        made = {role: Output(**one) for role, one in self.campaign.outputs.items()}
-        return {role: output for role, output in made.items() if output.stage != "report"}
 
-    def progress(self, name: str) -> OnProgress:
-        """A bar in the terminal and a progress artifact in the UI."""
-        return self._progress.of(name)
+def stage_title(stage: str, role: str) -> str:
+    """`train student`; `score`, where the stage has one role only and its name says all."""
+    return stage if stage == role else f"{stage} {role}"
 
 
-OptionsType = TypeVar("OptionsType", bound=Options)
-
-
-def gathered(kind: type[OptionsType], parameters: Mapping[str, Any]) -> OptionsType:
-    """A flow's parameters as the root options of its recipe. Raises ProtegeError."""
-    sections = {name: parameters[name] for name in kind.model_fields}
+def _options(
+    kind: type[OptionsType], options: OptionsType | None, fields: Mapping[str, Any]
+) -> OptionsType:
+    """An object, or its fields as keywords, or both: the fields win. Raises ProtegeError."""
+    values = {**(dict(options) if options is not None else {}), **fields}
+    if options is not None and not fields:
+        return options
     try:
-        return kind(**sections)
+        return kind.model_validate(values)
     except ValidationError as error:
         raise ProtegeError("; ".join(problems(error, kind))) from None
 
 
-@contextmanager
-def open_run(
-    recipe: str, options: Options, sources: Mapping[str, ShardOptions], root: str = ""
-) -> Iterator[Run]:
-    """Pin the sources, begin the campaign or go on with it, and lend out the machines."""
-    store = open_store(root or Settings().root)
-    with machines(store.uri, find_campaign(store, recipe, options, sources)) as run:
-        yield run
-
-
-@contextmanager
-def machines(root: str = "", campaign: Campaign | None = None) -> Iterator[Run]:
-    """Lend out the store and the machines."""
-    # Imported here: the command line reads campaigns without waiting for Prefect.
-    from prefect import runtime
-
-    from flows.engine.logs import in_run_log
-    from flows.engine.progress import Progress
-    from flows.engine.server import heard
-
-    settings = Settings()
-    store = open_store(root or settings.root)
-    holder = HOLDER.set(f"run {runtime.flow_run.name}")
-    try:
-        # From the inside: stop the machines, wait until the server hears, tell it the rest.
-        with (
-            in_run_log(),
-            Progress() as progress,
-            heard(settings.patience_seconds),
-            Cluster(settings) as executor,
-        ):
-            yield Run(store, executor, progress, campaign)
-    finally:
-        HOLDER.reset(holder)
-
-
-def find_campaign(
-    store: Store, recipe: str, options: Options, sources: Mapping[str, ShardOptions]
-) -> Campaign:
-    """The campaign of these options and of the sources as they are now. Raises ProtegeError."""
-    snapshots = {}
-    for role, source in sources.items():
-        try:
-            snapshots[role] = asdict(pin(store, source))
-        except ProtegeError as error:
-            raise ProtegeError(f"{role}.source: {error}") from None
-    # As JSON will give it back.
-    plain = {
-        role: {**one, "increments": list(one["increments"])} for role, one in snapshots.items()
-    }
-    told = options.model_dump(mode="json")
-    return campaigns.begin(store, recipe, told, plain, campaign_key(options))
-
-
-def campaign_key(options: Options) -> str:
-    """What the campaigns of these options have in common in their names."""
-    return digest_of(options.content())[:8]
+def _log_classes(chosen: Output, options: TopkOptions) -> None:
+    """Say what was dropped, and which classes are short."""
+    rows = chosen.table(tables.table_name(tables.CLASSES)).to_pylist()
+    for line in describe_dropped(rows):
+        logger.info(line)
+    short = [row for row in rows if row["kept"] < options.k and not options.across_classes]
+    if short:
+        names = ", ".join(f"{row['name']} ({row['kept']})" for row in short[:LISTED_CLASSES])
+        logger.warning("%s classes have fewer than %s images: %s", len(short), options.k, names)

@@ -1,7 +1,7 @@
 """Summary: the few figures of a finished campaign, for people and for scripts.
 
-In: the run and its measures. Out: a dictionary (`summary.json` of the demo), a table in the
-terminal, and an artifact in the Prefect UI.
+In: a campaign and what its recipe says of its roles. Out: a dictionary (`summary.json` of the
+demo), the story that the report tells, and a table in the terminal.
 """
 
 from collections.abc import Mapping
@@ -11,100 +11,111 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.campaign.run import Run
-from tasks import contract
-from tasks.campaigns import campaigns
-from tasks.contract import Output
+from flows.recipes import recipe
+from infra.store import Store
+from tasks.campaigns import Campaign, campaigns
+from tasks.contract import Output, digest_of
 from tasks.evaluate import figure, read_metrics
+from tasks.report import PAGE, Story
 
-MODELS = ("teacher", "baseline", "pretrained", "student")
 # What differs between repetitions of one experiment: where the data lie, and the seeds.
-_DRAWS = frozenset({"seed", "source", "audit"})
+DRAWS = frozenset({"seed", "source", "audit"})
 
 
-def figures(run: Run, measured: Output, seed: int) -> dict[str, Any]:
-    """Accuracies and the precision of the choice (None when it was not measured)."""
-    metrics = read_metrics(measured)
-    found: dict[str, Any] = {f"{model}_top1": figure(metrics, model, "top1") for model in MODELS}
-    found["chosen_precision"] = figure(metrics, "chosen", "precision")
-    found["gain"] = figure(metrics, "student", "gain")
-    found["gain_standard_error"] = figure(metrics, "student", "gain_standard_error")
-    classes = contract.digest_of(measured.body["extra"]["classes"])
-    return {**found, "seed": seed, "classes": classes, "campaign": run.campaign.id}
+def figures(campaign: Campaign) -> dict[str, Any]:
+    """Accuracies, the gain and the precision of the choice; None for what was not measured.
 
-
-def spread(run: Run, mine: Mapping[str, Any]) -> tuple[Mapping[str, float], ...]:
-    """The figures of this campaign and of its finished repetitions on other seeds or draws."""
-    alike = _settings(run.campaign.options)
-    others = [
-        one.summary
-        for one in campaigns(run.store, run.campaign.recipe)
-        if one.finished
-        and _settings(one.options) == alike
-        and one.summary["seed"] != mine["seed"]
-        and one.summary["classes"] == mine["classes"]
-    ]
-    keys = ("seed", "baseline_top1", "student_top1")
-    runs = [{key: float(one[key]) for key in keys} for one in (*others, mine)]
-    return tuple(sorted(runs, key=lambda one: one["seed"]))
-
-
-def complete(
-    found: Mapping[str, Any], run: Run, page: Output, wall_seconds: float
-) -> dict[str, Any]:
-    """The figures with the seconds of each stage, in this run or an earlier one, and the report."""
-    outputs = {**run.outputs(), "report": page}
-    seconds = {role: round(output.seconds, 2) for role, output in outputs.items()}
-    around = max(0.0, wall_seconds - run.made_seconds)
-    total = sum(output.seconds for output in outputs.values()) + around
+    Empty for a recipe that measures nothing.
+    """
+    measured = [output for output in campaign.outputs.values() if output.stage == "evaluate"]
+    if not measured:
+        return {}
+    known, metrics = recipe(campaign.recipe), read_metrics(measured[-1])
     return {
-        **found,
-        "seconds": {**seconds, "between stages": round(around, 2), "total": round(total, 2)},
-        "report": f"{page.uri}/index.html",
+        **{f"{role}_top1": figure(metrics, role, "top1") for role in known.models},
+        "chosen_precision": figure(metrics, "chosen", "precision"),
+        "gain": figure(metrics, known.result, "gain"),
+        "gain_standard_error": figure(metrics, known.result, "gain_standard_error"),
+        "seed": campaign.outputs[known.result].options["seed"],
+        "classes": digest_of(measured[-1].classes),
     }
 
 
-def publish(result: Mapping[str, Any], run: Run, link: str) -> None:
-    """Show the summary on the flow run's page: accuracy, counts and the way to the report."""
-    # Imported here: showing a summary in the terminal needs no Prefect.
-    from prefect.artifacts import create_markdown_artifact
+def story_of(root: Store, campaign: Campaign) -> Story:
+    """What the report tells of a campaign."""
+    outputs = {
+        role: output for role, output in campaign.outputs.items() if output.stage != "report"
+    }
+    return Story(
+        recipe=campaign.recipe,
+        campaign=campaign.id,
+        command=f"protege resume {campaign.id} --root {root.uri}",
+        outputs=outputs,
+        spread=_spread(root, campaign, figures(campaign)),
+    )
 
-    lines = ["| | top-1 on the test set |", "|---|---|"]
-    lines += [f"| {model} | {result[f'{model}_top1']:.4f} |" for model in MODELS]
-    if result["chosen_precision"] is not None:
-        lines.append(f"| precision of the chosen | {result['chosen_precision']:.4f} |")
-    lines += ["", "| output | rows kept | rejected | seconds |", "|---|---|---|---|"]
-    for role, output in run.outputs().items():
-        counts = f"{output.kept:,} | {output.rejected:,} | {output.seconds:,.1f}"
-        lines.append(f"| {role} | {counts} |")
-    lines += ["", f"[Report]({link})" if link.startswith("http") else f"Report: `{link}`"]
-    lines += ["", f"Campaign `{result['campaign']}`"]
-    create_markdown_artifact("\n".join(lines), description="Summary")
+
+def summarise(run: Run, wall_seconds: float) -> dict[str, Any]:
+    """The figures with the seconds of each stage, in this run or an earlier one, and the report."""
+    outputs: Mapping[str, Output] = run.campaign.outputs
+    seconds = {role: round(output.seconds, 2) for role, output in outputs.items()}
+    around = max(0.0, wall_seconds - run.made_seconds)
+    total = sum(output.seconds for output in outputs.values()) + around
+    page = outputs.get("report")
+    return {
+        **figures(run.campaign),
+        "campaign": run.campaign.id,
+        "seconds": {**seconds, "between stages": round(around, 2), "total": round(total, 2)},
+        "report": f"{page.uri}/{PAGE}" if page else "",
+    }
+
+
+def top1_rows(result: Mapping[str, Any]) -> list[tuple[str, float]]:
+    """(role, top-1) of each model of a summary that was measured."""
+    rows = ((key, value) for key, value in result.items() if key.endswith("_top1"))
+    return [(key.removesuffix("_top1"), value) for key, value in rows if value is not None]
 
 
 def show(result: Mapping[str, Any]) -> None:
     """Print the summary in the terminal."""
     console = Console()
-    table = Table("", "top-1 on the test set", title=f"campaign {result['campaign']}")
-    names = {"baseline": "supervised baseline", "pretrained": "student before fine-tuning"}
-    names["student"] = "student after fine-tuning"
-    for model in MODELS:
-        table.add_row(names.get(model, model), f"{result[f'{model}_top1']:.3f}")
-    if result["chosen_precision"] is not None:
-        table.add_row("precision of the chosen images", f"{result['chosen_precision']:.3f}")
-    console.print(table)
-    clock = Table("stage", "seconds")
+    title = f"campaign {result['campaign']}"
+    if accuracies := top1_rows(result):
+        table = Table("", "top-1 on the test set", title=title)
+        for model, value in accuracies:
+            table.add_row(model, f"{value:.3f}")
+        if result["chosen_precision"] is not None:
+            table.add_row("precision of the chosen images", f"{result['chosen_precision']:.3f}")
+        console.print(table)
+    clock = Table("stage", "seconds", title=None if accuracies else title)
     for role, value in result["seconds"].items():
         clock.add_row(role, f"{value:.1f}")
     console.print(clock)
-    console.print(f"report: {result['report']}", soft_wrap=True)
+    if result["report"]:
+        console.print(f"report: {result['report']}", soft_wrap=True)
 
 
-def rerun_command(run: Run) -> str:
-    """The command that runs this campaign again, or goes on with it."""
-    return f"protege resume {run.campaign.id} --root {run.store.uri}"
+def _spread(
+    root: Store, campaign: Campaign, own: Mapping[str, Any]
+) -> tuple[Mapping[str, float], ...]:
+    """The figures of this campaign and of its finished repetitions on other seeds or draws."""
+    if not own:
+        return ()
+    settings, known = _settings(campaign.options), recipe(campaign.recipe)
+    others = [
+        other.summary
+        for other in campaigns(root, campaign.recipe)
+        if other.finished
+        and _settings(other.options) == settings
+        and other.summary["seed"] != own["seed"]
+        and other.summary["classes"] == own["classes"]
+    ]
+    keys = ("seed", f"{known.compared_with}_top1", f"{known.result}_top1")
+    runs = [{key: float(summary[key]) for key in keys} for summary in (*others, own)]
+    return tuple(sorted(runs, key=lambda run: run["seed"]))
 
 
 def _settings(options: Any) -> Any:
     if isinstance(options, Mapping):
-        return {key: _settings(value) for key, value in options.items() if key not in _DRAWS}
+        return {key: _settings(value) for key, value in options.items() if key not in DRAWS}
     return options

@@ -91,8 +91,8 @@ def _nested(path: list[str], text: str) -> dict[str, Any]:
     try:
         value: Any = yaml.load(text, _Loader) if text else ""
     except (yaml.YAMLError, ValueError) as error:
-        told = " ".join(str(error).split())
-        raise ProtegeError(f"{'.'.join(path)}={text}: this value is not YAML: {told}") from None
+        reason = " ".join(str(error).split())
+        raise ProtegeError(f"{'.'.join(path)}={text}: this value is not YAML: {reason}") from None
     for step in reversed(path):
         value = {step: value}
     return dict(value)

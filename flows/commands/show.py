@@ -1,116 +1,56 @@
-"""Describe: what lies at an address, for people: `protege show URI`.
+"""Commands that show what lies in a root: show, rejects.
 
-In: the address of an output, a table, a manifest, weights or a campaign. Out: text: what it is, its
-schema with a note on each column, rows, first lines, and where it came from.
+protege show protege-output/score/3f2a...                 what a table, a model or an output is
+protege rejects protege-output/shard/3f2a...              images that could not be used, by reason
+protege rejects --recheck protege-output/shard/3f2a...    check their files once more
 """
 
-import json
-import struct
-from collections.abc import Iterator
-from typing import Any
+from typing import Annotated
 
-import pyarrow.parquet as pq
+import typer
 
-from infra.errors import ProtegeError
-from infra.store import Store, open_store, split_uri
-from tasks.tables import table_name
+from flows.commands.arguments import EXAMPLES
 
-FIRST_ROWS = 5
-CELL_WIDTH = 48
+REJECTS_SHOWN = 20
+
+app = typer.Typer()
 
 
-def describe(uri: str) -> Iterator[str]:
-    """Lines that say what is at this address. Raises ProtegeError when nothing is."""
-    store, name = split_uri(uri)
-    if not store.exists(name):
-        yield from _folder(open_store(uri))
+@app.command(epilog=EXAMPLES + "protege show demo-output/store/topk/5f0c.../part-00000.parquet")
+def show(uri: Annotated[str, typer.Argument(help="Address of an output, table or model.")]) -> None:
+    """Say what a table, a model, a manifest or an output folder is, and where it came from."""
+    from flows.commands.describe import describe
+
+    for line in describe(uri):
+        typer.echo(line)
+
+
+@app.command(epilog=EXAMPLES + "protege rejects --recheck protege-output/shard/3f2a90cc11d0ab42")
+def rejects(
+    output: Annotated[str, typer.Argument(help="Address of an output of shard, signature, score.")],
+    recheck: Annotated[
+        bool, typer.Option("--recheck", help="Check the files of shard's rejects once more.")
+    ] = False,
+) -> None:
+    """List the images that could not be used; or check them again after they were mended.
+
+    The next run of the same recipe takes in what can be used now.
+    """
+    from tasks.contract import output_at, reject_reasons
+    from tasks.shard import recheck_rejects
+
+    if recheck:
+        images = output_at(output, "shard")
+        for line in recheck_rejects(images.root, images).lines():
+            typer.echo(line)
         return
-    if name.endswith(".parquet"):
-        yield from _table(store, name)
-    elif name.endswith(".safetensors"):
-        yield from _weights(store, name)
-    elif name.endswith(".json"):
-        yield from _json(json.loads(store.read(name)), store)
-    else:
-        raise ProtegeError(f"{uri}: show knows tables, weights, manifests and output folders")
-    if "manifest.json" in store.sizes() and name != "manifest.json":
-        yield ""
-        yield from _lineage(json.loads(store.read("manifest.json")), _root(store), 0)
-
-
-def _folder(store: Store) -> Iterator[str]:
-    names = list(store.sizes())
-    manifests = [name for name in names if "/" not in name and name.startswith("manifest")]
-    if not names:
-        raise ProtegeError(f"{store.uri}: there is nothing here")
-    if not manifests:
-        yield f"{store.uri}: {len(names)} files and no manifest: not an output, or not complete yet"
-        yield from (f"  {name}" for name in names[:20])
-        return
-    for manifest in manifests:
-        body = json.loads(store.read(manifest))
-        yield from _json(body, store)
-        first = next((part["name"] for part in body["parts"] if part["kept"]), None)
-        if first is not None and first.endswith(".parquet"):
-            yield ""
-            yield from _table(store, first)
-        for rejects in [name for name in names if name.startswith("rejects-")][:1]:
-            yield ""
-            yield from _table(store, rejects)
-
-
-def _table(store: Store, name: str) -> Iterator[str]:
-    with store.open(name) as file:
-        parquet = pq.ParquetFile(file)
-        schema = parquet.schema_arrow
-        rows = parquet.metadata.num_rows
-        head = next(parquet.iter_batches(FIRST_ROWS), None)
-    yield f"{store.uri}/{name}: table {table_name(schema)}, {rows:,} rows"
-    for field in schema:
-        note = (field.metadata or {}).get(b"note", b"").decode()
-        yield f"  {field.name:<14} {field.type!s:<32} {note}"
-    for row in head.to_pylist() if head is not None else []:
-        yield "  " + "  ".join(f"{key}={_short(value)}" for key, value in row.items())
-
-
-def _weights(store: Store, name: str) -> Iterator[str]:
-    data = store.read(name)
-    (size,) = struct.unpack("<Q", data[:8])
-    header = json.loads(data[8 : 8 + size])
-    metadata = header.pop("__metadata__", {})
-    yield f"{store.uri}/{name}: weights, {len(header)} tensors, {len(data):,} bytes"
-    for key, value in json.loads(metadata.get("protege", "{}")).items():
-        yield f"  {key}: {_short(value)}"
-    for tensor, about in list(header.items())[:FIRST_ROWS]:
-        yield f"  {tensor}: {about['dtype']} {about['shape']}"
-
-
-def _json(body: dict[str, Any], store: Store) -> Iterator[str]:
-    if "stage" not in body:
-        yield json.dumps(body, indent=1, ensure_ascii=False)
-        return
-    yield f"{body['stage']} {body['fingerprint']}, made {body['made_at']} in {body['seconds']} s"
-    yield f"  rows in {body['rows_in']:,}, kept {body['kept']:,}, rejected {body['rejected']:,}"
-    yield f"  parts {len(body['parts'])}, content {body['digest']}"
-    yield f"  options {json.dumps(body['options'])}"
-    yield from _lineage(body, _root(store), 0)
-
-
-def _lineage(body: dict[str, Any], root: Store, depth: int) -> Iterator[str]:
-    """The chain of manifests behind an output, as an indented tree."""
-    if depth == 0:
-        yield f"lineage of {body['stage']} {body['fingerprint']}"
-    for role, about in body["inputs"].items():
-        yield f"{'  ' * (depth + 1)}{role}: {about['stage']} {about['fingerprint']}"
-        if root.exists(about["manifest"]):
-            yield from _lineage(json.loads(root.read(about["manifest"])), root, depth + 1)
-
-
-def _root(store: Store) -> Store:
-    """The root above `<root>/<stage>/<fingerprint>`."""
-    return open_store(store.uri.rsplit("/", 2)[0])
-
-
-def _short(value: Any) -> str:
-    text = f"<{len(value):,} bytes>" if isinstance(value, bytes) else str(value)
-    return text if len(text) <= CELL_WIDTH else text[: CELL_WIDTH - 3] + "..."
+    found = output_at(output, "shard", "signature", "score", "topk")
+    for reason, count in reject_reasons(found).items():
+        typer.echo(f"{count:,} {reason}")
+    table = found.rejects(["key", "reason", "detail"])
+    for row in table.slice(0, REJECTS_SHOWN).to_pylist():
+        typer.echo(f"  {row['key']}: {row['reason']} ({row['detail']})")
+    if len(table) > REJECTS_SHOWN:
+        typer.echo(f"  and {len(table) - REJECTS_SHOWN:,} more: `protege show` names their tables")
+    if not len(table):
+        typer.echo("there are no rejects")

@@ -1,21 +1,17 @@
-"""Approval: a run that waits, before the expensive part, until a person has seen what it will cost.
+"""Approval: a run that is suspended, before the expensive part, until a person has seen its cost.
 
-In: the option, the stage that is about to begin, and a function that says in lines what it is about
-to cost. Out: nothing, or the end of the run. A run of a deployment is suspended: its process ends
-and frees its slot, and Resume in the UI, with a typed form, starts it again; all that is finished
-is taken from the store. A run in a terminal asks there.
+In: the stage that is about to begin, and the estimate. Out: nothing, or the end of the run. The
+process of a suspended run ends and frees its slot; Resume in the UI, with a typed form, starts it
+again, and all that is finished is taken from the store.
 """
 
-import sys
-from collections.abc import Callable, Sequence
-
-from prefect import get_run_logger, runtime, suspend_flow_run
+from prefect import get_run_logger, suspend_flow_run
 from prefect.artifacts import create_markdown_artifact
 from prefect.input import RunInput
 from pydantic import Field
 
-from flows.campaign.options import ApprovalOptions
 from infra.errors import ProtegeError
+from tasks.estimate import Estimate
 
 TIMEOUT_SECONDS = 14 * 24 * 3600
 
@@ -27,17 +23,9 @@ class Approval(RunInput):
     note: str = Field("", title="Note", description="Why; it goes into the log of the run.")
 
 
-def approve(options: ApprovalOptions, stage: str, costs: Callable[[], Sequence[str]]) -> None:
-    """Wait for a person, if the run is to wait here. Raises ProtegeError when the answer is no."""
-    if options.before == stage:
-        _ask(stage, costs())
-
-
-def _ask(stage: str, costs: Sequence[str]) -> None:
-    if runtime.deployment.id is None:
-        _ask_in_terminal(stage, costs)
-        return
-    text = "\n".join(f"- {line}" for line in costs)
+def suspend_until_approved(stage: str, estimate: Estimate) -> None:
+    """Suspend the flow run until somebody approves. Raises ProtegeError when the answer is no."""
+    text = "\n".join(f"- {line}" for line in estimate.lines())
     question = f"Before `{stage}`, this run waits for approval. It is about to cost:\n\n{text}"
     create_markdown_artifact(question, description=f"Approval before {stage}")
     form = Approval.with_initial_data(description=question)
@@ -46,16 +34,3 @@ def _ask(stage: str, costs: Sequence[str]) -> None:
     if not answer.go_on:
         raise ProtegeError(f"{stage} was not approved{note}. What is finished is kept")
     get_run_logger().info(f"{stage} was approved{note}")
-
-
-def _ask_in_terminal(stage: str, costs: Sequence[str]) -> None:
-    if not sys.stdin.isatty():
-        raise ProtegeError(
-            f"approval.before is {stage}, but nobody can be asked here: run it in a terminal, or "
-            "from the UI (protege up), or set approval.before=nothing"
-        )
-    for line in costs:
-        print(line, file=sys.stderr)  # noqa: T201  a question in the terminal
-    print(f"go on with {stage}? [y/N] ", end="", file=sys.stderr, flush=True)  # noqa: T201
-    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
-        raise ProtegeError(f"{stage} was not approved. What is finished is kept")

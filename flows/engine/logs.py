@@ -40,13 +40,13 @@ class _RunLog(logging.Handler):
             return self._logger
 
 
-def told_once(logger: logging.Logger, kinds: tuple[type[BaseException], ...]) -> None:
+def log_once(logger: logging.Logger, kinds: tuple[type[BaseException], ...]) -> None:
     """Log errors of these kinds without Prefect's repetition of them, a traceback of its engine."""
 
-    def new(record: logging.LogRecord) -> bool:
+    def is_new(record: logging.LogRecord) -> bool:
         return not (record.exc_info and isinstance(record.exc_info[1], kinds))
 
-    logger.addFilter(new)
+    logger.addFilter(is_new)
 
 
 def _run_id(logger: "logging.Logger | logging.LoggerAdapter[logging.Logger]") -> object:

@@ -5,47 +5,37 @@ finished cannot say so, and the run then stays Running for ever; so it waits her
 """
 
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from logging import getLogger
 
 from prefect.settings import get_current_settings
 
+from infra.http import answers
+
 PAUSE_SECONDS = 2.0
 
 
 @contextmanager
-def heard(patience_seconds: float) -> Iterator[None]:
-    """The end of the block, be it an error, waits until the server can hear of it."""
+def wait_for_server_on_exit(timeout_seconds: float) -> Iterator[None]:
+    """The end of the block, be it an error, waits until the server answers."""
     try:
         yield
     except Exception:
-        await_server(patience_seconds)
+        await_server(timeout_seconds)
         raise
-    await_server(patience_seconds)
+    await_server(timeout_seconds)
 
 
-def await_server(patience_seconds: float) -> None:
-    """Return when the server answers, when there is none, or when patience ends."""
+def await_server(timeout_seconds: float) -> None:
+    """Return when the server answers, when there is none, or after the timeout."""
     address = get_current_settings().api.url
     if not address:
         return
-    deadline = time.monotonic() + patience_seconds
-    told = False
-    while not _answers(address) and time.monotonic() < deadline:
-        if not told:
+    deadline = time.monotonic() + timeout_seconds
+    warned = False
+    while not answers(f"{address}/health") and time.monotonic() < deadline:
+        if not warned:
             getLogger(__name__).warning("waiting for the Prefect server at %s", address)
-            told = True
+            warned = True
         time.sleep(PAUSE_SECONDS)
-
-
-def _answers(address: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{address}/health", timeout=10):
-            return True
-    except urllib.error.HTTPError:
-        return True  # it may want to know who asks, but it is there
-    except OSError:
-        return False

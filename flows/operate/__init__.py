@@ -1,8 +1,8 @@
 """Operate: the local server, its worker and the pages of the reports; what is registered there.
 
-home.py         what `protege up` remembers between commands: settings and processes
-environment.py  what Prefect's processes are told
-keeper.py       the process that starts server, worker and pages, and starts them again
+state.py         what `protege up` remembers between commands: settings and processes
+environment.py  the environment of Prefect's processes
+supervisor.py       the process that starts server, worker and pages, and starts them again
 pages.py        serves the reports on loopback
 commands.py     up, down, status
 catalog.py      every deployment; as text, prefect.yaml

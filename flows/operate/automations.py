@@ -1,8 +1,8 @@
 """Automations: what the server does by itself.
 
-In: a client of the server, and perhaps an address that wants to be told. Out: three automations:
+In: a client of the server, and perhaps an address to notify. Out: three automations:
 a run that has died in silence becomes Crashed, data that arrive start a retraining, and a run that
-fails is told to that address.
+fails is reported to that address.
 """
 
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ ENDS = {
     f"prefect.flow-run.{name}"
     for name in ("Completed", "Failed", "Cancelled", "Crashed", "Suspended", "Paused")
 }
-TOLD = (
+NOTICE = (
     '{"run": "{{ flow_run.name }}", "state": "{{ flow_run.state.name }}",'
     ' "url": "{{ flow_run|ui_url }}"}'
 )
@@ -88,16 +88,16 @@ def arrivals(client: SyncPrefectClient) -> AutomationCore:
 
 
 def failures(notify: str) -> AutomationCore:
-    """Failed and crashed runs are told to an address, if there is one."""
+    """Failed and crashed runs are reported to an address, if there is one."""
     action: CallWebhook | DoNothing = DoNothing()
     if notify:
         block = Webhook(method="POST", url=SecretStr(notify), allow_private_urls=True)
         action = CallWebhook(
-            block_document_id=block.save(NOTIFY_BLOCK, overwrite=True), payload=TOLD
+            block_document_id=block.save(NOTIFY_BLOCK, overwrite=True), payload=NOTICE
         )
     return AutomationCore(
         name="protege: runs that failed",
-        description="Tells PROTEGE_NOTIFY, an address of yours; off while there is none.",
+        description="Notifies the address PROTEGE_SERVER__NOTIFY; off while there is none.",
         enabled=bool(notify),
         trigger=EventTrigger(
             posture=Posture.Reactive,

@@ -14,10 +14,11 @@ from typing import Any
 
 import yaml
 
+from flows.campaign.stages import STAGES
 from flows.operate.supervisor import POOL
 from flows.recipes import RECIPES, Recipe
 
-STAGES = ("shard", "train", "score", "signature", "topk", "gather", "evaluate", "report")
+FLOWS = "flows.engine.flows"
 NIGHTLY = "0 3 * * *"
 TIMEZONE = "UTC"
 
@@ -62,10 +63,12 @@ def deployments() -> Iterator[Deployment]:
         yield _recipe(recipe, "", f"{recipe.about}; with default options")
         for preset, about in recipe.presets.items():
             yield _recipe(recipe, preset, f"{recipe.about}; {about}")
-    for stage in STAGES:
-        yield Deployment("flows.engine.single", stage, "single", f"The stage {stage} by itself")
-    again = "Look once more at files that could not be used"
-    yield Deployment("flows.engine.single", "recheck_rejects", "single", again)
+    for stage in STAGES.values():
+        yield Deployment(FLOWS, stage.name, "single", f"The stage {stage.name} by itself")
+    page = "Write the page of a finished campaign anew"
+    yield Deployment(FLOWS, "report", "single", page)
+    again = "Check the files once more that could not be used"
+    yield Deployment(FLOWS, "recheck", "single", again)
     train = "Train again on what is new in the sources, and promote the student if it is better"
     yield Deployment("flows.retrain.flow", "retrain", "by-hand", train)
     yield Deployment(
@@ -75,9 +78,7 @@ def deployments() -> Iterator[Deployment]:
 
 def _recipe(recipe: Recipe, preset: str, about: str) -> Deployment:
     parameters = changed_sections(recipe.load_options()(), recipe.preset(preset))
-    return Deployment(
-        f"{recipe.module}.method", recipe.flow, preset or "default", about, parameters
-    )
+    return Deployment(FLOWS, recipe.function, preset or "default", about, parameters)
 
 
 def changed_sections(default: Any, options: Any) -> dict[str, Any]:
@@ -93,17 +94,17 @@ def changed_sections(default: Any, options: Any) -> dict[str, Any]:
 def prefect_yaml() -> str:
     """The catalog as Prefect's project file."""
     entries = []
-    for one in deployments():
+    for deployment in deployments():
         entry: dict[str, Any] = {
-            "name": one.name,
-            "description": one.about,
-            "entrypoint": one.entrypoint,
-            "parameters": dict(one.parameters),
-            "concurrency_limit": {"limit": 1, "collision_strategy": one.collision},
+            "name": deployment.name,
+            "description": deployment.about,
+            "entrypoint": deployment.entrypoint,
+            "parameters": dict(deployment.parameters),
+            "concurrency_limit": {"limit": 1, "collision_strategy": deployment.collision},
             "work_pool": {"name": POOL},
         }
-        if one.cron:
-            entry["schedules"] = [{"cron": one.cron, "timezone": TIMEZONE, "active": False}]
+        if deployment.cron:
+            entry["schedules"] = [{"cron": deployment.cron, "timezone": TIMEZONE, "active": False}]
         entries.append(entry)
     body = {"name": "protege", "deployments": entries}
     return HEADER + "\n" + yaml.safe_dump(body, sort_keys=False, width=100)

@@ -1,19 +1,18 @@
-"""Environment: what Prefect's processes are told, each setting with its reason.
+"""Environment: the variables of Prefect's processes, each setting with its reason.
 
-In: what `protege up` was asked for. Out: environment variables. A variable that the user has set
+In: the configuration of `protege up`. Out: environment variables. A variable that the user has set
 wins, but for the addresses.
 """
 
 import os
 from collections.abc import Mapping
 
-from flows.operate.state import HOST, MARK, Asked, Home
+from flows.engine.environment import NO_CALLS_HOME
+from flows.operate.state import HOST, SUPERVISOR_VARIABLE, ServerConfig, ServerState
 
 HEARTBEAT_SECONDS = 30
 # Three beats: a shorter window takes healthy runs for dead.
 SILENCE_SECONDS = 90
-
-NO_CALLS_HOME = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
 
 DEFAULTS = {
     **NO_CALLS_HOME,
@@ -25,7 +24,7 @@ DEFAULTS = {
     ),
     # Nothing is deleted by default, and lists grow slow.
     "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
-    # From Submit to the first stage in seconds; the default looks every ten.
+    # From Submit to the first stage in seconds; the default polls every ten.
     "PREFECT_WORKER_QUERY_SECONDS": "2",
     # The default, 0.0.0.0, is open to the network.
     "PREFECT_WORKER_WEBSERVER_HOST": HOST,
@@ -34,28 +33,28 @@ DEFAULTS = {
 }
 
 
-def prefect_environment(home: Home, asked: Asked) -> dict[str, str]:
+def prefect_environment(state: ServerState, config: ServerConfig) -> dict[str, str]:
     """The environment of the server, the worker and all that the worker runs."""
     return {
         **DEFAULTS,
         **os.environ,
-        **_addresses(home, asked),
-        "PROTEGE_HOME": str(home.folder),
-        "PROTEGE_ROOT": asked.root,
-        "PROTEGE_PAGES": asked.pages,
-        MARK: str(home.folder),
+        **_addresses(state, config),
+        "PROTEGE_SERVER__HOME": str(state.folder),
+        "PROTEGE_ROOT": config.root,
+        "PROTEGE_SERVER__REPORTS_URL": config.reports,
+        SUPERVISOR_VARIABLE: str(state.folder),
     }
 
 
-def _addresses(home: Home, asked: Asked) -> Mapping[str, str]:
+def _addresses(state: ServerState, config: ServerConfig) -> Mapping[str, str]:
     database = {}
-    if asked.database:
-        database["PREFECT_API_DATABASE_CONNECTION_URL"] = asked.database
+    if config.database:
+        database["PREFECT_API_DATABASE_CONNECTION_URL"] = config.database
     return {
-        "PREFECT_HOME": str(home.prefect),
-        "PREFECT_API_URL": asked.api,
-        "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(home.ui),
+        "PREFECT_HOME": str(state.prefect),
+        "PREFECT_API_URL": config.api,
+        "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(state.ui),
         "PREFECT_SERVER_API_HOST": HOST,
-        "PREFECT_SERVER_API_PORT": str(asked.port),
+        "PREFECT_SERVER_API_PORT": str(config.port),
         **database,
     }

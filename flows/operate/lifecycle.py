@@ -1,7 +1,7 @@
 """Up and down: starts the local server with all that belongs to it, stops it, says how it is.
 
 In: settings and the home folder. Out: lines for people. All of it may be repeated, and goes on
-after a crash half-way: what an earlier keeper has left behind is ended first.
+after a crash half-way: what an earlier supervisor has left behind is ended first.
 """
 
 import os
@@ -15,10 +15,16 @@ from pathlib import Path
 
 import psutil
 
-from flows.operate.csp import confine
-from flows.operate.environment import NO_CALLS_HOME
-from flows.operate.state import HOST, MARK, Asked, Home, marked
-from flows.operate.supervisor import end, healthy
+from flows.engine.environment import NO_CALLS_HOME
+from flows.operate.csp import add_policy
+from flows.operate.state import (
+    HOST,
+    SUPERVISOR_VARIABLE,
+    ServerConfig,
+    ServerState,
+    marked_processes,
+)
+from flows.operate.supervisor import healthy, stop
 from infra.errors import ProtegeError
 from infra.settings import Settings
 from infra.store import open_store
@@ -28,93 +34,93 @@ STOP_SECONDS = 60
 TAIL_LINES = 15
 
 
-def asked_by(settings: Settings) -> Asked:
+def config_of(settings: Settings) -> ServerConfig:
     """What these settings ask for, with absolute places."""
-    return Asked(
-        port=settings.port,
-        pages_port=settings.pages_port,
-        database=_driver(settings.database),
+    return ServerConfig(
+        port=settings.server.port,
+        reports_port=settings.server.reports_port,
+        database=_driver(settings.server.database),
         root=open_store(settings.root).uri,
-        notify=settings.notify,
+        notify=settings.server.notify,
         folder=str(Path.cwd()),
     )
 
 
-def up(home: Home, asked: Asked) -> Iterator[str]:
+def up(state: ServerState, config: ServerConfig) -> Iterator[str]:
     """Start what does not run yet, and register everything. Raises ProtegeError."""
-    with home.locked():
-        if home.keeper() is None:
-            _end_leftovers(home)
-            _check_free(asked)
-            home.ask(asked)
-            home.registered.unlink(missing_ok=True)
-            _start_keeper(home)
-        elif home.asked() != asked:
-            raise ProtegeError(_differs(home, asked))
-        yield f"starting the server on {_named(asked.database)} ..."
-        use_server(home, asked)
+    with state.locked():
+        if state.supervisor() is None:
+            _end_leftovers(state)
+            _check_free(config)
+            state.save_config(config)
+            state.registered.unlink(missing_ok=True)
+            _start_supervisor(state)
+        elif state.config() != config:
+            raise ProtegeError(_differs(state, config))
+        yield f"starting the server on {_named(config.database)} ..."
+        use_server(state, config)
         # Imported while the server starts: both take seconds.
         from flows.operate.register import register
 
-        answer = f"the server did not answer at {asked.ui}"
-        _await(lambda: healthy(asked), answer, home.log("server"))
-        confine(home.ui, asked.ui)
-        count = register(asked.folder, asked.notify)
-        home.registered.touch()
-        _await(lambda: "worker" in home.processes(), "no worker started", home.log("keeper"))
-        yield f"{count} deployments, and a worker that runs them in {asked.folder}"
-        yield f"outputs   {asked.root}"
-        yield f"reports   {asked.pages}"
-        yield f"logs      {home.log('server').parent}"
-        yield f"UI        {asked.ui}"
-        yield f"Prefect's own commands want: export PREFECT_API_URL={asked.api}"
+        answer = f"the server did not answer at {config.ui}"
+        _await(lambda: healthy(config), answer, state.log("server"))
+        add_policy(state.ui, config.ui)
+        count = register(config.folder, config.notify)
+        state.registered.touch()
+        _await(lambda: "worker" in state.processes(), "no worker started", state.log("supervisor"))
+        yield f"{count} deployments, and a worker that runs them in {config.folder}"
+        yield f"outputs   {config.root}"
+        yield f"reports   {config.reports}"
+        yield f"logs      {state.log('server').parent}"
+        yield f"UI        {config.ui}"
+        yield f"Prefect's own commands want: export PREFECT_API_URL={config.api}"
 
 
-def down(home: Home) -> Iterator[str]:
+def down(state: ServerState) -> Iterator[str]:
     """Stop everything. Runs at work end as Crashed, and can be retried after the next `up`."""
-    with home.locked():
-        keeper = home.keeper()
-        if keeper is None and not marked(str(home.folder)):
+    with state.locked():
+        supervisor = state.supervisor()
+        if supervisor is None and not marked_processes(str(state.folder)):
             yield "nothing is up"
             return
-        if keeper is not None:
-            keeper.send_signal(signal.SIGTERM)
+        if supervisor is not None:
+            supervisor.send_signal(signal.SIGTERM)
             try:
-                keeper.wait(STOP_SECONDS)
+                supervisor.wait(STOP_SECONDS)
             except psutil.TimeoutExpired:
-                keeper.kill()
-        _end_leftovers(home)
+                supervisor.kill()
+        _end_leftovers(state)
         yield "all is down; the database, the logs and the outputs stay"
 
 
-def status(home: Home) -> Iterator[str]:
+def status(state: ServerState) -> Iterator[str]:
     """How it is: processes, addresses, and runs at work."""
-    asked = home.asked()
-    if asked is None or home.keeper() is None:
-        left = len(marked(str(home.folder)))
+    config = state.config()
+    if config is None or state.supervisor() is None:
+        left = len(marked_processes(str(state.folder)))
         yield f"down, but {left} processes are left: `protege down`" if left else "down"
         return
-    yield f"{'up' if healthy(asked) else 'starting, or in trouble'}: {asked.ui}"
-    yield f"  database  {_named(asked.database)}"
-    yield f"  outputs   {asked.root}"
-    yield f"  reports   {asked.pages}"
-    for name, process in home.processes().items():
+    yield f"{'up' if healthy(config) else 'starting, or in trouble'}: {config.ui}"
+    yield f"  database  {_named(config.database)}"
+    yield f"  outputs   {config.root}"
+    yield f"  reports   {config.reports}"
+    for name, process in state.processes().items():
         alive = process.find() is not None
         yield f"  {name:<9} {'process ' + str(process.pid) if alive else 'not running'}"
-    if healthy(asked):
-        use_server(home, asked)
+    if healthy(config):
+        use_server(state, config)
         from flows.operate.runs import at_work
 
         runs = at_work()
         yield f"  runs      {len(runs)} at work"
         yield from (f"    {run.name}: {run.state.name if run.state else ''}" for run in runs)
-    yield f"  logs      {home.log('server').parent}"
+    yield f"  logs      {state.log('server').parent}"
 
 
-def use_server(home: Home, asked: Asked) -> None:
+def use_server(state: ServerState, config: ServerConfig) -> None:
     """Point Prefect, which is not loaded yet, to this server."""
-    told = {"PREFECT_API_URL": asked.api, "PREFECT_HOME": str(home.prefect), **NO_CALLS_HOME}
-    for variable, value in told.items():
+    variables = {"PREFECT_API_URL": config.api, "PREFECT_HOME": str(state.prefect), **NO_CALLS_HOME}
+    for variable, value in variables.items():
         os.environ.setdefault(variable, value)
 
 
@@ -122,21 +128,22 @@ def use_running_server() -> bool:
     """Point Prefect to the server that is up, unless the user has named another one."""
     if "PREFECT_API_URL" in os.environ:
         return True
-    home = Home()
-    asked = home.asked()
-    if asked is None or home.keeper() is None or not healthy(asked):
+    state = ServerState()
+    config = state.config()
+    if config is None or state.supervisor() is None or not healthy(config):
         return False
-    use_server(home, asked)
-    os.environ.setdefault("PROTEGE_PAGES", asked.pages)
+    use_server(state, config)
+    os.environ.setdefault("PROTEGE_SERVER__REPORTS_URL", config.reports)
     return True
 
 
-def _start_keeper(home: Home) -> None:
-    environment = {name: value for name, value in os.environ.items() if name != MARK}
-    home.log("keeper").parent.mkdir(parents=True, exist_ok=True)
-    with home.log("keeper").open("ab") as log:
+def _start_supervisor(state: ServerState) -> None:
+    environment = dict(os.environ)
+    environment.pop(SUPERVISOR_VARIABLE, None)
+    state.log("supervisor").parent.mkdir(parents=True, exist_ok=True)
+    with state.log("supervisor").open("ab") as log:
         subprocess.Popen(
-            [sys.executable, "-m", "flows.operate.supervisor", str(home.folder)],
+            [sys.executable, "-m", "flows.operate.supervisor", str(state.folder)],
             env=environment,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -156,14 +163,17 @@ def _await(happened: Callable[[], bool], what: str, log: Path) -> None:
         time.sleep(0.2)
 
 
-def _end_leftovers(home: Home) -> None:
-    """End what a keeper that was killed has left behind."""
-    end(marked(str(home.folder)))
-    home.forget()
+def _end_leftovers(state: ServerState) -> None:
+    """End what a supervisor that was killed has left behind."""
+    stop(marked_processes(str(state.folder)))
+    state.clear_processes()
 
 
-def _check_free(asked: Asked) -> None:
-    for port, option in ((asked.port, "PROTEGE_PORT"), (asked.pages_port, "PROTEGE_PAGES_PORT")):
+def _check_free(config: ServerConfig) -> None:
+    for port, option in (
+        (config.port, "PROTEGE_SERVER__PORT"),
+        (config.reports_port, "PROTEGE_SERVER__REPORTS_PORT"),
+    ):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -181,7 +191,7 @@ def _driver(database: str) -> str:
             return "postgresql+asyncpg://" + database.removeprefix(scheme)
     if database and not database.startswith("postgresql+asyncpg://"):
         raise ProtegeError(
-            f"PROTEGE_DATABASE={database}: write postgresql://user:password@host/name"
+            f"PROTEGE_SERVER__DATABASE={database}: write postgresql://user:password@host/name"
         )
     return database
 
@@ -191,13 +201,13 @@ def _named(database: str) -> str:
     return f"PostgreSQL at {database.rsplit('@', 1)[-1]}" if database else "SQLite"
 
 
-def _differs(home: Home, asked: Asked) -> str:
-    now = home.asked()
-    assert now is not None, "a keeper runs, so it was asked"
+def _differs(state: ServerState, config: ServerConfig) -> str:
+    now = state.config()
+    assert now is not None, "a supervisor runs, so it was configured"
     pairs = [
-        f"{name} is {_shown(name, getattr(now, name))}, not {_shown(name, getattr(asked, name))}"
-        for name in Asked.__dataclass_fields__
-        if getattr(now, name) != getattr(asked, name)
+        f"{name} is {_shown(name, getattr(now, name))}, not {_shown(name, getattr(config, name))}"
+        for name in ServerConfig.__dataclass_fields__
+        if getattr(now, name) != getattr(config, name)
     ]
     return f"protege is up with other settings ({'; '.join(pairs)}): `protege down` first"
 

@@ -25,8 +25,8 @@ def register(folder: str, notify: str) -> int:
     count = 0
     with get_client(sync_client=True) as client:
         _pool(client)
-        for one in deployments():
-            _deployment(client, one, folder)
+        for deployment in deployments():
+            _register(client, deployment, folder)
             count += 1
         for automation in automations(client, notify):
             _automation(client, automation)
@@ -40,20 +40,20 @@ def _pool(client: SyncPrefectClient) -> None:
         return
 
 
-def _deployment(client: SyncPrefectClient, one: Deployment, folder: str) -> None:
-    flow = one.load()
-    first = _is_new(client, f"{flow.name}/{one.name}")
+def _register(client: SyncPrefectClient, deployment: Deployment, folder: str) -> None:
+    flow = deployment.load()
+    first = _is_new(client, f"{flow.name}/{deployment.name}")
     described = flow.to_deployment(
-        name=one.name,
-        description=one.about,
-        parameters=dict(one.parameters),
+        name=deployment.name,
+        description=deployment.about,
+        parameters=dict(deployment.parameters),
         concurrency_limit=ConcurrencyLimitConfig(
-            limit=1, collision_strategy=ConcurrencyLimitStrategy(one.collision)
+            limit=1, collision_strategy=ConcurrencyLimitStrategy(deployment.collision)
         ),
         work_pool_name=POOL,
         job_variables={"working_dir": folder},
         entrypoint_type=EntrypointType.MODULE_PATH,
-        schedules=list(_schedules(one)),
+        schedules=list(_schedules(deployment)),
     )
     if not first:
         # They are the user's by now, paused or changed in the UI; what is not set is left alone.
@@ -62,9 +62,9 @@ def _deployment(client: SyncPrefectClient, one: Deployment, folder: str) -> None
     described.apply()
 
 
-def _schedules(one: Deployment) -> Iterator[dict[str, Any]]:
-    if one.cron:
-        yield {"schedule": CronSchedule(cron=one.cron, timezone=TIMEZONE), "active": False}
+def _schedules(deployment: Deployment) -> Iterator[dict[str, Any]]:
+    if deployment.cron:
+        yield {"schedule": CronSchedule(cron=deployment.cron, timezone=TIMEZONE), "active": False}
 
 
 def _is_new(client: SyncPrefectClient, name: str) -> bool:

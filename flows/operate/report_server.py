@@ -48,7 +48,7 @@ class Pages(BaseHTTPRequestHandler):
 def _contents() -> str:
     lines = []
     for campaign in newest_first(campaigns(open_store(Settings().root)))[:NEWEST]:
-        fingerprint = campaign.outputs["report"]["fingerprint"]
+        fingerprint = campaign.outputs["report"].fingerprint
         name = html.escape(campaign.id)
         lines.append(f'<li><a href="/report/{fingerprint}/index.html">{name}</a></li>')
     listed = "\n".join(lines) or "<li>no finished campaign yet</li>"
@@ -56,7 +56,7 @@ def _contents() -> str:
 
 
 def main() -> None:
-    """Serve until the keeper stops this process."""
+    """Serve until the supervisor stops this process."""
     ThreadingHTTPServer((HOST, int(sys.argv[1])), Pages).serve_forever()
 
 

@@ -1,11 +1,11 @@
-"""Home: what `protege up` remembers between commands, in the folder PROTEGE_HOME.
+"""State: what `protege up` remembers between commands, in the folder PROTEGE_SERVER__HOME.
 
-up.json          what was asked for: ports, database, root, working directory
-processes.json   what runs: the keeper and its children, by process id and start time
-registered       the sign for the keeper to start the worker
+up.json          the configuration: ports, database, root, working directory
+processes.json   what runs: the supervisor and its children, by process id and start time
+registered       is there once everything is registered; the worker waits for it
 prefect/         Prefect's own files, the SQLite database among them
-ui/              the pages of the UI, confined to this server
-logs/            what the server, the worker, the pages and the keeper print
+ui/              the pages of the UI, with their security policy
+logs/            what the server, the worker, the pages and the supervisor print
 """
 
 import fcntl
@@ -20,18 +20,20 @@ from typing import Any
 import psutil
 
 from infra.errors import ProtegeError
+from infra.lease import ProcessId
 from infra.settings import Settings
 
 HOST = "127.0.0.1"
-MARK = "PROTEGE_KEEPER"  # in the environment of all that the keeper starts, however indirectly
+# In the environment of all that the supervisor starts, however indirectly.
+SUPERVISOR_VARIABLE = "PROTEGE_INTERNAL_SUPERVISOR"
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What `protege up` was asked for."""
+class ServerConfig:
+    """What `protege up` starts: ports, database, root and working directory."""
 
     port: int
-    pages_port: int
+    reports_port: int
     database: str
     root: str
     notify: str
@@ -48,33 +50,16 @@ class Asked:
         return f"http://{HOST}:{self.port}"
 
     @property
-    def pages(self) -> str:
+    def reports(self) -> str:
         """The address of the reports."""
-        return f"http://{HOST}:{self.pages_port}"
+        return f"http://{HOST}:{self.reports_port}"
 
 
-@dataclass(frozen=True)
-class Process:
-    """A process by its id and its start, since ids are used again."""
-
-    pid: int
-    started: float
-
-    def find(self) -> psutil.Process | None:
-        """The process, or None when it has ended."""
-        try:
-            found = psutil.Process(self.pid)
-            same = abs(found.create_time() - self.started) < 1
-            return found if same and found.status() != psutil.STATUS_ZOMBIE else None
-        except psutil.Error:
-            return None
-
-
-class Home:
+class ServerState:
     """The folder, and what stands in its files."""
 
     def __init__(self, folder: str = "") -> None:
-        self.folder = Path(folder or Settings().home).expanduser().absolute()
+        self.folder = Path(folder or Settings().server.home).expanduser().absolute()
 
     @property
     def prefect(self) -> Path:
@@ -95,31 +80,33 @@ class Home:
         """The log of a process."""
         return self.folder / "logs" / f"{name}.log"
 
-    def asked(self) -> Asked | None:
-        """What the last `up` was asked for; None when there was none."""
+    def config(self) -> ServerConfig | None:
+        """The configuration of the last `up`; None when there was none."""
         content = self._read("up.json")
-        return Asked(**content) if content else None
+        return ServerConfig(**content) if content else None
 
-    def ask(self, asked: Asked) -> None:
-        """Remember what is asked for; only the owner may read it, for a database has a password."""
-        self._write("up.json", asdict(asked))
+    def save_config(self, config: ServerConfig) -> None:
+        """Remember it; only the owner may read the file, for a database has a password."""
+        self._write("up.json", asdict(config))
 
-    def processes(self) -> dict[str, Process]:
-        """The keeper and its children, by name."""
-        return {name: Process(**one) for name, one in self._read("processes.json").items()}
+    def processes(self) -> dict[str, ProcessId]:
+        """The supervisor and its children, by name."""
+        return {name: ProcessId(**fields) for name, fields in self._read("processes.json").items()}
 
-    def note(self, processes: Mapping[str, Process]) -> None:
+    def save_processes(self, processes: Mapping[str, ProcessId]) -> None:
         """Remember what runs."""
-        self._write("processes.json", {name: asdict(one) for name, one in processes.items()})
+        self._write(
+            "processes.json", {name: asdict(process) for name, process in processes.items()}
+        )
 
-    def forget(self) -> None:
+    def clear_processes(self) -> None:
         """Nothing runs any more."""
         (self.folder / "processes.json").unlink(missing_ok=True)
 
-    def keeper(self) -> psutil.Process | None:
-        """The keeper, when it runs."""
-        keeper = self.processes().get("keeper")
-        return keeper.find() if keeper else None
+    def supervisor(self) -> psutil.Process | None:
+        """The supervisor, when it runs."""
+        supervisor = self.processes().get("supervisor")
+        return supervisor.find() if supervisor else None
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -149,17 +136,12 @@ class Home:
         temporary.replace(self.folder / name)
 
 
-def this_process() -> Process:
-    """The process that asks."""
-    return Process(os.getpid(), psutil.Process().create_time())
-
-
-def marked(mark: str) -> list[psutil.Process]:
-    """All processes that a keeper has started, and those that these have started, but for us."""
+def marked_processes(mark: str) -> list[psutil.Process]:
+    """All that a supervisor has started, and what these have started, but for this process."""
     found = []
     for process in psutil.process_iter():
         try:
-            if process.pid != os.getpid() and process.environ().get(MARK) == mark:
+            if process.pid != os.getpid() and process.environ().get(SUPERVISOR_VARIABLE) == mark:
                 found.append(process)
         except psutil.Error:
             continue

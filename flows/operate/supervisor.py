@@ -1,4 +1,4 @@
-"""Keeper: starts the server, the worker and the pages, and starts again what ends.
+"""Supervisor: starts the server, the worker and the pages, and starts again what ends.
 
 In: the home folder with `up.json`. Out: running processes, noted in `processes.json`. On SIGTERM it
 stops them, and whatever they have started, marks the runs that were at work as Crashed, and ends.
@@ -12,19 +12,20 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from dataclasses import dataclass, field
 from types import FrameType
 
 import psutil
 
 from flows.operate.environment import prefect_environment
-from flows.operate.state import HOST, Asked, Home, Process, marked, this_process
+from flows.operate.state import HOST, ServerConfig, ServerState, marked_processes
+from infra.http import answers
+from infra.lease import ProcessId
 
 POOL = "protege"
 logger = logging.getLogger(__name__)
 POLL_SECONDS = 0.25
+HEALTH_TIMEOUT_SECONDS = 5
 GRACE_SECONDS = 10
 LONGEST_PAUSE_SECONDS = 30
 STEADY_SECONDS = 60  # whoever ran so long is started again without a pause
@@ -32,7 +33,7 @@ WHY = "stopped by `protege down`; Retry goes on where it was"
 
 
 @dataclass
-class Child:
+class ManagedProcess:
     """A process that is kept running."""
 
     name: str
@@ -42,7 +43,7 @@ class Child:
     pause: float = 0.0
     due: float = field(default_factory=time.monotonic)
 
-    def tend(self, home: Home, environment: dict[str, str]) -> bool:
+    def ensure_running(self, state: ServerState, environment: dict[str, str]) -> bool:
         """Start it when it does not run and its pause is over; True when it was started."""
         now = time.monotonic()
         if self.process is not None:
@@ -54,7 +55,7 @@ class Child:
             self.process, self.due = None, now + self.pause
         if now < self.due:
             return False
-        with home.log(self.name).open("ab") as log:
+        with state.log(self.name).open("ab") as log:
             self.process = subprocess.Popen(
                 self.command,
                 env=environment,
@@ -67,7 +68,7 @@ class Child:
         return True
 
 
-def keep(home: Home, asked: Asked) -> None:
+def supervise(state: ServerState, config: ServerConfig) -> None:
     """Keep all children running until SIGTERM or SIGINT; then stop all."""
     stopping = False
 
@@ -78,61 +79,56 @@ def keep(home: Home, asked: Asked) -> None:
     # A worker that inherits an ignored SIGINT, as after `&` in a shell, ignores SIGTERM, too.
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
-    environment = prefect_environment(home, asked)
-    server, *others = children(asked)
+    environment = prefect_environment(state, config)
+    server, *others = children(config)
     everyone = [server]
     while not stopping:
-        started = [child for child in everyone if child.tend(home, environment)]
+        started = [child for child in everyone if child.ensure_running(state, environment)]
         if started:
-            home.note(_processes(everyone))
-        if len(everyone) == 1 and home.registered.exists():
+            state.save_processes(_processes(everyone))
+        if len(everyone) == 1 and state.registered.exists():
             everyone += others
         time.sleep(POLL_SECONDS)
-    stop_all(home, everyone)
+    stop_all(state, everyone)
 
 
-def children(asked: Asked) -> list[Child]:
+def children(config: ServerConfig) -> list[ManagedProcess]:
     """What is kept running; the others wait until everything is registered.
 
     All at once, they would keep one another waiting for the processor and the database.
     """
     python = [sys.executable, "-m"]
     prefect = [*python, "prefect"]
-    serve = ["server", "start", "--host", HOST, "--port", str(asked.port)]
+    serve = ["server", "start", "--host", HOST, "--port", str(config.port)]
     work = ["worker", "start", "--pool", POOL, "--type", "process", "--name", "protege"]
     return [
-        Child("server", [*prefect, *serve]),
-        Child("worker", [*prefect, *work]),
-        Child("pages", [*python, "flows.operate.report_server", str(asked.pages_port)]),
+        ManagedProcess("server", [*prefect, *serve]),
+        ManagedProcess("worker", [*prefect, *work]),
+        ManagedProcess("pages", [*python, "flows.operate.report_server", str(config.reports_port)]),
     ]
 
 
-def healthy(asked: Asked) -> bool:
+def healthy(config: ServerConfig) -> bool:
     """Whether the server answers."""
-    try:
-        with urllib.request.urlopen(f"{asked.api}/health", timeout=5) as answer:
-            return bool(answer.status == 200)
-    except (OSError, urllib.error.URLError):
-        return False
+    return answers(f"{config.api}/health", HEALTH_TIMEOUT_SECONDS)
 
 
-def stop_all(home: Home, everyone: list[Child]) -> None:
+def stop_all(state: ServerState, everyone: list[ManagedProcess]) -> None:
     """Stop the worker and what it runs, tell the server which runs that ended, stop the server."""
     server = everyone[0].process
     keep_server = set(_family(server.pid)) if server is not None else set()
-    end([one for one in marked(str(home.folder)) if one not in keep_server])
+    stop([process for process in marked_processes(str(state.folder)) if process not in keep_server])
     if server is not None and server.poll() is None:
         _mark_crashed()
-    end(marked(str(home.folder)))
-    home.forget()
+    stop(marked_processes(str(state.folder)))
+    state.clear_processes()
 
 
-def _processes(everyone: list[Child]) -> dict[str, Process]:
-    found = {"keeper": this_process()}
+def _processes(everyone: list[ManagedProcess]) -> dict[str, ProcessId]:
+    found = {"supervisor": ProcessId.current()}
     for child in everyone:
         if child.process is not None and child.process.poll() is None:
-            started = psutil.Process(child.process.pid).create_time()
-            found[child.name] = Process(child.process.pid, started)
+            found[child.name] = ProcessId.of(child.process.pid)
     return found
 
 
@@ -144,8 +140,8 @@ def _family(pid: int) -> list[psutil.Process]:
         return []
 
 
-def end(processes: list[psutil.Process]) -> None:
-    """SIGTERM, a while of grace, SIGKILL."""
+def stop(processes: list[psutil.Process]) -> None:
+    """SIGTERM, a time of grace, SIGKILL."""
     for process in processes:
         _signal(process, signal.SIGTERM)
     _, alive = psutil.wait_procs(processes, GRACE_SECONDS)
@@ -174,11 +170,11 @@ def _mark_crashed() -> None:
 def main() -> None:
     """The process that `protege up` starts."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    home = Home(sys.argv[1])
-    asked = home.asked()
-    assert asked is not None, "`protege up` writes it first"
-    os.environ.update(prefect_environment(home, asked))
-    keep(home, asked)
+    state = ServerState(sys.argv[1])
+    config = state.config()
+    assert config is not None, "`protege up` writes it first"
+    os.environ.update(prefect_environment(state, config))
+    supervise(state, config)
 
 
 if __name__ == "__main__":

@@ -8,10 +8,10 @@ a margin and so many standard errors. The test set decides nothing.
 """
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from flows.recipes import recipe
 from infra.errors import ProtegeError, utc_now
 from infra.pointers import Pointer, PointerEntry
 from infra.store import Store
@@ -78,12 +78,14 @@ def decide(
         text += f"To put it in its place all the same: protege champion --promote {campaign}"
         return Decision(campaign, False, text, found)
     sure = found.gain - standard_errors * found.standard_error
-    told = f"{_points(found.gain)} points (standard error {100 * found.standard_error:.2f})"
+    gained = f"{_points(found.gain)} points (standard error {100 * found.standard_error:.2f})"
     over = f"on {found.images:,} images of the promotion set"
     if sure > margin:
-        return Decision(campaign, True, f"{campaign} beats {holder} by {told} {over}", found)
+        return Decision(campaign, True, f"{campaign} beats {holder} by {gained} {over}", found)
     needed = margin + standard_errors * found.standard_error
-    text = f"{campaign} gains {told} over {holder} {over}; more than {_points(needed)} are needed, "
+    text = (
+        f"{campaign} gains {gained} over {holder} {over}; more than {_points(needed)} are needed, "
+    )
     text += f"so it fails by {100 * (needed - found.gain):.2f}"
     return Decision(campaign, False, text, found)
 
@@ -94,7 +96,7 @@ def record(
     decision: Decision,
     champion: PointerEntry | None,
     student: Output,
-    promotion: Mapping[str, Any],
+    promotion: Output,
 ) -> None:
     """Move the pointer if the student was promoted, and note the decision. Raises ProtegeError."""
     if decision.promoted:
@@ -113,9 +115,8 @@ def promote(root: Store, name: str, campaign: str) -> PointerEntry:
             f"campaign {campaign} is {state}; `protege champion` needs a finished one"
         )
     place = pointer(root, name)
-    student = Output(**found.outputs["student"])
-    promotion = found.outputs.get("promotion", {})
-    return place.move(_entry(campaign, student, promotion, "by hand"), after=place.last())
+    student = found.outputs[recipe(found.recipe).result]
+    return place.move(_entry(campaign, student, None, "by hand"), after=place.last())
 
 
 def rollback(root: Store, name: str) -> PointerEntry:
@@ -137,7 +138,7 @@ def _line(history: list[PointerEntry]) -> list[PointerEntry]:
     """
     line: list[PointerEntry] = []
     for entry in history:
-        names = [one.content["campaign"] for one in line]
+        names = [earlier.content["campaign"] for earlier in line]
         if entry.content["campaign"] in names:
             line = line[: names.index(entry.content["campaign"]) + 1]
         else:
@@ -145,13 +146,11 @@ def _line(history: list[PointerEntry]) -> list[PointerEntry]:
     return line
 
 
-def _entry(
-    campaign: str, student: Output, promotion: Mapping[str, Any], why: str
-) -> dict[str, Any]:
+def _entry(campaign: str, student: Output, promotion: Output | None, why: str) -> dict[str, Any]:
     return {
         "campaign": campaign,
         "student": asdict(student),
-        "promotion": dict(promotion),
+        "promotion": asdict(promotion) if promotion else {},
         "why": why,
         "at": utc_now(),
     }

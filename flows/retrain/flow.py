@@ -3,7 +3,7 @@
 Pins what is new in the sources, scores only new shards, selects again over all scores, trains the
 student and evaluates it; a run that finds nothing new says so and ends in seconds. The student
 becomes the champion when it beats the last one on images that were held out from the labelled
-ones (`flows/champion.py`).
+ones (`flows/retrain/champion.py`).
 
     prefect deployment run retrain/scheduled
 """
@@ -18,22 +18,26 @@ from prefect.events import emit_event
 from prefect.states import Completed
 from pydantic import Field
 
+from flows.campaign.find import campaign_key, find_campaign, is_complete, sections_of, sources_of
 from flows.campaign.options import ApprovalOptions
-from flows.campaign.run import Run, campaign_key, find_campaign, machines
-from flows.engine import stages
-from flows.engine.execute import resumed_options, sections_of, sources_of, unchanged
-from flows.recipes import recipe
+from flows.campaign.run import Run
+from flows.engine.execute import resumed_options
+from flows.engine.flow import recipe_flow
+from flows.engine.run import readable
+from flows.engine.session import open_session
+from flows.recipes import Recipe, recipe
 from flows.retrain import champion
 from flows.retrain.champion import Comparison
 from infra.errors import ProtegeError
 from infra.pointers import PointerEntry
 from infra.settings import Settings
 from infra.store import Store, open_store
-from tasks.campaigns import Campaign, campaigns, find, newest_first
+from tasks.campaigns import Campaign, campaigns, find, newest_first, output_from
 from tasks.contract import Output
 from tasks.evaluate import EvaluateOptions, figure, read_metrics
 from tasks.options import Length, Options
 from tasks.shard import ShardOptions, pin
+from tasks.train import TrainOptions
 
 NAME = "retrain"
 EVERYTHING = 100.0
@@ -53,7 +57,7 @@ class PromotionOptions(Options):
 
 
 @flow(name=NAME, persist_result=False)
-@stages.readable
+@readable
 def retrain(
     campaign: str = "",
     source: str = "",
@@ -75,12 +79,13 @@ def retrain(
     if before is None:
         reader = f" that reads {source}" if source else ""
         return _skipped(f"there is no finished campaign{reader} in {store.uri} to repeat")
-    options = _again(store, before, teacher, promotion)
-    now = find_campaign(store, before.recipe, options, sources_of(options))
-    if unchanged(store, now) and champion.decided(store, promotion.champion, now.id):
+    known = recipe(before.recipe)
+    options = _options_again(store, known, before, teacher, promotion)
+    now = find_campaign(store, known.name, options, sources_of(options))
+    if is_complete(now) and champion.decided(store, promotion.champion, now.id):
         return _skipped(f"nothing is new in the sources of {now.id} since it was trained")
-    result = recipe(before.recipe).load_flow()(**sections_of(options), root=store.uri)
-    decision = _promote(store, result["campaign"], options, promotion)
+    result = recipe_flow(known, campaign=now)(**sections_of(options), root=store.uri)
+    decision = _promote(store, known, now.id, options, promotion)
     return {**result, "promoted": decision.promoted, "decision": decision.text}
 
 
@@ -92,96 +97,101 @@ def _skipped(sentence: str) -> State[Any]:
 
 def _example(store: Store, name: str, source: str) -> Campaign | None:
     """The campaign whose options are used again. Raises ProtegeError for a wrong name."""
-    finished = newest_first(campaigns(store))
-    if name:
-        finished = [one for one in finished if one.id == name]
-        if not finished:
-            raise ProtegeError(f"{store.uri} has no finished campaign {name!r}")
+    finished = [
+        campaign
+        for campaign in newest_first(campaigns(store))
+        if recipe(campaign.recipe).labelled and name in ("", campaign.id)
+    ]
+    if name and not finished:
+        raise ProtegeError(f"{store.uri} has no finished campaign {name!r} that can be repeated")
     if source:
-        place = open_store(source).uri
-        finished = [one for one in finished if place in _places(one)]
+        uri = open_store(source).uri
+        finished = [campaign for campaign in finished if uri in _sources(campaign)]
     return finished[0] if finished else None
 
 
-def _places(campaign: Campaign) -> set[str]:
-    sections = campaign.options.values()
-    sources = [one["source"] for one in sections if isinstance(one, Mapping) and "source" in one]
-    return {open_store(source).uri for source in sources if source}
+def _sources(campaign: Campaign) -> set[str]:
+    sections = [section for section in campaign.options.values() if isinstance(section, Mapping)]
+    return {open_store(section["source"]).uri for section in sections if section.get("source")}
 
 
-def _again(store: Store, before: Campaign, teacher: str, promotion: PromotionOptions) -> Any:
+def _options_again(
+    store: Store, known: Recipe, before: Campaign, teacher: str, promotion: PromotionOptions
+) -> Options:
     """The options of the earlier campaign, with images held out, and perhaps with its teacher."""
-    options = _with_hold_out(resumed_options(before.options, before.recipe), promotion)
+    options = _with_hold_out(known, resumed_options(before), promotion)
     key = campaign_key(options)
     # A teacher that has seen the images held out is not kept, but trained again without them.
-    earlier = newest_first(campaigns(store, f"{before.recipe}-{key}"))
-    if teacher == "train" or not earlier or not options.teacher.length.amount:
+    earlier = newest_first(campaigns(store, f"{known.name}-{key}"))
+    if teacher == "train" or not known.teacher or not earlier:
         return options
-    labels = pin(store, options.labelled).digest
-    if labels == earlier[0].snapshots["labelled"]["digest"]:
+    training: TrainOptions = getattr(options, known.teacher)
+    labels = pin(store, getattr(options, known.labelled)).digest
+    if not training.length.amount or labels == earlier[0].snapshots[known.labelled].digest:
         return options
-    kept = Output(**earlier[0].outputs["teacher"])
-    given = {"checkpoint": f"{kept.uri}/weights.safetensors", "length": Length()}
-    return _with(options, teacher=options.teacher.model_copy(update=given))
+    weights = f"{earlier[0].outputs[known.teacher].uri}/weights.safetensors"
+    kept = training.model_copy(update={"checkpoint": weights, "length": Length()})
+    return _with(options, **{known.teacher: kept})
 
 
-def _with_hold_out(options: Any, promotion: PromotionOptions) -> Any:
+def _with_hold_out(known: Recipe, options: Options, promotion: PromotionOptions) -> Options:
     """The options without the labelled images that decide; a campaign may have its own."""
-    if options.labelled.to_percent < EVERYTHING:
+    labelled: ShardOptions = getattr(options, known.labelled)
+    if labelled.to_percent < EVERYTHING:
         return options
     up_to = EVERYTHING - promotion.hold_out_percent
-    return _with(options, labelled=options.labelled.model_copy(update={"to_percent": up_to}))
+    return _with(options, **{known.labelled: labelled.model_copy(update={"to_percent": up_to})})
 
 
-def _with(options: Any, **sections: Options) -> Any:
-    """The same recipe with other sections; nobody is asked in the middle of the night."""
+def _with(options: Options, **sections: Options) -> Options:
+    """The same recipe with other sections; nobody can approve in the middle of the night."""
     given = {**sections_of(options), **sections, "approval": ApprovalOptions()}
     return type(options).model_validate(given)
 
 
-def _held_out(options: Any) -> ShardOptions:
+def _held_out(known: Recipe, options: Options) -> ShardOptions:
     """The labelled images that nothing was trained on."""
-    labelled: ShardOptions = options.labelled
+    labelled: ShardOptions = getattr(options, known.labelled)
     places = {"from_percent": labelled.to_percent, "to_percent": EVERYTHING}
     return ShardOptions.model_validate({**dict(labelled), **places})
 
 
 def _promote(
-    store: Store, name: str, options: Any, promotion: PromotionOptions
+    store: Store, known: Recipe, name: str, options: Options, promotion: PromotionOptions
 ) -> champion.Decision:
     """Compare with the champion, decide, and say so."""
     made = find(store, name)
     assert made is not None, "its run has just been completed"
-    student = Output(**made.outputs["student"])
-    with machines(store.uri) as run:
-        held_out = stages.shard(run, "promotion", _held_out(options))
+    student = made.outputs[known.result]
+    with open_session(store.uri) as run:
+        held_out = run.shard(options=_held_out(known, options), role="promotion")
         last = champion.pointer(store, promotion.champion).last()
-        found = Comparison()
+        comparison = Comparison()
         if last is not None:
-            found = _compare(run, held_out, student, last)
-    decision = champion.decide(name, last, found, promotion.margin, promotion.standard_errors)
-    champion.record(store, promotion.champion, decision, last, student, asdict(held_out))
-    _tell(store, promotion.champion, decision)
+            comparison = _compare(run, held_out, student, last)
+    decision = champion.decide(name, last, comparison, promotion.margin, promotion.standard_errors)
+    champion.record(store, promotion.champion, decision, last, student, held_out)
+    _announce(store, promotion.champion, decision)
     return decision
 
 
 def _compare(run: Run, held_out: Output, student: Output, last: PointerEntry) -> Comparison:
     """The student beside the champion, image by image."""
-    holder = Output(**last.content["student"])
-    if holder.body["extra"]["classes"] != student.body["extra"]["classes"]:
+    holder = output_from(run.store, last.content["student"])
+    if holder.classes != student.classes:
         return Comparison(why_not="it knows other classes")
     if last.content["promotion"].get("fingerprint") != held_out.fingerprint:
         return Comparison(why_not="other images were held out from its training")
     models = {"student": student, "baseline": holder}
     options = EvaluateOptions(views=0)
     compare = ("student", "baseline")
-    measured = stages.evaluate(run, "promotion metrics", options, held_out, models, compare, None)
+    measured = run.evaluate(held_out, models, options, compare=compare, role="promotion metrics")
     metrics = read_metrics(measured)
     gain = figure(metrics, "student", "gain")
     return Comparison(held_out.kept, gain, figure(metrics, "student", "gain_standard_error"))
 
 
-def _tell(store: Store, name: str, decision: champion.Decision) -> None:
+def _announce(store: Store, name: str, decision: champion.Decision) -> None:
     get_run_logger().info(decision.text)
     event = "protege.champion.promoted" if decision.promoted else "protege.champion.kept"
     emit_event(

@@ -1,12 +1,20 @@
-"""Executors: who runs work, in this process or on a cluster.
+"""Executors: who runs the work of a stage, in this process or on a cluster.
 
-with Cluster(Settings()) as executor:
-for receipt in executor.run(score_one, shards): ...
+base.py         the interface, and the rule for failures
+local.py        this process: one item after the other, or in threads
+dask.py         a Dask cluster
+clusters.py     where a Dask cluster comes from
+worker_logs.py  what its workers warn of
+
+    with open_executor(Settings()) as executor:
+        for receipt in executor.run(score_shard, shards): ...
 """
 
+from infra.devices import core_count
 from infra.executors.base import Executor, Failures, Handle, too_many
 from infra.executors.dask import Cluster
 from infra.executors.local import Inline, Threads
+from infra.settings import Settings
 
 __all__ = [
     "Cluster",
@@ -15,5 +23,13 @@ __all__ = [
     "Handle",
     "Inline",
     "Threads",
+    "open_executor",
     "too_many",
 ]
+
+
+def open_executor(settings: Settings) -> Cluster | Inline:
+    """The executor that the settings name; it is closed at the end of a `with` block."""
+    if settings.executor == "dask":
+        return Cluster(settings.dask)
+    return Threads(core_count()) if settings.executor == "threads" else Inline()

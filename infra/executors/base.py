@@ -11,17 +11,12 @@ from typing import Any, Generic, Protocol, TypeVar
 from infra.errors import describe_error
 
 Item = TypeVar("Item")
-
 Piece = TypeVar("Piece")
-
 Result = TypeVar("Result")
 
 MAX_FAILURES = 50
-
 MAX_FAILED_SHARE = 0.05
-
-FEW_TRIED = 400  # below it, a share says little
-
+MIN_TRIED = 400  # below it, a share says little
 FAN_IN = 8
 
 
@@ -37,12 +32,40 @@ class Failures(Exception):
 
 def too_many(failed: int, tried: int) -> bool:
     """Whether so many failed that trying the rest is pointless (expired credentials, say)."""
-    enough = tried >= FEW_TRIED and failed > MAX_FAILED_SHARE * tried
+    enough = tried >= MIN_TRIED and failed > MAX_FAILED_SHARE * tried
     return failed >= MAX_FAILURES or enough
 
 
+class FailureCount:
+    """Counts what was tried, and decides when to stop trying."""
+
+    def __init__(self) -> None:
+        self.tried = 0
+        self._errors: list[BaseException] = []
+        self._given_up = False
+
+    def add(self, error: BaseException) -> bool:
+        """Count a failure; True when nothing more should be submitted."""
+        self.tried += 1
+        self._errors.append(error)
+        self._given_up = too_many(len(self._errors), self.tried)
+        return self._given_up
+
+    def raise_if_any(self) -> None:
+        """Raise Failures at the end, when everything else is done."""
+        if self._errors:
+            raise Failures(self._errors, self.tried, self._given_up)
+
+
 def ignore() -> None:
-    """What is called when nobody watches."""
+    """The callback of those who do not watch."""
+
+
+@dataclass(frozen=True)
+class Handle(Generic[Result]):
+    """A result that stays on the machine that made it; only its executor can use it."""
+
+    value: Any
 
 
 class Executor(Protocol):
@@ -51,6 +74,10 @@ class Executor(Protocol):
     @property
     def workers(self) -> int:
         """How many items are worked on at a time."""
+        ...
+
+    def preload(self, module: str) -> None:
+        """Let every worker that is there import a module, while this process does other things."""
         ...
 
     def run(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
@@ -63,7 +90,7 @@ class Executor(Protocol):
         combine: Callable[[list[Piece]], Piece],
         items: Sequence[Item],
         on_done: Callable[[], None] = ignore,
-    ) -> "Handle[Piece]":
+    ) -> Handle[Piece]:
         """Tree reduction: `chunk` each item, `combine` a few pieces at a time, up to one.
 
         Pieces stay where they were made. Items may not be empty. `on_done` is called after each
@@ -71,37 +98,10 @@ class Executor(Protocol):
         """
         ...
 
-    def apply(self, function: Callable[..., Result], *handles: "Handle[Any]") -> "Handle[Result]":
-        """What a function makes of what is held, made and held by the machines, too."""
+    def apply(self, function: Callable[..., Result], *handles: Handle[Any]) -> Handle[Result]:
+        """The result of a function of results; it stays on the machines, too."""
         ...
 
-    def result(self, handle: "Handle[Result]") -> Result:
-        """What is held, brought here. Raises what its making has raised."""
+    def result(self, handle: Handle[Result]) -> Result:
+        """The result itself, brought here. Raises what its making has raised."""
         ...
-
-
-@dataclass(frozen=True)
-class Handle(Generic[Result]):
-    """What an executor holds, on whatever machine; only that executor can do something with it."""
-
-    value: Any
-
-
-class _Ledger:
-    """Counts what was tried and decides when to stop trying."""
-
-    def __init__(self) -> None:
-        self.tried = 0
-        self._errors: list[BaseException] = []
-        self._given_up = False
-
-    def failed(self, error: BaseException) -> bool:
-        """Note a failure; True when nothing more should be submitted."""
-        self.tried += 1
-        self._errors.append(error)
-        self._given_up = too_many(len(self._errors), self.tried)
-        return self._given_up
-
-    def close(self) -> None:
-        if self._errors:
-            raise Failures(self._errors, self.tried, self._given_up)

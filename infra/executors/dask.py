@@ -1,54 +1,36 @@
-"""Executors: the few ways in which stages ask for many things to be done.
+"""The executor that spreads work over a Dask cluster, local or at an address.
 
-In: a function and a list of items. Out: the results, in the order in which they come. `Inline`
-does the work in this process (tests, notebooks), `Cluster` spreads it over Dask. Failures are
-gathered and raised when everything else is done, as one `Failures`.
+In: settings. Out: results, as they come.
 
-    with Cluster(Settings()) as executor:
-        for receipt in executor.run(score_one, shards): ...
+    with Cluster(settings) as executor:
+        for receipt in executor.run(score_shard, shards): ...
 """
 
-import atexit
-import gc
-import logging
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import Context, copy_context
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from importlib import import_module
 from itertools import islice
 from types import TracebackType
 from typing import Any
 from uuid import uuid4
 
-from infra.devices import core_count, gpu_count
-from infra.errors import ProtegeError
-from infra.executors.base import FAN_IN, Handle, Item, Piece, Result, _Ledger, ignore
-from infra.logs import LIMIT, Line, Scope, Throttle, listening
-from infra.settings import Settings
+from infra.executors.base import FAN_IN, FailureCount, Handle, Item, Piece, Result, ignore
+from infra.executors.clusters import open_client
+from infra.executors.worker_logs import Listener
+from infra.settings import DaskSettings
 
 WINDOW = 256  # futures in flight; a scheduler stays small with few, workers stay busy with many
-
-LAST = 100  # before anything that a tree still has to do
-
-LINES = 3 * LIMIT  # of a level in a minute, from all workers together
-
-# Threads of one worker may work for several runs. A run hears of its own work, and of what may be.
-_RUN = Scope("run")
-
-_PROCESS = uuid4().hex
+HIGHEST_PRIORITY = 100  # before anything that a tree still has to do
 
 
 class Cluster:
-    """A Dask cluster, local or at an address; it starts when the first work comes."""
+    """A Dask cluster; it starts when the first work comes."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: DaskSettings | None = None) -> None:
+        self._settings = settings or DaskSettings()
         self._client: Any = None
-        self._local: Any = None
-        self._topic = f"protege-{uuid4().hex}"
-        self._context = Context()
-        self._throttle = Throttle(self._log, LINES)
+        self._opened = ExitStack()
+        self._listener = Listener()
 
     def __enter__(self) -> "Cluster":
         return self
@@ -59,11 +41,9 @@ class Cluster:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._client is not None:
-            self._client.close()
-            self._throttle.flush()
-        if self._local is not None:
-            self._local.close()
+        self._opened.close()
+        self._client = None
+        self._listener.flush()
 
     @property
     def workers(self) -> int:
@@ -74,41 +54,35 @@ class Cluster:
     def client(self) -> Any:
         """The Dask client; the cluster starts here."""
         if self._client is None:
-            # Imported here: a campaign that is all done never needs a cluster.
-            from distributed import Client
-
-            address = self._settings.scheduler or self._start_local()
-            try:
-                self._client = Client(address)
-            except (OSError, ValueError) as error:
-                raise ProtegeError(
-                    f"no Dask scheduler answers at PROTEGE_SCHEDULER={address}: {error}"
-                ) from error
-            self._client.subscribe_topic(self._topic, self._hear)
-            if self._local is not None:
-                # A worker with torch takes seconds to take itself to pieces, and is then killed.
-                self._client.run(atexit.register, gc.freeze)
+            self._client = self._opened.enter_context(open_client(self._settings))
+            self._client.subscribe_topic(self._listener.topic, self._listener.receive)
         return self._client
+
+    def preload(self, module: str) -> None:
+        if self._client is None:
+            return
+        from distributed import fire_and_forget
+
+        for address in self._client.nthreads():
+            key = f"preload-{uuid4().hex}"
+            fire_and_forget(self._client.submit(_load, module, workers=[address], key=key))
 
     def run(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         from distributed import as_completed
 
-        self._context = copy_context()
-        ledger = _Ledger()
-        source = iter(items)
-        first = [self._submit(function, item) for item in islice(source, WINDOW)]
-        flowing = as_completed(first)
-        for future in flowing:
+        self._listener.log_for_caller()
+        failures, source = FailureCount(), iter(items)
+        futures = as_completed([self._submit(function, item) for item in islice(source, WINDOW)])
+        for future in futures:
             error = future.exception()
-            if error is not None:
-                if ledger.failed(error):
-                    source = iter(())
-            else:
-                ledger.tried += 1
+            if error is None:
+                failures.tried += 1
                 yield future.result()
+            elif failures.add(error):
+                source = iter(())
             for item in islice(source, 1):
-                flowing.add(self._submit(function, item))
-        ledger.close()
+                futures.add(self._submit(function, item))
+        failures.raise_if_any()
 
     def reduce(
         self,
@@ -117,7 +91,7 @@ class Cluster:
         items: Sequence[Item],
         on_done: Callable[[], None] = ignore,
     ) -> Handle[Piece]:
-        self._context = copy_context()
+        self._listener.log_for_caller()
         level, depth = [self._submit(chunk, item) for item in items], 0
         for future in level:
             future.add_done_callback(lambda _: on_done())
@@ -129,7 +103,8 @@ class Cluster:
         return Handle(level.pop())
 
     def apply(self, function: Callable[..., Result], *handles: Handle[Any]) -> Handle[Result]:
-        return Handle(self._submit(function, *(handle.value for handle in handles), priority=LAST))
+        futures = (handle.value for handle in handles)
+        return Handle(self._submit(function, *futures, priority=HIGHEST_PRIORITY))
 
     def result(self, handle: Handle[Result]) -> Result:
         result: Result = handle.value.result()
@@ -140,72 +115,9 @@ class Cluster:
 
         # A key of its own: Dask must not answer from an earlier run whose outputs may be gone.
         key = f"{funcname(function)}-{uuid4().hex}"
-        given = (_heard, function, self._topic, _PROCESS, *items)
-        return self.client.submit(*given, key=key, priority=priority)
-
-    def _hear(self, event: tuple[float, Mapping[str, Any]]) -> None:
-        self._throttle.take(Line(**event[1]["line"]))
-
-    def _log(self, line: Line) -> None:
-        # Dask calls in a thread of its own, but the line belongs to whoever asked for the work.
-        logger = logging.getLogger(__name__)
-        self._context.copy().run(logger.log, line.level, "%s", line)
-
-    def _start_local(self) -> Any:
-        from distributed import LocalCluster
-
-        with _kept_environment():
-            self._local = LocalCluster(
-                n_workers=self._settings.workers or _default_workers(),
-                threads_per_worker=1,
-                processes=True,
-                host="127.0.0.1",
-                dashboard_address="127.0.0.1:0",
-            )
-        return self._local
+        wrapped = self._listener.wrap(function)
+        return self.client.submit(*wrapped, *items, key=key, priority=priority)
 
 
-def _heard(function: Callable[..., Any], topic: str, process: str, *items: Any) -> Any:
-    """In a worker: the result of the function; what is warned of meanwhile is told to the run.
-
-    Done around each call, so workers need no preparation and keep nothing of a run that is gone.
-    """
-    if process == _PROCESS:
-        # A worker within the process of the run: what it says is in the right place already.
-        return function(*items)
-    from distributed import get_worker
-
-    worker = get_worker()
-
-    def send(line: Line) -> None:
-        place = ", ".join(filter(None, (f"worker {worker.name}", line.place)))
-        worker.log_event(topic, {"line": asdict(replace(line, place=place))})
-
-    def take(line: Line) -> None:
-        if _RUN.value() in ("", topic):
-            throttle.take(line)
-
-    throttle = Throttle(send)
-    with _RUN.at(topic), listening(take):
-        try:
-            return function(*items)
-        finally:
-            throttle.flush()
-
-
-@contextmanager
-def _kept_environment() -> Iterator[None]:
-    """Put the environment back: Dask leaves in it what is meant for its workers.
-
-    One thread, and a trimming of memory at every turn, which makes a training twice as slow.
-    """
-    before = dict(os.environ)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-
-
-def _default_workers() -> int:
-    return gpu_count() or core_count()
+def _load(module: str) -> None:
+    import_module(module)

@@ -1,9 +1,12 @@
-"""Leases: who may make a thing now, so that no two runs make it at the same time."""
+"""Leases: who may make a thing now, so that no two runs make it at the same time.
 
-from infra.lease.lease import HOLDER, Lease, hold_unless
+lease.py    a lease: acquired, renewed, checked, released
+claims.py   the numbered files that it consists of
+process.py  which process holds it, and whether that one has ended
+"""
 
-__all__ = [
-    "HOLDER",
-    "Lease",
-    "hold_unless",
-]
+from infra.lease.claims import Claim, Claims
+from infra.lease.lease import HOLDER, Lease, LeaseLost, acquire
+from infra.lease.process import ProcessId
+
+__all__ = ["HOLDER", "Claim", "Claims", "Lease", "LeaseLost", "ProcessId", "acquire"]

@@ -11,7 +11,7 @@ import json
 from dataclasses import asdict, dataclass
 
 from infra.errors import ProtegeError
-from infra.lease.process import Process
+from infra.lease.process import ProcessId
 from infra.store import Store
 
 FOLDER = "leases"
@@ -19,11 +19,11 @@ FOLDER = "leases"
 
 @dataclass(frozen=True)
 class Claim:
-    """What the file of a lease says. The token tells a claim from one just like it."""
+    """What the file of a lease says. The token distinguishes claims that are alike."""
 
     token: str
     who: str
-    process: Process
+    process: ProcessId
     seconds: float
     beat: int = 0
     released: bool = False
@@ -51,8 +51,8 @@ class Claims:
         """A claim; None when it is no longer there. Raises ProtegeError when it is damaged."""
         path = self._path(number)
         try:
-            told = json.loads(self.root.read(path))
-            return Claim(**{**told, "process": Process(**told["process"])})
+            body = json.loads(self.root.read(path))
+            return Claim(**{**body, "process": ProcessId(**body["process"])})
         except FileNotFoundError:
             return None
         except (ValueError, TypeError, KeyError) as error:

@@ -4,8 +4,8 @@ In: a root, a name such as `score/3f2a`, and a time limit in seconds. Out: a `Le
 nobody else holds that name. It lies in numbered files, `leases/<name>/00000001.json`:
 
 - to take a lease is to create the next number, which one of several succeeds in; older files are
-  deleted afterwards, the highest never is. So numbers only grow, and whoever was replaced can be
-  told by a lower number, however late it wakes up;
+  deleted afterwards, the highest never is. So numbers only grow, and a replaced holder is
+  recognised by its lower number (a fencing token), however late it wakes up;
 - the holder counts a beat in its file, a few times within the limit. Others watch whether the beat
   changes, each by its own monotonic clock; unchanged for the limit, the lease is free. The time of
   day decides nothing, so clocks may differ by hours;
@@ -15,7 +15,7 @@ A holder that could not renew stops trusting its lease before anybody else may t
 and is then paused can still write a last thing, so what is written should bear that: create-only,
 the same bytes, or a name with the number of the lease.
 
-    with hold(root, "score/3f2a", seconds=60, on_wait=print) as lease:
+    with acquire(root, "score/3f2a", seconds=60, on_wait=print) as lease:
         while work_is_left():
             lease.check()
             ...
@@ -32,18 +32,19 @@ from uuid import uuid4
 
 from infra.errors import ProtegeError
 from infra.lease.claims import Claim, Claims
-from infra.lease.process import Process
+from infra.lease.process import ProcessId
 from infra.store import Store
 
 TRUSTED_SHARE = 0.75  # of the limit; what is left is for clocks that run unevenly, and slow stores
 RENEW_SHARE = 1 / 4
 RETRY_SHARE = 1 / 16  # after a renewal that failed
-FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0  # seconds between looks; a short job hands over quickly
-TELL_SECONDS = 5.0
+# Between two attempts: a short job hands over quickly.
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.05, 1.0
+NOTIFY_SECONDS = 5.0
 
 logger = logging.getLogger(__name__)
 
-# What people call the work of this context; without it, they are told the process.
+# What people call the work of this context; without it, they read the process.
 HOLDER: ContextVar[str] = ContextVar("holder", default="")
 
 OnWait = Callable[[str], None]
@@ -53,41 +54,24 @@ class LeaseLost(ProtegeError):
     """Somebody else holds the lease by now, or may."""
 
 
-def _no_notice(text: str) -> None:
-    """For those who wait in silence."""
-
-
-def _never() -> bool:
-    return False
-
-
 @contextmanager
-def hold(
-    root: Store, name: str, *, seconds: float, who: str = "", on_wait: OnWait = _no_notice
-) -> Iterator["Lease"]:
-    """Hold the lease to the end of the block, after waiting for whoever has it now.
-
-    While it waits, `on_wait` is told every few seconds who that is. `who` is what others are told
-    of us; without it, `HOLDER` says so.
-    """
-    with hold_unless(_never, root, name, seconds=seconds, who=who, on_wait=on_wait) as lease:
-        assert lease is not None
-        yield lease
-
-
-@contextmanager
-def hold_unless(
-    needless: Callable[[], bool],
+def acquire(
     root: Store,
     name: str,
     *,
     seconds: float,
     who: str = "",
-    on_wait: OnWait = _no_notice,
+    on_wait: OnWait | None = None,
+    unless: Callable[[], bool] | None = None,
 ) -> Iterator["Lease | None"]:
-    """As `hold`, but None when waiting has become needless, which is asked between two looks."""
-    claim = Claim(uuid4().hex, who or HOLDER.get(), Process.current(), seconds)
-    lease = _wait(_Contender(Claims(root, name), claim), on_wait, needless)
+    """Hold the lease to the end of the block, after waiting for whoever has it now.
+
+    While it waits, `on_wait` is called every few seconds with a sentence on who that is. `who` is
+    what others read of us; without it, `HOLDER` says so. With `unless`, the wait ends, and None
+    comes, as soon as that is true; it is asked between two attempts.
+    """
+    claim = Claim(uuid4().hex, who or HOLDER.get(), ProcessId.current(), seconds)
+    lease = _wait(_Contender(Claims(root, name), claim), on_wait, unless)
     if lease is None:
         yield None
         return
@@ -98,16 +82,18 @@ def hold_unless(
         lease.end()
 
 
-def _wait(contender: "_Contender", on_wait: OnWait, needless: Callable[[], bool]) -> "Lease | None":
-    pause, told = FIRST_PAUSE, float("-inf")
+def _wait(
+    contender: "_Contender", on_wait: OnWait | None, unless: Callable[[], bool] | None
+) -> "Lease | None":
+    pause_seconds, notified_at = FIRST_PAUSE_SECONDS, float("-inf")
     while (lease := contender.attempt()) is None:
-        text = contender.told()
-        if text and time.monotonic() - told >= TELL_SECONDS:
+        text = contender.describe_holder()
+        if on_wait and text and time.monotonic() - notified_at >= NOTIFY_SECONDS:
             on_wait(text)
-            told = time.monotonic()
-        time.sleep(pause)
-        pause = min(LONGEST_PAUSE, 1.5 * pause)
-        if needless():
+            notified_at = time.monotonic()
+        time.sleep(pause_seconds)
+        pause_seconds = min(LONGEST_PAUSE_SECONDS, 1.5 * pause_seconds)
+        if unless is not None and unless():
             return None
     return lease
 
@@ -223,8 +209,8 @@ class _Contender:
         self._claims.delete_below(number)
         return Lease(self._claims, number, self._claim, now)
 
-    def told(self) -> str:
-        """Who holds the lease, and when it is free if no more is heard of them; "" if not seen."""
+    def describe_holder(self) -> str:
+        """Who holds the lease, and when it is free unless renewed; empty before it was seen."""
         if self._watched is None:
             return ""
         _, claim = self._watched

@@ -1,9 +1,9 @@
 """Process: which process this is, and whether one of the same machine has ended.
 
-In: what /proc tells. Out: a `Process`, which can be written down and asked again by others later. A
-pid alone says little: it is given out again, and each machine and each container has its own.
+In: what /proc tells. Out: a `ProcessId`, which can be written down and read by others later. A pid
+alone says little: it is given out again, and each machine and each container has its own.
 
-    process = Process.current()
+    process = ProcessId.current()
     process.is_gone()    # False, also for a process of which nothing can be known from here
 """
 
@@ -12,9 +12,11 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 
 @dataclass(frozen=True)
-class Process:
+class ProcessId:
     """A process; `machine` is empty where nothing tells one machine from another."""
 
     host: str
@@ -23,10 +25,24 @@ class Process:
     start: str
 
     @staticmethod
-    def current() -> "Process":
+    def current() -> "ProcessId":
         """The process that asks."""
-        _, start = _state_and_start(os.getpid())
-        return Process(socket.gethostname(), machine(), os.getpid(), start)
+        return ProcessId.of(os.getpid())
+
+    @staticmethod
+    def of(pid: int) -> "ProcessId":
+        """The process that has this pid now, on this machine."""
+        _, start = _state_and_start(pid)
+        return ProcessId(socket.gethostname(), machine(), pid, start)
+
+    def find(self) -> psutil.Process | None:
+        """The process itself; None when it has ended, or cannot be seen from here."""
+        if not self.machine or self.machine != machine() or self.is_gone():
+            return None
+        try:
+            return psutil.Process(self.pid)
+        except psutil.NoSuchProcess:
+            return None
 
     def is_gone(self) -> bool:
         """Whether it has surely ended; of a process of another machine nobody here can know."""

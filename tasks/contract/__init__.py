@@ -20,7 +20,15 @@ addresses.py  what a person types for an output
 from tasks.contract.addresses import output_at
 from tasks.contract.identity import bytes_digest, canonical, digest_of, fingerprint_of, table_digest
 from tasks.contract.lineage import Link, Node, walk
-from tasks.contract.manifest import Manifest, Output, find_output, part_names, publish, read_rows
+from tasks.contract.manifest import (
+    Manifest,
+    Output,
+    find_output,
+    output_of,
+    part_names,
+    publish,
+    read_rows,
+)
 from tasks.contract.part_writer import PartWriter
 from tasks.contract.parts import (
     FOOTER,
@@ -62,6 +70,7 @@ __all__ = [
     "make_output",
     "map_images",
     "output_at",
+    "output_of",
     "part_name",
     "part_names",
     "part_number",

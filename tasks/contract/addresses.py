@@ -16,20 +16,22 @@ from tasks.contract.manifest import Output, find_output
 def output_at(address: str, *stages: str) -> Output:
     """The finished output at an address; of several manifests, the one that was made last.
 
-    Raises ProtegeError when it is none, is not complete, or belongs to none of these stages.
+    Raises ProtegeError when it is none, is not complete, or belongs to none of these stages;
+    without stages, any will do.
     """
-    wanted = " or ".join(stages)
+    wanted = " or ".join(stages) or "any stage"
+    example = f"<root>/{stages[0] if stages else '<stage>'}/<fingerprint>"
     if not address.strip():
-        raise ProtegeError(f"an address is missing: <root>/{stages[0]}/<fingerprint>")
+        raise ProtegeError(f"an address is missing: {example}")
     store, name = _folder(address.strip().rstrip("/"))
     found = map(functools.partial(find_output, store), _manifests(store, name))
     outputs = [output for output in found if output is not None]
     if not outputs:
         raise ProtegeError(
-            f"{address}: there is no complete output here; wanted is one of {wanted}, such as "
-            f"<root>/{stages[0]}/<fingerprint>, as `protege show` tells"
+            f"{address}: there is no complete output here; wanted is an output of {wanted}, as "
+            f"{example}, which the log of a run, the report and `protege show` name"
         )
-    if outputs[-1].stage not in stages:
+    if stages and outputs[-1].stage not in stages:
         raise ProtegeError(f"{address} is an output of {outputs[-1].stage}; wanted is {wanted}")
     return outputs[-1]
 
@@ -45,8 +47,8 @@ def _manifests(store: Store, name: str) -> list[str]:
     if name:
         return [name]
     names = [
-        one
-        for one in store.sizes()
-        if "/" not in one and one.startswith("manifest") and one.endswith(".json")
+        path
+        for path in store.sizes()
+        if "/" not in path and path.startswith("manifest") and path.endswith(".json")
     ]
-    return sorted(names, key=lambda one: str(json.loads(store.read(one))["made_at"]))
+    return sorted(names, key=lambda path: str(json.loads(store.read(path))["made_at"]))

@@ -196,6 +196,12 @@ def find_output(store: Store, name: str = MANIFEST) -> Output | None:
     return _reference(store, name, body, reused=True)
 
 
+def output_of(node: Node) -> Output | None:
+    """The output of a node in a lineage, if it is still there."""
+    folder, _, name = node.link["manifest"].rpartition("/")
+    return find_output(open_store(f"{node.root.uri}/{folder}"), name)
+
+
 def part_names(output: Output) -> list[str]:
     """The names of the parts of an output, in order."""
     return [part["name"] for part in output.body["parts"]]

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from infra.lease import Lease, hold_unless
+from infra.lease import Lease, acquire
 from infra.settings import Settings
 from infra.store import Store, open_store
 from tasks.contract.identity import fingerprint_of
@@ -105,14 +105,14 @@ def make_output(target: Target, make: Make, on_progress: OnProgress) -> Output:
     summary = f"{target.stage}: reads {_list_inputs(target)}; writes {target.uri}"
     waiting = _Waiting(on_progress)
     while (found := find_output(target.store, target.manifest)) is None:
-        with hold_unless(
-            lambda: find_output(target.store, target.manifest) is not None,
+        with acquire(
             target.root,
             f"{target.stage}/{target.fingerprint}",
-            seconds=Settings().lease_seconds,
+            seconds=Settings().lease.seconds,
             on_wait=waiting.notify,
+            unless=lambda: find_output(target.store, target.manifest) is not None,
         ) as lease:
-            # Somebody may have made it since the last look.
+            # Somebody may have made it since it was looked for.
             if lease is not None and find_output(target.store, target.manifest) is None:
                 logger.info("%s; %s", summary, _describe_leftovers(target.store))
                 return _make(target, make, lease, on_progress)

@@ -23,11 +23,11 @@ from PIL import Image
 
 from tasks.images import Pixels
 
-DUPLICATES_VERSION = 1  # goes into fingerprints; raise it when other images are told to be copies
+DUPLICATES_VERSION = 1  # goes into fingerprints; raise it when other images are near-duplicates
 
 SIDE = 32
 LOW = 8
-THUMBNAIL = 8 * 8 * 3  # bytes
+THUMBNAIL_BYTES = 8 * 8 * 3  # bytes
 QUARTERS, QUARTER_BITS = 4, 16
 NEAR_BITS = 8
 COMPARED = 1_000_000  # hashes at a time, 8 MB
@@ -147,8 +147,8 @@ class Thumbnails:
         """From the pixels as bytes, (N, 192)."""
         pixels_NT = bytes_NT.astype(np.float32)
         squares_N = np.einsum("nt,nt->n", pixels_NT, pixels_NT).astype(np.float64)
-        means_N = pixels_NT.sum(axis=1).astype(np.float64) / THUMBNAIL
-        contrast_N = np.sqrt(np.maximum(squares_N / THUMBNAIL - means_N**2, 0))
+        means_N = pixels_NT.sum(axis=1).astype(np.float64) / THUMBNAIL_BYTES
+        contrast_N = np.sqrt(np.maximum(squares_N / THUMBNAIL_BYTES - means_N**2, 0))
         return Thumbnails(pixels_NT, squares_N, contrast_N)
 
     def take(self, rows: Positions) -> "Thumbnails":
@@ -174,5 +174,5 @@ def _close(squares: npt.NDArray[np.float64], contrasts: npt.NDArray[np.float64])
     That is the geometric mean of both standard deviations, and at least 16 levels.
     """
     least = np.maximum(contrasts, LEAST_CONTRAST**2)
-    close: Flags = squares / THUMBNAIL <= ALIKE**2 * least
+    close: Flags = squares / THUMBNAIL_BYTES <= ALIKE**2 * least
     return close

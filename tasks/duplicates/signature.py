@@ -17,7 +17,7 @@ from infra.executors import Executor, Inline
 from infra.store import Store
 from tasks import tables
 from tasks.contract import OnProgress, Output, PartWriter, Receipt, Target, map_images, silent
-from tasks.duplicates.matching import DUPLICATES_VERSION, THUMBNAIL, signature_of
+from tasks.duplicates.matching import DUPLICATES_VERSION, THUMBNAIL_BYTES, signature_of
 from tasks.images import IMAGES_VERSION, Limits, Unusable, decode
 from tasks.shard import read_images, reject_images
 
@@ -70,7 +70,7 @@ def sign_shard(job: SignatureJob, number: int) -> Receipt:
     columns = [
         table["image_id"].take(pa.array(signatures, pa.int64())).combine_chunks(),
         pa.array(np.array([phash for phash, _ in signatures.values()], np.uint64)),
-        pa.array([thumbnail for _, thumbnail in signatures.values()], pa.binary(THUMBNAIL)),
+        pa.array([pixels for _, pixels in signatures.values()], pa.binary(THUMBNAIL_BYTES)),
     ]
     table = pa.Table.from_arrays(columns, schema=tables.SIGNATURES)
     return writer.write(table, layout=tables.SIGNATURES_LAYOUT)

@@ -10,6 +10,7 @@ from tasks.images.decode import (
     decode,
     encode_png,
 )
+from tasks.images.thumbnail import thumbnail
 from tasks.images.transform import PIXEL_SCALES, Inputs, random_crop, square
 
 __all__ = [
@@ -25,4 +26,5 @@ __all__ = [
     "encode_png",
     "random_crop",
     "square",
+    "thumbnail",
 ]

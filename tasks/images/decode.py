@@ -50,7 +50,7 @@ warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 class Limits:
     """What is refused by its header, before it is decoded.
 
-    The default is the most that `shard` can be told to admit: it decides, later stages follow.
+    The default is the most that the options of `shard` admit: it decides, later stages follow.
     """
 
     max_pixels: int = 1_000_000_000
@@ -117,9 +117,9 @@ def _open(data: bytes, limits: Limits) -> Image.Image:
 def _unopened(data: bytes, error: Exception) -> Unusable:
     if not data.startswith(MAGIC) and data[4:8] != b"ftyp":
         return Unusable("not_an_image", f"begins with {data[:12]!r}")
-    # "cannot identify image file <BytesIO ...>" tells nobody anything.
-    told = "" if isinstance(error, UnidentifiedImageError) else f": {error}"
-    return Unusable("damaged", f"its header cannot be read{told}")
+    # "cannot identify image file <BytesIO ...>" helps nobody.
+    reason = "" if isinstance(error, UnidentifiedImageError) else f": {error}"
+    return Unusable("damaged", f"its header cannot be read{reason}")
 
 
 def _decode_jpeg(data: bytes, image: Image.Image) -> Pixels:
@@ -133,7 +133,7 @@ def _decode_jpeg(data: bytes, image: Image.Image) -> Pixels:
 
 
 def _check_whole(data: bytes, image: Image.Image) -> None:
-    """What Pillow does not look at by itself: checksums in a PNG, and strips missing in a TIFF."""
+    """What Pillow does not check by itself: checksums in a PNG, and strips missing in a TIFF."""
     if image.format == "PNG":
         Image.open(io.BytesIO(data), formats=("PNG",)).verify()
     if isinstance(image, TiffImagePlugin.TiffImageFile):

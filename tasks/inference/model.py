@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from infra.devices import worker_gpu
 from infra.errors import ProtegeError
 from infra.store import split_uri
 from models.network import Network
@@ -184,15 +185,5 @@ def _to_device(network: Network, description: Description) -> Model:
     """The model on the GPU of this worker, where there is one."""
     device = torch.device("cpu")
     if torch.cuda.is_available():
-        device = torch.device("cuda", _worker_index() % torch.cuda.device_count())
+        device = torch.device("cuda", worker_gpu())
     return Model(channels_last(network.to(device)), description, device)
-
-
-def _worker_index() -> int:
-    """The number of this Dask worker, whose names are 0, 1, 2, ...; 0 elsewhere."""
-    from distributed import get_worker
-
-    try:
-        return int(get_worker().name)
-    except ValueError:
-        return 0

@@ -22,7 +22,7 @@ from tasks import contract, tables
 from tasks.contract import Output
 from tasks.evaluate import TEST, predictions_in, read_metrics, read_predictions
 from tasks.topk import TopkOptions, describe_dropped, read_chosen, read_classes
-from tasks.train.names import HISTORY
+from tasks.train import HISTORY
 
 MODELS = ("teacher", "baseline", "pretrained", "student")
 TRAININGS = ("teacher", "pretrained", "student", "baseline")

@@ -147,7 +147,7 @@ def _cards(campaign: Campaign, flagged: Sequence[Suspect]) -> list[ClassCard]:
 def _warnings(campaign: Campaign, row: Mapping[str, Any]) -> list[str]:
     topk = campaign.topk
     found = []
-    if row["kept"] < campaign.k and not topk.together:
+    if row["kept"] < campaign.k and not topk.across_classes:
         copies = sum(count_dropped(row).values())
         found.append(
             f"short: {row['kept']:,} of {campaign.k:,} places are filled, because only "

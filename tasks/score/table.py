@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tasks import tables
-from tasks.duplicates.matching import THUMBNAIL, signature_of
+from tasks.duplicates.matching import THUMBNAIL_BYTES, signature_of
 from tasks.images import Pixels, Unusable
 from tasks.score.tags import TagScores
 
@@ -64,7 +64,7 @@ class ShardScores:
             self._labels_NP[rows],
             self._log_odds_NP[rows],
             self._tags.columns(rows),
-            [pa.array(self._phashes_N[rows]), pa.array(thumbnails, pa.binary(THUMBNAIL))],
+            [pa.array(self._phashes_N[rows]), pa.array(thumbnails, pa.binary(THUMBNAIL_BYTES))],
         )
 
 

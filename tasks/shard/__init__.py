@@ -95,11 +95,11 @@ def shard(
 
 
 def _no_images(options: ShardOptions) -> ProtegeError:
-    told = f"{options.source}: its .tar or .parquet files hold no images"
+    reason = f"{options.source}: its .tar or .parquet files hold no images"
     if options.slice.is_whole:
-        return ProtegeError(told)
+        return ProtegeError(reason)
     return ProtegeError(
-        f"{told} in {options.slice}. Widen from_percent and to_percent, or add images"
+        f"{reason} in {options.slice}. Widen from_percent and to_percent, or add images"
     )
 
 
@@ -134,21 +134,21 @@ def shard_images(job: ShardJob, number: int) -> Receipt:
 
 
 def _candidates(job: ShardJob, number: int) -> Iterator[Candidate]:
-    entries, rechecked = shard_pins(open_store(job.uri), number)
-    if entries[0].is_container:
-        yield from read_members(entries[0], job.options, job.uri)
+    files, rechecked = shard_pins(open_store(job.uri), number)
+    if files[0].is_container:
+        yield from read_members(files[0], job.options, job.uri)
         return
-    reasons = (rechecked.get(row) for row in range(len(entries)))
+    reasons = (rechecked.get(row) for row in range(len(files)))
     with ThreadPoolExecutor(READ_THREADS) as pool:
-        yield from pool.map(_read_or_pass, entries, reasons)
+        yield from pool.map(_read_or_pass, files, reasons)
 
 
-def _read_or_pass(entry: SourceFile, reason: str | None) -> Candidate:
+def _read_or_pass(file: SourceFile, reason: str | None) -> Candidate:
     """A reject with another attempt stays one when its part is made again: no image comes twice."""
     if reason is None:
-        return read_loose(entry)
+        return read_loose(file)
     problem = {"reason": reason, "detail": "there is another attempt at it in a later shard"}
-    return Candidate(entry.key, b"", entry.label, problem=problem)
+    return Candidate(file.key, b"", file.label, problem=problem)
 
 
 def _image_row(image_id: int, candidate: Candidate) -> dict[str, Any]:

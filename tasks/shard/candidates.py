@@ -1,9 +1,9 @@
 """Candidates: images on their way into a shard, and whether they can be used.
 
-In: an entry of a source. Out: `Candidate`s with the bytes of the images, and for each what keeps it
+In: a file of a source. Out: `Candidate`s with the bytes of the images, and for each what keeps it
 from being used (reason and detail for the table of rejects), or None.
 
-    candidate = read_loose(entry)
+    candidate = read_loose(file)
     problem = problem_of(candidate, options)
 """
 
@@ -37,11 +37,11 @@ class Candidate:
     problem: Problem | None = None
 
 
-def read_members(entry: SourceFile, options: ShardOptions, folder: str) -> Iterator[Candidate]:
+def read_members(file: SourceFile, options: ShardOptions, folder: str) -> Iterator[Candidate]:
     """The images of a container. Raises ProtegeError, with the folder of the shards."""
     try:
-        for name, data, offset, label in read_container(entry.uri):
-            key = f"{entry.key}/{name}"
+        for name, data, offset, label in read_container(file.uri):
+            key = f"{file.key}/{name}"
             if key not in options.slice:
                 continue
             in_place = offset is not None and options.tar == "reference"
@@ -49,37 +49,37 @@ def read_members(entry: SourceFile, options: ShardOptions, folder: str) -> Itera
                 key,
                 data,
                 label if options.labelled else None,
-                uri=entry.uri if in_place else None,
+                uri=file.uri if in_place else None,
                 offset=offset if in_place else None,
             )
     except (OSError, pa.ArrowException, tarfile.TarError, EOFError, KeyError) as error:
         raise ProtegeError(
-            f"{entry.uri} cannot be read ({error}). Mend it, or put it back, and run again; to go "
+            f"{file.uri} cannot be read ({error}). Mend it, or put it back, and run again; to go "
             f"on without it, remove it and delete the folder {folder}"
         ) from error
 
 
-def read_loose(entry: SourceFile) -> Candidate:
+def read_loose(file: SourceFile) -> Candidate:
     """The bytes of a file, or why there are none.
 
     Raises ProtegeError when that may pass: an outage must not turn images into rejects for good.
     """
     data, error = b"", None
-    if entry.size > MAX_IMAGE_BYTES:
-        error = f"a file of {entry.size >> 20:,} MiB"
+    if file.size > MAX_IMAGE_BYTES:
+        error = f"a file of {file.size >> 20:,} MiB"
     else:
-        store, name = split_uri(entry.uri)
+        store, name = split_uri(file.uri)
         try:
             data = store.read(name)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as problem:
-            error = f"{type(problem).__name__}: {entry.uri}"
+            error = f"{type(problem).__name__}: {file.uri}"
         except OSError as problem:
             raise ProtegeError(
-                f"{entry.uri} cannot be read now: {problem}. Run again when it can; what is done "
+                f"{file.uri} cannot be read now: {problem}. Run again when it can; what is done "
                 "is kept"
             ) from problem
     unreadable = None if error is None else {"reason": "unreadable", "detail": error}
-    return Candidate(entry.key, data, entry.label, entry.tags, problem=unreadable)
+    return Candidate(file.key, data, file.label, file.tags, problem=unreadable)
 
 
 def problem_of(candidate: Candidate, options: ShardOptions) -> Problem | None:

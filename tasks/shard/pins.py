@@ -29,7 +29,9 @@ STAGE = "shard"
 VERSION = 2
 PINNED = ["key", "shard", "version", "label", "recheck_of"]  # what a new listing is compared with
 
-Known = Mapping[str, tuple[str, str | None]]  # version and label of each pinned file, by its key
+PinnedFiles = Mapping[
+    str, tuple[str, str | None]
+]  # version and label of each pinned file, by its key
 
 
 @dataclass(frozen=True)
@@ -51,21 +53,21 @@ class Snapshot:
 class Attempt:
     """A file that gets a place: for the first time, or after it was rejected at another."""
 
-    entry: SourceFile
+    file: SourceFile
     recheck_of: int | None = None
     reason: str | None = None
 
 
 def pin(root: Store, options: ShardOptions) -> Snapshot:
     """List the source and assign what is new in it to new shards. Raises ProtegeError."""
-    entries = list_source(options.source, labelled=options.labelled, within=options.slice)
+    files = list_source(options.source, labelled=options.labelled, within=options.slice)
     target = images_target(root, options)
     store = target.store
     while True:
         names, pins = read_pins(store)
         known = known_files(pins)
-        _check_unchanged(entries, known, options, store)
-        fresh = [Attempt(entry) for entry in entries if entry.key not in known]
+        _check_unchanged(files, known, options, store)
+        fresh = [Attempt(file) for file in files if file.key not in known]
         if not fresh:
             digests = [contract.read_receipt(store, name).digest for name in names]
             digest = contract.digest_of(digests)
@@ -88,7 +90,7 @@ def read_pins(store: Store) -> tuple[tuple[str, ...], list[pa.Table]]:
     return names, [_read_increment(store, number, name) for number, name in enumerate(names)]
 
 
-def known_files(pins: Iterable[pa.Table]) -> Known:
+def known_files(pins: Iterable[pa.Table]) -> PinnedFiles:
     """Version and label of every pinned file as it was at its latest attempt, by its key."""
     found: dict[str, tuple[str, str | None]] = {}
     for table in pins:
@@ -97,12 +99,12 @@ def known_files(pins: Iterable[pa.Table]) -> Known:
     return found
 
 
-def differs(entry: SourceFile, version: str, label: str | None) -> bool:
+def differs(file: SourceFile, version: str, label: str | None) -> bool:
     """Whether a file is another than the one that was pinned with this version and label."""
-    if entry.is_container:
-        return (entry.version, entry.label) != (version, label)
+    if file.is_container:
+        return (file.version, file.label) != (version, label)
     # On disk the version is size and time; to touch a file, or to copy it anew, changes nothing.
-    return (entry.version.split("-")[0], entry.label) != (version.split("-", maxsplit=1)[0], label)
+    return (file.version.split("-")[0], file.label) != (version.split("-", maxsplit=1)[0], label)
 
 
 def add_pins(
@@ -147,21 +149,21 @@ def shard_pins(store: Store, number: int) -> tuple[list[SourceFile], dict[int, s
         with store.open(name) as file:
             # Rows of other shards are not even read: pins are sorted by shard.
             rows = pq.read_table(file, filters=wanted).to_pylist()
-        entries = [_entry(row) for row in rows if row["shard"] == number]
-        if entries:
-            return entries, rechecked
+        files = [_source_file(row) for row in rows if row["shard"] == number]
+        if files:
+            return files, rechecked
         rechecked |= {row["recheck_of"] - first: row["reason"] for row in rows}
     raise ProtegeError(f"{store.uri}: shard {number} is in no increment of the pins")
 
 
 def _check_unchanged(
-    entries: Sequence[SourceFile], known: Known, options: ShardOptions, store: Store
+    files: Sequence[SourceFile], known: PinnedFiles, options: ShardOptions, store: Store
 ) -> None:
     """Raise ProtegeError when a pinned file is another now, or a labelled one is gone.
 
     Pinned images stay as they were, so a correction would otherwise be ignored in silence.
     """
-    now = {entry.key: entry for entry in entries}
+    now = {file.key: file for file in files}
     changed = [key for key, was in known.items() if key in now and differs(now[key], *was)]
     gone = [key for key in known if key not in now] if options.labelled else []
     if changed or gone:
@@ -182,28 +184,28 @@ def _assign(attempts: Sequence[Attempt], first_shard: int, images_per_shard: int
     rows: list[dict[str, Any]] = []
     shard, row = first_shard - 1, images_per_shard
     for attempt in attempts:
-        entry = attempt.entry
-        if entry.is_container or row >= images_per_shard:
+        file = attempt.file
+        if file.is_container or row >= images_per_shard:
             shard, row = shard + 1, 0
         rows.append(
             {
-                "key": entry.key,
+                "key": file.key,
                 "shard": shard,
                 "row": row,
-                "uri": entry.uri,
-                "size": entry.size,
-                "version": entry.version,
-                "label": entry.label,
-                "tags": None if entry.tags is None else list(entry.tags),
+                "uri": file.uri,
+                "size": file.size,
+                "version": file.version,
+                "label": file.label,
+                "tags": None if file.tags is None else list(file.tags),
                 "recheck_of": attempt.recheck_of,
                 "reason": attempt.reason,
             }
         )
-        row = images_per_shard if entry.is_container else row + 1
+        row = images_per_shard if file.is_container else row + 1
     return pa.Table.from_pylist(rows, schema=tables.PINS)
 
 
-def _entry(row: Mapping[str, Any]) -> SourceFile:
+def _source_file(row: Mapping[str, Any]) -> SourceFile:
     fields = ("key", "uri", "size", "version", "label", "tags")
     return SourceFile(**{name: row[name] for name in fields})
 

@@ -24,7 +24,7 @@ from tasks.shard.candidates import Problem, problem_of, read_loose
 from tasks.shard.options import ShardOptions
 from tasks.shard.pins import (
     Attempt,
-    Known,
+    PinnedFiles,
     add_pins,
     differs,
     images_target,
@@ -33,7 +33,7 @@ from tasks.shard.pins import (
 )
 from tasks.shard.sources import SourceFile, is_container_name, list_source
 
-LOOK_THREADS = 16  # small reads wait for the store, not for the processor
+CHECK_THREADS = 16  # small reads wait for the store, not for the processor
 
 Reject = Mapping[str, Any]  # a row of the table of rejects
 
@@ -54,7 +54,7 @@ class Recheck:
     def lines(self) -> list[str]:
         """The same for people, with what to do."""
         bad = ", ".join(f"{count:,} {reason}" for reason, count in self.unusable.items())
-        told = [
+        counts = [
             (self.usable, "can be used now: the next run takes them in"),
             (sum(self.unusable.values()), f"still cannot be used ({bad})"),
             (
@@ -64,20 +64,20 @@ class Recheck:
             ),
             (self.tried, "have had another attempt before"),
         ]
-        return [f"{count:,} {text}" for count, text in told if count] or ["there are no rejects"]
+        return [f"{count:,} {text}" for count, text in counts if count] or ["there are no rejects"]
 
 
 @dataclass(frozen=True)
-class _Look:
+class _Check:
     """A reject, its file as it is now, and why that cannot be used."""
 
     reject: Reject
-    entry: SourceFile | None
+    file: SourceFile | None
     problem: Problem | None
 
 
 def recheck_rejects(root: Store, images: Output) -> Recheck:
-    """Look again at what was rejected, and pin the loose files that can be used now.
+    """Check again what was rejected, and pin the loose files that can be used now.
 
     Those that have changed and still cannot are pinned too: they are rejects again, but no longer
     files that differ from their pins, which would stop every run. Raises ProtegeError.
@@ -93,20 +93,20 @@ def recheck_rejects(root: Store, images: Output) -> Recheck:
     rejects = images.rejects(["image_id", "key", "reason"]).to_pylist()
     tried = _tried(pins)
     left = [row for row in rejects if row["image_id"] not in tried]
-    looks = _look_again(_loose(left, pins), options)
-    _pin(store, _attempts(looks, known_files(pins)), options)
-    bad = Counter(look.problem["reason"] for look in looks if look.problem is not None)
+    checks = _check_again(_loose(left, pins), options)
+    _pin(store, _attempts(checks, known_files(pins)), options)
+    bad = Counter(check.problem["reason"] for check in checks if check.problem is not None)
     return Recheck(
-        usable=len(looks) - bad.total(),
+        usable=len(checks) - bad.total(),
         unusable=dict(sorted(bad.items())),
-        contained=len(left) - len(looks),
+        contained=len(left) - len(checks),
         tried=len(rejects) - len(left),
     )
 
 
 def _tried(pins: Iterable[pa.Table]) -> set[int]:
     """The rejects that some increment has another attempt at."""
-    return {one for table in pins for one in table["recheck_of"].drop_null().to_pylist()}
+    return {image_id for table in pins for image_id in table["recheck_of"].drop_null().to_pylist()}
 
 
 def _loose(rejects: Iterable[Reject], pins: Iterable[pa.Table]) -> list[Reject]:
@@ -120,31 +120,31 @@ def _loose(rejects: Iterable[Reject], pins: Iterable[pa.Table]) -> list[Reject]:
     return [row for row in rejects if row["image_id"] >> tables.ROW_BITS not in containers]
 
 
-def _look_again(rejects: Sequence[Reject], options: ShardOptions) -> list[_Look]:
+def _check_again(rejects: Sequence[Reject], options: ShardOptions) -> list[_Check]:
     """Read these files as they are now, and check them as `shard` does."""
-    entries = list_source(options.source, labelled=options.labelled, within=options.slice)
-    now = {entry.key: entry for entry in entries}
+    files = list_source(options.source, labelled=options.labelled, within=options.slice)
+    now = {file.key: file for file in files}
 
-    def look(reject: Reject) -> _Look:
-        entry = now.get(reject["key"])
-        if entry is None:
+    def check(reject: Reject) -> _Check:
+        file = now.get(reject["key"])
+        if file is None:
             gone = {"reason": "unreadable", "detail": "it is not in the source any more"}
-            return _Look(reject, None, gone)
-        return _Look(reject, entry, problem_of(read_loose(entry), options))
+            return _Check(reject, None, gone)
+        return _Check(reject, file, problem_of(read_loose(file), options))
 
-    with ThreadPoolExecutor(LOOK_THREADS) as pool:
-        return list(pool.map(look, rejects))
+    with ThreadPoolExecutor(CHECK_THREADS) as pool:
+        return list(pool.map(check, rejects))
 
 
-def _attempts(looks: Iterable[_Look], known: Known) -> list[Attempt]:
+def _attempts(checks: Iterable[_Check], known: PinnedFiles) -> list[Attempt]:
     """The files that get a new place, in the order of their keys."""
     attempts = [
-        Attempt(look.entry, look.reject["image_id"], look.reject["reason"])
-        for look in looks
-        if look.entry is not None
-        and (look.problem is None or differs(look.entry, *known[look.entry.key]))
+        Attempt(check.file, check.reject["image_id"], check.reject["reason"])
+        for check in checks
+        if check.file is not None
+        and (check.problem is None or differs(check.file, *known[check.file.key]))
     ]
-    return sorted(attempts, key=lambda attempt: attempt.entry.key)
+    return sorted(attempts, key=lambda attempt: attempt.file.key)
 
 
 def _pin(store: Store, attempts: Sequence[Attempt], options: ShardOptions) -> None:

@@ -1,15 +1,25 @@
 """topk: the exact K best images of every class, and other ways to choose.
 
-In: `scores`, and the `signatures` of images that may not be chosen. Out: `chosen`, sorted by
-(label, rank), and `classes`, a row for each class. The order is total, (label, -log_odds,
+In: `scores`, and the `signatures` of images whose near-duplicates may not be chosen. Out: `chosen`,
+sorted by (label, rank), and `classes`, a row for each class. The order is total, (label, -log_odds,
 image_id), so the same scores give the same bytes, whatever the order and grouping of the parts and
 the number of workers.
 
-A sample of the parts tells of each class a floor, a value that the K-th best surely exceeds. Then
-every part is looked at once, and only what is above the floors goes on (`Pile`); few candidates
-are left of many, and they are brought together (`combine`), freed of copies (`guard`) and ranked
-(`choose`). `look` has these steps, docs/topk.md the reasons.
+A sample of the parts gives each class a floor, a value that its K-th best surely exceeds. Then
+every part is scanned once, and only candidates above the floors are kept. They are combined in a
+tree, near-duplicates are dropped, and the rest is ranked. reduction.py has these steps in their
+order, docs/topk.md the reasons.
 "Billion-scale semi-supervised learning" (Yalniz et al. 2019), section 3.2.
+
+job.py           what is reduced, in which rounds
+reduction.py     the steps
+reader.py        the columns of a part of the scores
+candidates.py    the pairs that can still be chosen, and floors
+dedup.py         near-duplicates are dropped
+ranking.py       the table `chosen`
+class_ranges.py  the candidates of a few classes, sorted
+order.py         the total order
+options.py       the options
 
     chosen = topk(root, scores, TopkOptions(k=16_000, top_p=10), exclude={"test": signatures})
 """
@@ -39,12 +49,13 @@ from tasks.contract import (
     silent,
 )
 from tasks.duplicates.matching import DUPLICATES_VERSION
-from tasks.topk.candidates import HISTOGRAM_EDGES, REASONS, Counts
+from tasks.topk.candidates import DROP_REASONS, HISTOGRAM_EDGES
+from tasks.topk.job import ReductionJob
 from tasks.topk.options import TopkOptions
 from tasks.topk.order import Values, hash_ids
-from tasks.topk.ranking import Choice
+from tasks.topk.ranking import RoundResult
 from tasks.topk.reader import Reader, check_ids
-from tasks.topk.reduction import Look, rounds
+from tasks.topk.reduction import run_rounds
 
 STAGE = "topk"
 VERSION = 4
@@ -75,9 +86,9 @@ def topk(
 ) -> Output:
     """Choose, or take the output that is there.
 
-    `exclude` are signatures of images whose near-duplicates may not be chosen, by REASONS. Raises
-    ProtegeError when a class has no candidate, more is asked of P than was scored, or a part of the
-    scores is damaged or has an image of another one.
+    `exclude` are signatures of images whose near-duplicates may not be chosen, by DROP_REASONS.
+    Raises ProtegeError when a class has no candidate, more is asked of P than was scored, or a part
+    of the scores is damaged or has an image of another one.
     """
     classes, scored_p = scores.classes, scores.body["extra"]["top_p"]
     if options.width(len(classes)) > scored_p:
@@ -86,22 +97,21 @@ def topk(
             f"scored: lower it, or raise score.top_p"
         )
     exclude = dict(exclude or {}) if options.drop_near_duplicates else {}
-    if not exclude.keys() <= set(REASONS[1:]):
-        raise ProtegeError(
-            f"signatures can be excluded as {' or '.join(REASONS[1:])}, not as {', '.join(exclude)}"
-        )
+    if not exclude.keys() <= set(DROP_REASONS[1:]):
+        known = " or ".join(DROP_REASONS[1:])
+        raise ProtegeError(f"signatures can be excluded as {known}, not as {', '.join(exclude)}")
     inputs = {"scores": scores, **exclude}
     content = {"duplicates_version": DUPLICATES_VERSION}
     target = Target(root, STAGE, VERSION, options, inputs, content=content)
     parts = scores.body["parts"]
-    look = Look(
+    reduction = ReductionJob(
         uri=target.uri,
         reader=Reader(scores, scored_p, len(classes), len(parts), options),
         classes=tuple(classes),
         parts=tuple((part["name"], part["kept"]) for part in parts),
-        known=exclude,
+        exclude=exclude,
     )
-    return make_output(target, functools.partial(_make, look, executor), on_progress)
+    return make_output(target, functools.partial(_make, reduction, executor), on_progress)
 
 
 def read_chosen(chosen: Output) -> pa.Table:
@@ -115,86 +125,94 @@ def read_classes(chosen: Output) -> pa.Table:
 
 
 def count_dropped(row: Mapping[str, Any]) -> dict[str, int]:
-    """How many candidates of a class, a row of `classes`, were left out, by reason."""
-    return {name: row[f"dropped_{name}"] for name in REASONS}
+    """Number of candidates dropped by reason, from a row of `classes`."""
+    return {name: row[f"dropped_{name}"] for name in DROP_REASONS}
 
 
 def describe_dropped(classes: Sequence[Mapping[str, Any]]) -> list[str]:
     """A sentence for each reason for which candidates were dropped, from the rows of `classes`."""
-    what = {
+    image = {
         "near_duplicates": "a better one",
         "labelled": "a labelled image",
         "test": "a test image",
     }
-    each = [count_dropped(row) for row in classes]
-    counts = {name: sum(one[name] for one in each) for name in REASONS}
+    dropped = [count_dropped(row) for row in classes]
+    totals = {reason: sum(counts[reason] for counts in dropped) for reason in DROP_REASONS}
     return [
-        f"{count:,} candidates dropped as near-duplicates of {what[name]}"
-        for name, count in counts.items()
-        if count
+        f"{total:,} candidates dropped as near-duplicates of {image[reason]}"
+        for reason, total in totals.items()
+        if total
     ]
 
 
-def _make(look: Look, executor: Executor, session: Session) -> Made:
-    total, stopwatch = len(look.parts), Stopwatch()
-    choices: list[Choice] = []
-    for choice in rounds(look, executor, session.on_progress, stopwatch):
-        if not choices:
-            names = [name for name, _ in look.parts]
-            check_ids(look.reader, names, choice.seen.spans_S3)
-        _check_every_class(look, choice)
-        choices.append(choice)
-    first, *others = _with_rejects(session.store, choices)
-    classes = _write_classes(look, session.store, choices)
+def _make(reduction: ReductionJob, executor: Executor, session: Session) -> Made:
+    total, stopwatch = len(reduction.parts), Stopwatch()
+    results: list[RoundResult] = []
+    for result in run_rounds(reduction, executor, session.on_progress, stopwatch):
+        if not results:
+            names = [name for name, _ in reduction.parts]
+            check_ids(reduction.reader, names, result.counts.spans_S3)
+        _check_every_class(reduction, result)
+        results.append(result)
+    first, *others = _with_rejects(session.store, results)
+    classes = _write_classes(reduction, session.store, results)
     stopwatch.lap("write")
     session.on_progress(total, total, "")
-    extra = {"classes": list(look.classes), "seed": look.options.seed}
+    extra = {"classes": list(reduction.classes), "seed": reduction.options.seed}
     return Made([contract.timed(first, stopwatch), *others, classes], extra)
 
 
-def _with_rejects(store: Store, choices: Sequence[Choice]) -> list[Receipt]:
+def _with_rejects(store: Store, results: Sequence[RoundResult]) -> list[Receipt]:
     """The receipts of the parts; the first one counts the images that could not be ranked."""
-    first, *others = [part for choice in choices for part in choice.parts]
-    rejected = np.sort(choices[0].seen.not_finite)
+    first, *others = [part for result in results for part in result.parts]
+    rejected = np.sort(results[0].counts.not_finite)
     detail = {"key": "", "reason": "not_finite", "detail": "its log-odds are not a number"}
     rows = [{"image_id": image_id, **detail} for image_id in rejected.tolist()]
     contract.write_rejects(store, 0, rows)
     return [replace(first, rows_in=first.kept + len(rows), rejected=len(rows)), *others]
 
 
-def _write_classes(look: Look, store: Store, choices: Sequence[Choice]) -> Receipt:
-    per_class = [one for choice in choices for one in choice.per_class]
-    seen = [choice.seen for choice in choices]
-    kept_C = np.concatenate([one.kept_C for one in per_class])
-    last_C = np.concatenate([one.last_C for one in per_class])
-    dropped_CR = np.concatenate([one.dropped_CR for one in seen])
+def _write_classes(
+    reduction: ReductionJob, store: Store, results: Sequence[RoundResult]
+) -> Receipt:
+    summaries = [summary for result in results for summary in result.summaries]
+    counts = [result.counts for result in results]
+    kept_C = np.concatenate([summary.kept_C for summary in summaries])
+    last_log_odds_C = np.concatenate([summary.last_log_odds_C for summary in summaries])
+    dropped_CR = np.concatenate([count.dropped_CR for count in counts])
+    histogram_CB = np.concatenate([count.histogram_CB for count in counts])
     columns = [
-        np.arange(len(look.classes), dtype=np.int32),
-        list(look.classes),
-        np.concatenate([one.candidates_C for one in seen]),
+        np.arange(len(reduction.classes), dtype=np.int32),
+        list(reduction.classes),
+        np.concatenate([count.candidates_C for count in counts]),
         kept_C.astype(np.int32),
-        pa.array(last_C, mask=kept_C == 0),
-        pa.array(_probability(last_C), mask=kept_C == 0),
-        np.concatenate([one.ties_C for one in per_class]),
-        *(dropped_CR[:, reason] for reason in range(len(REASONS))),
-        _certified(look, kept_C, last_C),
-        list(np.concatenate([one.histogram_CB for one in seen]) * look.one_in),
+        pa.array(last_log_odds_C, mask=kept_C == 0),
+        pa.array(_probability(last_log_odds_C), mask=kept_C == 0),
+        np.concatenate([summary.ties_C for summary in summaries]),
+        *(dropped_CR[:, reason] for reason in range(len(DROP_REASONS))),
+        _certified(reduction, kept_C, last_log_odds_C),
+        list(histogram_CB * reduction.histogram_stride),
     ]
-    arrays = [pa.array(one, kind.type) for one, kind in zip(columns, tables.CLASSES, strict=True)]
+    fields = zip(columns, tables.CLASSES, strict=True)
+    arrays = [pa.array(column, field.type) for column, field in fields]
     table = pa.Table.from_arrays(arrays, schema=tables.CLASSES)
     return contract.write_part(store, CLASSES, table, contract.RowCounts(0, 0, 0))
 
 
-def _certified(look: Look, kept_C: Counts, last_C: Values) -> npt.NDArray[np.bool_]:
+def _certified(
+    reduction: ReductionJob, kept_C: npt.NDArray[np.int64], last_log_odds_C: Values
+) -> npt.NDArray[np.bool_]:
     """Whether no class that was cut off from an image's P best could have ranked (docs/topk.md)."""
-    width, options = look.options.width(look.reader.scored_p), look.options
-    if options.random or options.best_only:
-        return np.zeros(len(kept_C), bool)
-    if options.by_tag or width >= len(look.classes):
-        return np.ones(len(kept_C), bool)
-    whole = options.together
-    full = kept_C.sum() == options.k * len(kept_C) if whole else kept_C == options.k
-    certified_C: npt.NDArray[np.bool_] = full & (_probability(last_C) > 1 / (width + 1))
+    options, count = reduction.options, len(reduction.classes)
+    width = options.width(reduction.reader.scored_p)
+    if options.random or options.best_class_only:
+        return np.zeros(count, bool)
+    if options.by_tag or width >= count:
+        return np.ones(count, bool)
+    full = kept_C == options.k
+    if options.across_classes:
+        full = kept_C.sum() == options.k * count
+    certified_C: npt.NDArray[np.bool_] = full & (_probability(last_log_odds_C) > 1 / (width + 1))
     return certified_C
 
 
@@ -203,16 +221,16 @@ def _probability(log_odds_C: Values) -> npt.NDArray[np.float64]:
     return probability_C
 
 
-def _check_every_class(look: Look, choice: Choice) -> None:
-    if look.options.together:
+def _check_every_class(reduction: ReductionJob, result: RoundResult) -> None:
+    if reduction.options.across_classes:
         return
-    lacking = np.flatnonzero(choice.seen.candidates_C == 0)
-    empty = [look.classes[choice.classes[label]] for label in lacking.tolist()]
-    if empty:
-        others = " and others" if len(empty) > 10 else ""
+    labels = np.flatnonzero(result.counts.candidates_C == 0)
+    names = [reduction.classes[result.classes[label]] for label in labels.tolist()]
+    if names:
+        others = " and others" if len(names) > 10 else ""
         raise ProtegeError(
-            f"no image of the pile is a candidate for {', '.join(empty[:10])}{others} "
-            f"({len(empty)} classes): {_remedy(look.options)}, or label more images of them"
+            f"no image of the pile is a candidate for {', '.join(names[:10])}{others} "
+            f"({len(names)} classes): {_remedy(reduction.options)}, or label more images of them"
         )
 
 

@@ -49,17 +49,17 @@ class TopkOptions(Options):
         return self.mode in ("tagged", "random_tagged")
 
     @property
-    def together(self) -> bool:
+    def across_classes(self) -> bool:
         """Whether all classes compete with one another."""
         return self.mode == "overall"
 
     @property
-    def best_only(self) -> bool:
+    def best_class_only(self) -> bool:
         """Whether an image is a candidate for its best class alone."""
         return self.mode in ("random_per_class", "threshold_balance")
 
     @property
-    def least(self) -> np.float32:
+    def min_log_odds(self) -> np.float32:
         """The least log-odds of a candidate."""
         if self.mode != "threshold_balance":
             return np.float32(-np.inf)
@@ -69,7 +69,7 @@ class TopkOptions(Options):
 
     def width(self, scored_p: int) -> int:
         """How many of an image's best classes it is a candidate for."""
-        return 1 if self.best_only else min(self.top_p, scored_p)
+        return 1 if self.best_class_only else min(self.top_p, scored_p)
 
     def content(self) -> dict[str, Any]:
         """Without what the mode does not use."""
@@ -78,6 +78,6 @@ class TopkOptions(Options):
             unused["seed"] = 0
         if self.mode != "threshold_balance":
             unused["threshold"] = 0
-        if self.best_only or self.by_tag:
+        if self.best_class_only or self.by_tag:
             unused["top_p"] = 0
         return {**super().content(), **unused}

@@ -1,18 +1,27 @@
 """train: one training job: teacher, student, fine-tune or baseline.
 
 In: a labelled `images` output or a `lessons` output, and perhaps a model to start from. Out:
-`weights.safetensors`, which says of itself what it is, and `history.parquet`. The work is done by
-processes of its own, so that a crash does not take the caller along.
+`weights.safetensors`, which names its network, classes and inputs, and `history.parquet`. Training
+runs in processes of its own, so that a crash does not end the caller.
 
     teacher = train(root, labelled, TrainOptions(model="resnet50"))
     student = train(root, labelled, fine_tune, init=pretrained)
+    student = train(root, labelled, fine_tune, init=pretrained, init_head="new")  # other classes
+
+trainer.py     the loop: steps, history, checkpoints
+objectives/    what the network is trained to do: one file a loss
+data/          which samples a step gets: one file a kind of data set
+history.py     the measurements of the course
+checkpoint.py  what a training needs to resume
+world.py       the processes of one training
+job.py         what they are given, and the files that they leave
 """
 
 import functools
 import hashlib
 import logging
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,15 +35,23 @@ from tasks.contract import Made, OnProgress, Output, Receipt, Session, Target, m
 from tasks.images import IMAGES_VERSION
 from tasks.inference.weights import WEIGHTS
 from tasks.shard import class_names
-from tasks.train.job import TrainJob
-from tasks.train.names import CHECKPOINTS, HISTORY
+from tasks.train.job import (
+    CHECKPOINTS,
+    HISTORY,
+    TRAIN_SET,
+    InitHead,
+    ObjectiveName,
+    TrainJob,
+)
 from tasks.train.options import Training, TrainOptions
 
 STAGE = "train"
-VERSION = 2
+VERSION = 3
+OBJECTIVE: ObjectiveName = "supervised"
+MAX_STUCK_LAUNCHES = 1  # what dies twice at the same step is no accident
 logger = logging.getLogger(__name__)
 
-__all__ = ["STAGE", "TrainOptions", "Training", "train"]
+__all__ = ["HISTORY", "STAGE", "TrainOptions", "Training", "train"]
 
 
 def train(
@@ -44,55 +61,94 @@ def train(
     *,
     classes: Sequence[str] | None = None,
     init: Output | None = None,
+    init_head: InitHead = "keep",
     processes: Processes | None = None,
     on_progress: OnProgress = silent,
 ) -> Output:
-    """Train on labelled images or on lessons, or take the output that is there.
+    """Train on labelled images or on lessons, or take the output that already exists.
 
-    Without `classes`, those of `init`, of the lessons, or of the labelled images. Without
-    `processes`, this machine's settings rule. Raises ProtegeError for a checkpoint that does not
-    fit, damaged images or a diverged loss; `Crashed` when the processes die again and again.
+    `init` is the model to start from. Its classes must be those of this training, unless
+    `init_head` is "new": then its features are kept, and the head starts from random weights.
+    Without `classes`, those of the head that is kept, else of the lessons or the labelled images.
+    Without `processes`, this machine's settings decide. Raises ProtegeError for a checkpoint or a
+    model that does not fit, damaged images or a diverged loss; `Crashed` when the processes die
+    again and again.
     """
-    classes = classes or _known_classes(data, init)
+    classes = classes or _default_classes(data, init if init_head == "keep" else None)
+    if init is not None:
+        _check_init(init, init_head, options, classes)
     inputs = {"data": data, **({"init": init} if init else {})}
     content = {
         "classes": list(classes),
         "images_version": IMAGES_VERSION,
         "checkpoint": _file_digest(options.checkpoint),
+        "objective": OBJECTIVE,
+        "init_head": init_head,
     }
     target = Target(root, STAGE, VERSION, options, inputs, content=content, scratch=CHECKPOINTS)
-    training = _Training(options, data, tuple(classes), init)
+    training = _Training(options, {TRAIN_SET: data}, tuple(classes), init, init_head)
     make = functools.partial(_make, training, processes)
     return make_output(target, make, on_progress)
 
 
-def _known_classes(data: Output, init: Output | None) -> list[str]:
+def _default_classes(data: Output, init: Output | None) -> list[str]:
     if init is not None:
         return init.classes
     return data.classes if data.stage == "gather" else class_names(data)
 
 
+def _check_init(
+    init: Output, init_head: InitHead, options: TrainOptions, classes: Sequence[str]
+) -> None:
+    """Raise ProtegeError when this training cannot start from that model."""
+    model = init.options["model"]
+    if model != options.model:
+        raise ProtegeError(
+            f"{init.uri} is a {model}, and the model of the options is {options.model}: set model "
+            f"to {model}"
+        )
+    if init_head == "keep" and init.classes != list(classes):
+        raise ProtegeError(
+            f"{init.uri} was trained for other classes ({_shorten(init.classes)}) than these "
+            f"({_shorten(classes)}): pass init_head='new' to keep its features and train a new "
+            "head, or train on images of its classes"
+        )
+
+
+def _shorten(classes: Sequence[str]) -> str:
+    return ", ".join(classes[:5]) + (f", ... {len(classes):,} in all" if len(classes) > 5 else "")
+
+
 @dataclass(frozen=True)
 class _Training:
     options: TrainOptions
-    data: Output
+    data: Mapping[str, Output]
     classes: tuple[str, ...]
     init: Output | None
+    init_head: InitHead
+
+    @property
+    def images_per_epoch(self) -> int:
+        return self.data[TRAIN_SET].kept
+
+    @property
+    def total_steps(self) -> int:
+        return self.options.total_steps(self.images_per_epoch)
 
 
 def _make(training: _Training, processes: Processes | None, session: Session) -> Made:
-    processes, options = processes or Settings().training(), training.options
+    processes, options = processes or Settings().training_processes(), training.options
     if options.batch_size % processes.count:
         raise ProtegeError(
             f"batch_size ({options.batch_size}) must be a multiple of the {processes.count} "
             "training processes"
         )
     if not session.store.exists(WEIGHTS):
-        # Somebody has deleted them; the history is that of the weights to come.
+        # The weights were deleted, to be made again; the old history is not that of the new ones.
         session.store.delete(HISTORY)
     seconds = _run(training, processes, session)
     weights = contract.bytes_digest(session.store.read(WEIGHTS))
-    history, rows = contract.read_receipt(session.store, HISTORY), training.data.kept
+    history, rows = contract.read_receipt(session.store, HISTORY), training.images_per_epoch
     parts = [
         Receipt(WEIGHTS, rows, rows, 0, weights, history.facts, seconds),
         Receipt(HISTORY, 0, 0, 0, history.digest),
@@ -100,46 +156,49 @@ def _make(training: _Training, processes: Processes | None, session: Session) ->
     extra = {
         "classes": list(training.classes),
         "weights": weights,
-        "steps": options.total_steps(rows),
+        "steps": training.total_steps,
         "seed": options.seed,
     }
     return Made(parts, extra)
 
 
 def _run(training: _Training, processes: Processes, session: Session) -> dict[str, float]:
-    """Train to the end. Processes that die go on from their last checkpoint, unless those after
-    them get no further: what dies twice at the same step is no accident.
+    """Train to the end. Returns the seconds of each part of the work.
+
+    Processes that die are launched again and resume, unless they die without getting any further.
     """
-    total, reached, stuck = training.options.total_steps(training.data.kept), -1, 0
+    total, reached, stuck = training.total_steps, -1, 0
     session.on_progress(0, total, "starting")
     while True:
-        before, seconds = reached, dict[str, float]()
+        reached_before, seconds = reached, dict[str, float]()
         try:
-            for line in _launched(training, processes, session):
+            for line in _launch(training, processes, session):
                 seconds, reached = line["seconds"], max(reached, line["step"])
                 loss = "" if line["loss"] is None else f"loss {line['loss']:.3f}"
                 session.on_progress(line["step"], total, loss)
         except Crashed as error:
-            stuck = 0 if reached > before else stuck + 1
-            if stuck > 1:
+            stuck = 0 if reached > reached_before else stuck + 1
+            if stuck > MAX_STUCK_LAUNCHES:
                 raise
-            logger.warning("going on from its last checkpoint, for the training died: %s", error)
+            logger.warning("the training died and resumes from its last checkpoint: %s", error)
         else:
             return seconds
 
 
-def _launched(
+def _launch(
     training: _Training, processes: Processes, session: Session
 ) -> Iterator[dict[str, Any]]:
-    """The progress of one launch of the training processes."""
+    """Launch the training processes once. Yields their progress."""
     with tempfile.TemporaryDirectory(prefix="protege-train-") as folder:
         progress, path = Path(folder) / "progress.jsonl", Path(folder) / "job.json"
         job = TrainJob(
             uri=session.store.uri,
             options=training.options,
+            objective=OBJECTIVE,
             data=training.data,
             classes=training.classes,
             init=training.init,
+            init_head=training.init_head,
             progress=str(progress),
             attempt=session.attempt,
         )
@@ -149,7 +208,7 @@ def _launched(
 
 
 def _file_digest(uri: str) -> str:
-    """The digest of a checkpoint that was given; empty without one. Raises ProtegeError."""
+    """The digest of the published weights to use; empty without. Raises ProtegeError."""
     if not uri:
         return ""
     store, name = split_uri(uri)

@@ -1,4 +1,4 @@
-"""The training process, `python -m tasks.train job.json`, trains what the job file says."""
+"""The training process: `python -m tasks.train job.json`."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ from tasks.train.trainer import train
 
 
 def main() -> int:
-    """Train; an error that the user can mend goes into the progress file as a sentence."""
+    """Train. An error that the user can repair goes into the progress file as a sentence."""
     job = TrainJob.model_validate_json(Path(sys.argv[1]).read_text())
     progress = Path(job.progress)
     watch_launcher()
@@ -28,5 +28,5 @@ if __name__ == "__main__":
     status = main()
     sys.stdout.flush()
     sys.stderr.flush()
-    # All is published. Taking torch apart module by module would cost half a second more.
+    # Everything is published, and unloading torch would take another half a second.
     os._exit(status)

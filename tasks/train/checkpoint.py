@@ -1,14 +1,14 @@
-"""Checkpoints: weights as safetensors, and beside them what a training needs to go on.
+"""Checkpoints: what a training needs to resume.
 
-    <output>/weights.safetensors                         the finished model, with its description
-    <output>/checkpoints/step-000000400-000003/weights.safetensors
-    <output>/checkpoints/step-000000400-000003/state.pt  optimizer, averages, history, random state
+    <output>/checkpoints/step-000000400-000003/weights.safetensors   the network and its average
+    <output>/checkpoints/step-000000400-000003/state.pt              the optimizer and the history
     <output>/checkpoints/step-000000400-000003.json      published last: the checkpoint is complete
 
-The second number is the attempt: one that was replaced, and does not know it yet, writes beside the
-one that has replaced it, and deletes nothing of it. Whoever goes on takes the highest step of all.
+The second number is the attempt. An attempt that was replaced may not know it yet: it writes beside
+the one that has replaced it, and deletes none of its files. A resume takes the highest step of all.
 
-The schedule and the position in the data are functions of the step, so the step is their state.
+The schedule, the random numbers and the position in the data are functions of the step, so the step
+is their state.
 """
 
 import io
@@ -25,31 +25,37 @@ from torch import Tensor
 
 from infra.store import Store
 from tasks.inference.weights import WEIGHTS, encode_tensors
-from tasks.train.names import CHECKPOINTS
+from tasks.train.job import CHECKPOINTS
 
-KEEP = 2  # the newest may be the one that a dying disk has damaged
+MAX_CHECKPOINTS = 2  # the newest may be the one that a failing disk has damaged
 
 
 @dataclass(frozen=True)
 class State:
-    """A training in the middle: `step` steps are done."""
+    """A training after `step` steps. `networks` are state dicts by name."""
 
     step: int
-    weights: Mapping[str, Tensor]
-    rest: Mapping[str, Any]
+    networks: Mapping[str, Mapping[str, Tensor]]
+    optimizer: Mapping[str, Any]
+    history: Mapping[str, Any]
 
 
 def save_state(store: Store, state: State, attempt: int) -> None:
-    """Publish a checkpoint; its marker comes last. Older ones but for the newest are removed."""
+    """Publish a checkpoint; its marker comes last. Only the newest of older ones are kept."""
     folder = f"{CHECKPOINTS}/step-{state.step:09d}-{attempt:06d}"
-    store.replace(f"{folder}/{WEIGHTS}", encode_tensors(state.weights))
+    weights = {
+        f"{network}.{name}": tensor
+        for network, tensors in state.networks.items()
+        for name, tensor in tensors.items()
+    }
+    store.replace(f"{folder}/{WEIGHTS}", encode_tensors(weights))
     sink = io.BytesIO()
-    torch.save(dict(state.rest), sink)
+    torch.save({"optimizer": state.optimizer, "history": state.history}, sink)
     store.replace(f"{folder}/state.pt", sink.getvalue())
     store.replace(f"{folder}.json", json.dumps({"step": state.step}).encode())
-    ours = [marker for marker in _complete(store) if _attempt(marker) <= attempt]
-    for old in ours[:-KEEP]:
-        _remove(store, old)
+    own = [marker for marker in _complete(store) if _attempt(marker) <= attempt]
+    for marker in own[:-MAX_CHECKPOINTS]:
+        _remove(store, marker)
 
 
 def last_state(store: Store) -> State | None:
@@ -64,10 +70,18 @@ def last_state(store: Store) -> State | None:
             # Another attempt has just removed it.
             continue
         except (RuntimeError, ValueError, EOFError, UnpicklingError, safetensors.SafetensorError):
-            # Damaged after it was published: the one before is as good, only older.
+            # Damaged after it was published. The one before is as good, only older.
             continue
-        return State(step, weights, rest)
+        return State(step, _by_network(weights), rest["optimizer"], rest["history"])
     return None
+
+
+def _by_network(weights: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    networks: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in weights.items():
+        network, _, inner_name = name.partition(".")
+        networks.setdefault(network, {})[inner_name] = tensor
+    return networks
 
 
 def _complete(store: Store) -> Sequence[str]:
@@ -80,7 +94,7 @@ def _attempt(marker: str) -> int:
 
 
 def _remove(store: Store, marker: str) -> None:
-    # The marker goes first: what is half removed must not look complete.
+    # The marker goes first: a checkpoint that is half removed must not look complete.
     store.delete(marker)
     for name in store.sizes(marker.removesuffix(".json")):
         store.delete(name)

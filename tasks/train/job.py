@@ -1,21 +1,44 @@
-"""Job: what a training process is told, as a file; written without loading torch."""
+"""Job: what a training process is given, as a file, and the names of the files that it leaves.
+
+This module loads no torch, so whoever starts a training needs none.
+"""
+
+from collections.abc import Mapping
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from tasks.contract import Output
 from tasks.train.options import TrainOptions
 
+# Below the folder of the output.
+HISTORY = "history.parquet"
+CHECKPOINTS = "checkpoints"
+
+TRAIN_SET = "train"  # role of the data set whose passes are the epochs
+
+ObjectiveName = Literal["supervised"]
+InitHead = Literal["keep", "new"]
+
 
 class TrainJob(BaseModel):
-    """What a training process is told."""
+    """What a training process is given."""
 
     model_config = ConfigDict(frozen=True)
 
     uri: str
+    """Address of the output."""
     options: TrainOptions
-    data: Output
+    objective: ObjectiveName
+    data: Mapping[str, Output]
+    """The data sets that the objective draws from, by role."""
     classes: tuple[str, ...]
     init: Output | None
+    """The model to start from."""
+    init_head: InitHead
+    """Whether training starts with the head of `init`, or with a new one for other classes."""
     progress: str
+    """Path of the file that progress is written to."""
     attempt: int
-    """The number of the lease under which this is trained: those who were replaced have lower."""
+    """The number of the lease under which this is trained; a process that was replaced has a lower
+    one."""

@@ -1,4 +1,4 @@
-"""Options of one training job: what is trained, for how long, on which schedule."""
+"""Options of one training job: the network, the length and the learning rate."""
 
 from typing import ClassVar, Literal
 
@@ -14,97 +14,97 @@ class Augment(Options):
     """Random changes to each training image; 0 switches a change off."""
 
     crop_min_area: float = Field(0.08, ge=0.01, le=1)
-    """Random-resized crops keep at least this share of the area; 1 is no crop."""
+    """Random resized crops keep at least this share of the area; 1 is no random crop."""
     flip: bool = True
     """Mirror half of the images."""
     rotate_degrees: float = Field(0, ge=0, le=180)
-    """Turn by up to this angle, either way."""
+    """Rotate by up to this angle, in both directions."""
     translate: float = Field(0, ge=0, le=0.9)
-    """Shift by up to this share of the side."""
+    """Shift by up to this share of the side, in every direction."""
     scale: float = Field(0, ge=0, le=0.9)
-    """Shrink or enlarge by up to this share."""
+    """Shrink or enlarge by up to this share of the size."""
     shear: float = Field(0, ge=0, le=1)
-    """Slant by up to this tangent."""
+    """Shear by up to this tangent of the angle."""
     elastic: float = Field(0, ge=0, le=1)
-    """Bend: deviation of a smooth random shift of the pixels, as a share of the side."""
+    """Elastic deformation: standard deviation of a smooth random shift, as a share of the side."""
     erase: float = Field(0, ge=0, le=0.9)
-    """Blank a random square of up to this share of the side."""
+    """Fill a random square with the mean colour; its side is up to this share of the image's."""
     mixup: float = Field(0, ge=0, le=10)
     """Mix pairs of images and their targets, in proportions from Beta(mixup, mixup)."""
 
 
 class LearningRate(Options):
-    """How the learning rate rises and falls."""
+    """The schedule of the learning rate."""
 
     base: float = Field(0.1, ge=1e-7, le=100)
-    """Peak for a batch of 256; it is scaled in proportion to the batch."""
+    """Peak for a batch of 256; scaled in proportion to the batch size."""
     warmup: Length = Length(amount=0, unit="epochs")
-    """Time of the linear rise to the peak."""
+    """Length of the linear warm-up to the peak."""
     warmup_start: float = Field(0, ge=0, le=100)
-    """Learning rate at which the rise begins; not scaled."""
+    """Learning rate at the start of the warm-up; not scaled."""
     schedule: Literal["cosine", "step"] = "cosine"
-    """Fall along a cosine to 0, or in equally spaced steps."""
+    """Decrease along a cosine to 0, or in equally spaced steps."""
     num_steps_down: int = Field(13, ge=0, le=100)
-    """How often the rate steps down, with schedule = step."""
+    """Number of decreases, with schedule = step."""
     gamma: float = Field(0.5, ge=0.001, le=0.999)
-    """Factor of each step down, with schedule = step."""
+    """Factor of each decrease, with schedule = step."""
 
 
 class TrainSpeed(Options):
-    """What changes how fast a training runs, not what comes out."""
+    """What changes the speed of a training, not its result."""
 
     checkpoint_seconds: float = Field(300, ge=0, le=86_400)
-    """A checkpoint at least this often; an interrupted training goes on from the last one."""
+    """Time between checkpoints; an interrupted training resumes from the last one."""
     threads: int = Field(0, ge=0, le=1024)
-    """Threads of each process's arithmetic; 0 shares out the cores. Small networks like 1."""
+    """Arithmetic threads of each process; 0 divides the cores. For small networks, 1 is fastest."""
     decode_threads: int = Field(4, ge=1, le=256)
     """Threads that read and decode images, in each process."""
     cache_gib: float = Field(1, ge=0, le=4096)
-    """Decoded images are kept in memory up to this size, where each is always cut the same way."""
+    """Memory for decoded images, which are cached if all fit and there are no random crops."""
 
 
 class Training(Options):
-    """How a network is trained, whichever it is; alone, it goes on with one that exists."""
+    """How a network is trained. Without a network of its own, it continues another training."""
 
     NOT_IN_FINGERPRINT: ClassVar[frozenset[str]] = frozenset({"speed"})
 
     length: Length = Length(amount=90, unit="epochs")
     """How long to train."""
     batch_size: int = Field(256, ge=1, le=1_000_000)
-    """Images in a step, over all processes."""
+    """Images in a step, summed over all processes."""
     learning_rate: LearningRate = LearningRate()
-    """The learning rate from the first step to the last."""
+    """The schedule of the learning rate, from the first step to the last."""
     momentum: float = Field(0.9, ge=0, le=0.9999)
     """Momentum of SGD."""
     nesterov: bool = False
-    """Nesterov's variant of the momentum."""
+    """Use Nesterov momentum."""
     weight_decay: float = Field(1e-4, ge=0, le=1)
-    """Weight decay of convolutions and linear layers; biases and norms are left alone."""
+    """Weight decay of convolutions and linear layers; biases and norms have none."""
     label_smoothing: float = Field(0, ge=0, le=0.9)
-    """Share of each target that is spread over all classes."""
+    """Share of each target that is spread evenly over all classes."""
     ema_decay: float = Field(0, ge=0, le=0.99999)
-    """Decay of the moving average of the weights that is kept in the end; 0 keeps the last ones."""
+    """Decay of the moving average of the weights (EMA), which is the result; 0 is no average."""
     augment: Augment = Augment()
     """Random changes to each training image."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Arithmetic of the network; the last layer and the loss are always in float32."""
     shuffle_shards: int = Field(4, ge=1, le=1000)
-    """Shards that are held in memory and shuffled together."""
+    """Shards that are read into memory and shuffled together."""
     seed: int = Field(0, ge=0, le=2**31 - 1)
-    """Decides the initial weights, the order of the images and their random changes."""
+    """Seed of the initial weights, the order of the images and their random changes."""
     speed: TrainSpeed = TrainSpeed()
-    """What changes how fast it runs, not what comes out."""
+    """What changes the speed, not the result."""
 
 
 class TrainOptions(Training):
-    """One training job from the start: a network and how it is trained."""
+    """One training job: a network and how it is trained."""
 
     FIRST: ClassVar[tuple[str, ...]] = ("model", "checkpoint", "inputs")
 
     model: str = "resnet50"
     """Network: small_resnet_8, small_resnet_16, small_resnet_32, resnet18, resnet50, timm/..."""
     checkpoint: str = ""
-    """Use these weights (.safetensors, .pth) instead of training; the length is then ignored."""
+    """Published weights (.safetensors, .pth) to use instead of training; the length is ignored."""
     inputs: Inputs = Inputs()
     """What an image becomes before the network sees it."""
 
@@ -114,18 +114,18 @@ class TrainOptions(Training):
         return check_name(name)
 
     def continued(self, training: Training) -> "TrainOptions":
-        """The options of a training that goes on with this one's network."""
+        """The options of a training that continues with this network."""
         shared = {name: getattr(training, name) for name in Training.model_fields}
         return self.model_copy(update={**shared, "checkpoint": ""})
 
     def total_steps(self, images_per_epoch: int) -> int:
-        """The length in steps; none when given weights are used as they are."""
+        """The length in steps; 0 when published weights are used as they are."""
         if self.checkpoint:
             return 0
         return self.length.steps(images_per_epoch=images_per_epoch, batch_size=self.batch_size)
 
     def schedule(self, images_per_epoch: int) -> Schedule:
-        """The schedule with every length in steps and the rate scaled to the batch."""
+        """The schedule, with every length in steps and the rate scaled to the batch size."""
         rate = self.learning_rate
         return Schedule(
             total_steps=self.total_steps(images_per_epoch),

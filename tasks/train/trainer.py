@@ -1,35 +1,30 @@
-"""Loop: the training itself, in a process of its own, on one device.
+"""Trainer: the training loop, in a process of its own, on one device.
 
 In: a `TrainJob`. Out: `weights.safetensors` and `history.parquet` in the folder of the output, and
-progress as JSON lines. Randomness is seeded anew for every step from (seed, step, process), so a
-training that goes on from a checkpoint takes bit by bit the course of one that never stopped.
+progress as JSON lines. Random numbers are seeded anew for every step from (seed, step, process), so
+a training that resumes from a checkpoint gives bit by bit the weights of one that never stopped.
 
     torchrun --standalone --nproc-per-node=1 -m tasks.train job.json
 """
 
-import os
+import math
 import time
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from infra.errors import ProtegeError
 from infra.launch import tell
 from infra.store import open_store
-from models.augment import Augmentation, augment, mixup
+from models.augment import Augmentation, augment
 from models.ema import Ema
-from models.losses import soft_cross_entropy
+from models.network import Network
 from models.optim import OptimizerSettings, make_optimizer, parameter_groups
-from models.pixels import channels_last, standardise, to_unit
+from models.pixels import channels_last, to_unit
 from models.registry import build
-from tasks import tables
 from tasks.contract import RowCounts, Stopwatch, write_part
 from tasks.inference.weights import (
     WEIGHTS,
@@ -39,187 +34,166 @@ from tasks.inference.weights import (
     save_weights,
 )
 from tasks.train.checkpoint import State, last_state, save_state
-from tasks.train.data import Batch, Samples, batches
-from tasks.train.job import TrainJob
-from tasks.train.names import HISTORY
+from tasks.train.data import Batch, BatchReader, open_samples, prefetch
+from tasks.train.history import MAX_ROWS, History
+from tasks.train.job import HISTORY, TRAIN_SET, TrainJob
+from tasks.train.objectives import OBJECTIVES, TensorBatch
 from tasks.train.options import TrainOptions
+from tasks.train.world import World, check_same_step, join_world, leave_world
 
-HISTORY_ROWS = 200
 REPORT_SECONDS = 0.5
-
-
-@dataclass(frozen=True)
-class World:
-    """This process among all of the job."""
-
-    rank: int
-    size: int
-    device: torch.device
-
-    @property
-    def leads(self) -> bool:
-        """Whether this process writes what there is to write."""
-        return self.rank == 0
 
 
 def train(job: TrainJob) -> None:
     """Train from the last checkpoint, or the start, to the end; publish weights and history."""
-    world = _join()
+    world = join_world()
     trainer = Trainer(job, world)
     trainer.run()
     if world.leads:
         trainer.finish()
-    if world.size > 1:
-        dist.barrier()
-        dist.destroy_process_group()
+    leave_world(world)
 
 
 class Trainer:
-    """A network, its optimizer, its average and its history; `step` steps are done."""
+    """A network, its optimizer, its average and its history after `step` steps."""
 
     def __init__(self, job: TrainJob, world: World) -> None:
         self._job, self._world, self._options = job, world, job.options
         self._store = open_store(job.uri)
-        self._samples = Samples(job.data, job.classes, job.options)
-        self._schedule = job.options.schedule(len(self._samples))
         self._watch = Stopwatch()
-        self.step = 0
-        self._history: list[dict[str, float]] = []
-        self._losses: list[Tensor] = []  # of the steps since the last row of the history
-        torch.manual_seed(job.options.seed)
-        self._network = channels_last(self._initial_network().to(world.device))
-        self._ema = Ema(self._network, job.options.ema_decay)
+
+        # The objective, and a reader for each data set that it draws from.
+        options = job.options
+        self._objective = OBJECTIVES[job.objective](options, len(job.classes))
+        samples = {role: open_samples(job.data[role], job.classes) for role in job.data}
+        self._readers = {
+            role: BatchReader(samples[role], options, round(options.batch_size * share))
+            for role, share in self._objective.sources.items()
+        }
+        self._schedule = options.schedule(sum(samples[TRAIN_SET].part_rows))
+
+        # The network, its average and its optimizer.
+        self._network = channels_last(_initial_network(job).to(world.device))
+        self._ema = Ema(self._network, options.ema_decay)
         self._optimizer = make_optimizer(
             "sgd",
-            OptimizerSettings(
-                learning_rate=self._schedule.peak_rate,
-                momentum=job.options.momentum,
-                nesterov=job.options.nesterov,
-            ),
-            parameter_groups(self._network, job.options.weight_decay),
+            OptimizerSettings(self._schedule.peak_rate, options.momentum, options.nesterov),
+            parameter_groups(self._network, options.weight_decay),
         )
+
+        # The last checkpoint.
+        self.step, self._history = 0, History()
         self._restore(last_state(self._store))
         self._model: nn.Module = self._network
         if world.size > 1:
-            _check_same_step(self.step, world.size)
+            check_same_step(self.step, world.size)
             self._model = DistributedDataParallel(self._network)
 
     def run(self) -> None:
         """All steps that are left."""
-        total, world = self._schedule.total_steps, self._world
-        losses = self._losses
-        every = max(1, total // HISTORY_ROWS)
-        saved = reported = time.monotonic()
+        total_steps = self._schedule.total_steps
+        row_steps = max(1, total_steps // MAX_ROWS)
+        saved_at = reported_at = time.monotonic()
         self._network.train()
-        for batch in batches(self._samples, range(self.step, total), world.rank, world.size):
+        for batches in prefetch(self._read_step, range(self.step, total_steps)):
             self._watch.lap("read")
-            losses.append(self._train_step(batch))
+            loss, measurements = self._train_step(batches)
             self._watch.lap("compute")
-            if self.step % every == 0 or self.step == total:
-                self._note(losses)
-            if not world.leads:
+
+            # A row of the history. The loss is read from the device only here.
+            self._history.add(loss, measurements)
+            if self.step % row_steps == 0 or self.step == total_steps:
+                self._write_history_row()
+
+            # Progress and checkpoints, from one process.
+            if not self._world.leads:
                 continue
             now = time.monotonic()
-            if now - reported >= REPORT_SECONDS:
+            if now - reported_at >= REPORT_SECONDS:
                 self._report()
-                reported = now
-            if now - saved >= self._options.speed.checkpoint_seconds:
+                reported_at = now
+            if now - saved_at >= self._options.speed.checkpoint_seconds:
                 self._save()
-                saved = now
+                saved_at = now
 
     def finish(self) -> None:
         """Publish the weights, then the history, unless another attempt was first.
 
-        The checkpoints stay until the manifest is out.
+        The checkpoints stay until the manifest is published.
         """
         network = self._ema.network if self._options.ema_decay else self._network
-        inputs = self._options.inputs
-        description = Description(self._options.model, self._job.classes, inputs)
+        description = Description(self._options.model, self._job.classes, self._options.inputs)
         self._store.create(WEIGHTS, save_weights(network, description))
-        table = pa.Table.from_pylist(self._history, schema=tables.HISTORY)
-        rows = len(self._history)
-        write_part(self._store, HISTORY, table, RowCounts(rows, rows, 0), facts=self._facts())
+        table = self._history.table()
+        counts = RowCounts(len(table), len(table), 0)
+        write_part(self._store, HISTORY, table, counts, facts=self._facts())
         self._watch.lap("write")
         self._report()
 
-    def _train_step(self, batch: Batch) -> Tensor:
-        options, device = self._options, self._world.device
+    def _read_step(self, step: int) -> dict[str, Batch]:
+        rank, size = self._world.rank, self._world.size
+        return {role: reader.read(step, rank, size) for role, reader in self._readers.items()}
+
+    def _train_step(self, batches: Mapping[str, Batch]) -> tuple[Tensor, Mapping[str, Tensor]]:
+        options = self._options
         torch.manual_seed(_step_seed(options.seed, self.step, self._world.rank))
-        images_BCHW = to_unit(torch.from_numpy(batch.images_BHWC).to(device))
-        images_BCHW = augment(images_BCHW, augmentation(options))
-        targets_BC = torch.from_numpy(batch.targets_BC).to(device)
-        if options.augment.mixup:
-            images_BCHW, targets_BC = mixup(images_BCHW, targets_BC, options.augment.mixup)
-        images_BCHW = standardise(images_BCHW, options.inputs.mean, options.inputs.std)
-        for group in self._optimizer.param_groups:
-            group["lr"] = self._schedule.rate(self.step)
-        with torch.autocast(
-            device.type, dtype=torch.bfloat16, enabled=options.precision == "bfloat16"
-        ):
-            logits_BC = self._model(images_BCHW)
-        loss = soft_cross_entropy(logits_BC, targets_BC, options.label_smoothing)
+
+        # To the device, where images are augmented.
+        device_batches = {role: self._prepare(batch) for role, batch in batches.items()}
+
+        # Forward and backward.
+        device_type = self._world.device.type
+        mixed_precision = options.precision == "bfloat16"
+        with torch.autocast(device_type, dtype=torch.bfloat16, enabled=mixed_precision):
+            loss, measurements = self._objective.loss(self._model, device_batches)
         self._optimizer.zero_grad()
         loss.backward()
+
+        # Update the weights and their average.
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._schedule.rate(self.step)
         self._optimizer.step()
         if options.ema_decay:
             self._ema.update(self._network, self.step)
         self.step += 1
-        return loss.detach()
+        return loss.detach(), measurements
 
-    def _initial_network(self) -> nn.Module:
-        if self._job.init is not None:
-            return load_network(self._job.init)[0]
-        network = build(self._options.model, len(self._job.classes))
-        if self._options.checkpoint:
-            load_given(self._options.checkpoint, network)
-        return network
+    def _prepare(self, batch: Batch) -> TensorBatch:
+        device, targets = self._world.device, batch.targets
+        images_BCHW = to_unit(torch.from_numpy(batch.images_BHWC).to(device))
+        return TensorBatch(
+            augment(images_BCHW, _augmentation(self._options)),
+            torch.from_numpy(targets.rows_P).to(device),
+            torch.from_numpy(targets.classes_P).to(device),
+            torch.from_numpy(targets.weights_P).to(device),
+        )
 
-    def _note(self, losses: list[Tensor]) -> None:
-        loss = float(torch.stack(losses).mean())
-        if loss != loss:
+    def _write_history_row(self) -> None:
+        images = self.step * self._options.batch_size
+        loss = self._history.write_row(self.step, images, self._schedule.rate(self.step - 1))
+        if math.isnan(loss):
             raise FloatingPointError(
                 f"the loss is not a number at step {self.step}: lower learning_rate.base "
                 f"(now {self._options.learning_rate.base:g}) or lengthen the warm-up"
             )
-        self._history.append(
-            {
-                "step": self.step,
-                "images": self.step * self._options.batch_size,
-                "loss": loss,
-                "learning_rate": self._schedule.rate(self.step - 1),
-            }
-        )
-        losses.clear()
 
     def _save(self) -> None:
-        weights = {
-            **{f"network.{name}": value for name, value in self._network.state_dict().items()},
-            **{f"average.{name}": value for name, value in self._ema.network.state_dict().items()},
-        }
-        rest = {
-            "optimizer": self._optimizer.state_dict(),
-            "history": self._history,
-            "losses": [float(loss) for loss in self._losses],
-            "random": torch.get_rng_state(),
-        }
-        save_state(self._store, State(self.step, weights, rest), self._job.attempt)
+        networks = {"network": self._network, "average": self._ema.network}
+        state = State(
+            self.step,
+            {name: network.state_dict() for name, network in networks.items()},
+            self._optimizer.state_dict(),
+            self._history.state(),
+        )
+        save_state(self._store, state, self._job.attempt)
 
     def _restore(self, state: State | None) -> None:
         if state is None:
             return
-        for prefix, network in (("network.", self._network), ("average.", self._ema.network)):
-            network.load_state_dict(
-                {
-                    name.removeprefix(prefix): value
-                    for name, value in state.weights.items()
-                    if name.startswith(prefix)
-                }
-            )
-        self._optimizer.load_state_dict(state.rest["optimizer"])
-        torch.set_rng_state(state.rest["random"])
-        self._history = list(state.rest["history"])
-        device = self._world.device
-        self._losses = [torch.tensor(loss, device=device) for loss in state.rest["losses"]]
+        self._network.load_state_dict(state.networks["network"])
+        self._ema.network.load_state_dict(state.networks["average"])
+        self._optimizer.load_state_dict(dict(state.optimizer))
+        self._history.load_state(state.history, self._world.device)
         self.step = state.step
 
     def _facts(self) -> dict[str, str]:
@@ -230,41 +204,31 @@ class Trainer:
         }
 
     def _report(self) -> None:
-        loss = self._history[-1]["loss"] if self._history else None
-        line = {"step": self.step, "total": self._schedule.total_steps, "loss": loss}
-        tell(Path(self._job.progress), {**line, "seconds": self._watch.seconds})
+        line = {
+            "step": self.step,
+            "total": self._schedule.total_steps,
+            "loss": self._history.last_loss,
+            "seconds": self._watch.seconds,
+        }
+        tell(Path(self._job.progress), line)
 
 
-def augmentation(options: TrainOptions) -> Augmentation:
-    """The batch-wise augmentation that the options ask for."""
+def _initial_network(job: TrainJob) -> Network:
+    """The network at step 0: of another training, of published weights, or random."""
+    init = load_network(job.init)[0] if job.init else None
+    torch.manual_seed(job.options.seed)
+    if init is not None:
+        return init.with_new_head(len(job.classes)) if job.init_head == "new" else init
+    network = build(job.options.model, len(job.classes))
+    if job.options.checkpoint:
+        load_given(job.options.checkpoint, network)
+    return network
+
+
+def _augmentation(options: TrainOptions) -> Augmentation:
+    """The batch-wise augmentation of the options."""
     values: dict[str, Any] = options.augment.model_dump(exclude={"crop_min_area", "mixup"})
     return Augmentation(**values)
-
-
-def _join() -> World:
-    """This process's place in the job, from torchrun's environment."""
-    rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-    device = torch.device("cpu")
-    if torch.cuda.is_available():
-        device = torch.device("cuda", local_rank)
-        torch.cuda.set_device(device)
-    torch.backends.cudnn.deterministic = True
-    if size > 1:
-        backend = "nccl" if device.type == "cuda" else "gloo"
-        dist.init_process_group(backend, timeout=timedelta(minutes=10))
-    return World(rank, size, device)
-
-
-def _check_same_step(step: int, size: int) -> None:
-    """Raise ProtegeError when the processes of this job have not found the same checkpoint."""
-    steps: list[int] = [0] * size
-    dist.all_gather_object(steps, step)
-    if len(set(steps)) > 1:
-        raise ProtegeError(
-            f"the training processes would go on from different steps ({steps}): another run has "
-            "just written or deleted a checkpoint. Run again"
-        )
 
 
 def _step_seed(seed: int, step: int, rank: int) -> int:

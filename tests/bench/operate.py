@@ -31,7 +31,7 @@ from flows.billion_scale.options import BillionScale
 from tests.browser.conftest import SIZE, SWITCHES, program
 from tests.builders.campaign import tiny
 from tests.builders.pictures import write_sources
-from tests.builders.processes import wait_until
+from tests.builders.waiting import wait_for
 from tests.operate.campaigns import slow
 from tests.operate.history import multiply
 from tests.operate.postgres import postgres
@@ -70,7 +70,7 @@ def bare_server(folder: Path) -> float:
         stderr=subprocess.DEVNULL,
     )
     try:
-        wait_until(lambda: answers(port), 120, "the bare server answers")
+        wait_for(lambda: answers(port), "the bare server answers")
         return time.perf_counter() - started
     finally:
         process.terminate()
@@ -91,9 +91,9 @@ def submit_to_first_stage(served: Served, options: BillionScale) -> float:
     started = time.perf_counter()
     run_id = served.start("billion-scale/default", sections)
     at_work = lambda: any(line.startswith("shard: reads") for line in served.log(run_id))  # noqa: E731
-    wait_until(at_work, 60, "the first stage is at work", every=0.1)
+    wait_for(at_work, "the first stage is at work", every_seconds=0.1)
     seconds = time.perf_counter() - started
-    served.await_state(run_id, "Completed", seconds=300)
+    served.await_state(run_id, "Completed")
     return seconds
 
 
@@ -101,14 +101,14 @@ def idle_retrain(served: Served) -> float:
     """From its scheduled start to its end; nothing is new."""
     started = time.perf_counter()
     run_id = served.start("retrain/scheduled", {})
-    served.await_state(run_id, "Completed", seconds=60)
+    served.await_state(run_id, "Completed")
     return time.perf_counter() - started
 
 
 def at_work(served: Served, options: BillionScale) -> str:
     """A campaign whose teacher is in training."""
     run_id = served.submit(options)
-    wait_until(lambda: served.ranks(run_id), 90, "a training is at work")
+    wait_for(lambda: served.ranks(run_id), "a training is at work")
     return run_id
 
 
@@ -116,8 +116,8 @@ def cancel(served: Served, options: BillionScale) -> float:
     run_id = at_work(served, options)
     started = time.perf_counter()
     served.ask(f"flow_runs/{run_id}/set_state", {"state": {"type": "CANCELLING"}})
-    served.await_state(run_id, "Cancelled", seconds=60)
-    wait_until(lambda: not served.flow_processes(run_id), 60, "its processes are gone", every=0.1)
+    served.await_state(run_id, "Cancelled")
+    wait_for(lambda: not served.flow_processes(run_id), "its processes are gone", every_seconds=0.1)
     return time.perf_counter() - started
 
 
@@ -129,7 +129,7 @@ def zombie(served: Served, options: BillionScale) -> float:
     for process in (worker, flow):
         if process is not None:
             process.kill()
-    served.await_state(run_id, "Crashed", seconds=300)
+    served.await_state(run_id, "Crashed")
     return time.perf_counter() - started
 
 
@@ -138,7 +138,7 @@ def runs_page(served: Served, address: str, options: BillionScale) -> dict[str, 
 
     Medians over five visits.
     """
-    served.await_state(served.submit(options), "Completed", seconds=300)
+    served.await_state(served.submit(options), "Completed")
     multiply(address, CAMPAIGNS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program(), args=SWITCHES)
@@ -184,7 +184,7 @@ def measure(folder: Path) -> dict[str, float]:
         found["submit_to_first_stage_seconds"] = median_of(
             lambda number: submit_to_first_stage(served, tiny(pictures, topk={"k": 4 + number}))
         )
-        served.await_state(served.start("retrain/by-hand", {}), "Completed", seconds=300)
+        served.await_state(served.start("retrain/by-hand", {}), "Completed")
         found["idle_retrain_seconds"] = median_of(lambda _: idle_retrain(served))
         found["cancel_seconds"] = median_of(
             lambda number: cancel(served, slow(pictures, 600, teacher={"seed": number + 1}))

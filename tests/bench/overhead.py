@@ -34,8 +34,8 @@ if __name__ == "__main__":
 
 BARE_PREFECT_AND_DASK = f"""
 import os
-from flows.engine.execute import PREFECT_DEFAULTS
-os.environ.update(PREFECT_DEFAULTS)
+from flows.engine.environment import COMMAND_LINE
+os.environ.update(COMMAND_LINE)
 from prefect import flow, task
 from infra.executors import Cluster
 from infra.settings import Settings
@@ -45,7 +45,7 @@ def nothing(): pass
 
 @flow
 def empty():
-    with Cluster(Settings()) as cluster:
+    with Cluster() as cluster:
         list(cluster.run(abs, [1]))
         for _ in range({TASKS}):
             nothing()

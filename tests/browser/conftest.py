@@ -1,4 +1,4 @@
-"""The server of the other tests, and a real browser to look at it with."""
+"""A real browser to look at the server with."""
 
 import os
 import shutil
@@ -7,10 +7,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from tests.browser.pages import SECONDS
-from tests.operate.conftest import served
-
-__all__ = ["served"]
+from tests.builders.waiting import EVENT_SECONDS
 
 SWITCHES = [
     "--no-sandbox",
@@ -23,7 +20,7 @@ SWITCHES = [
     # Tests ask nobody but their own server, whatever a page may want.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
     # Drawn by the processor, the graph on a run's page keeps a core busy; only pictures want it.
-    *([] if os.environ.get("PROTEGE_SCREENSHOTS") else ["--disable-3d-apis"]),
+    *([] if os.environ.get("PROTEGE_TEST_SCREENSHOTS") else ["--disable-3d-apis"]),
 ]
 INSIDE = ("http://127.0.0.1:", "data:", "blob:")
 # Without a graphics card, a page that shows a run at work keeps half a core busy with drawing.
@@ -41,7 +38,7 @@ def program() -> str:
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     """Chromium, without a window."""
-    expect.set_options(timeout=1000 * SECONDS)
+    expect.set_options(timeout=1000 * EVENT_SECONDS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program(), args=SWITCHES)
         yield browser
@@ -52,7 +49,7 @@ def chromium() -> Iterator[Browser]:
 def user(chromium: Browser) -> Iterator[BrowserContext]:
     """A user with a cache, so that a page is loaded once and not by each test."""
     context = chromium.new_context(viewport=SIZE)
-    context.set_default_timeout(1000 * SECONDS)
+    context.set_default_timeout(1000 * EVENT_SECONDS)
     context.add_init_script(FEW_FRAMES)
     yield context
     context.close()

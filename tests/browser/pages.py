@@ -1,23 +1,25 @@
 """Pages: what a user does on Prefect's pages: forms, actions on a run, artifacts.
 
-Nothing here waits for a fixed time; what is awaited is what the user would see.
+Nothing here waits for a fixed time: what is awaited is what the user would see, with the limit that
+the fixture `chromium` sets, which only a hang reaches.
 """
 
 import functools
 import os
 import re
-import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Locator, Page, expect
 from playwright.sync_api import TimeoutError as NotInTime
 
+from tests.builders.waiting import wait_for
 from tests.operate.served import Served
 
-# For anything that a page shows: a server on SQLite may keep a busy laptop waiting for a minute.
-SECONDS = 75
+# After so long a user presses a button once more, because the server was too busy to take it.
+PRESS_AGAIN_MS = 20_000
 EDITORS = ".cm-editor, .monaco-editor"
 BUSY = "Service Unavailable"
 
@@ -70,19 +72,23 @@ def turn(button: Locator, *, on: bool) -> None:
         if button.get_attribute(wanted[0]) != wanted[1]:
             button.click()
 
-    insist(press, functools.partial(expect(button).to_have_attribute, *wanted), 10)
+    insist(press, functools.partial(expect(button).to_have_attribute, *wanted))
 
 
-def insist(press: Callable[[], Any], taken: Callable[..., None], seconds: float) -> None:
-    """Press once more, as a user would, when the server was too busy to take it in time."""
-    for _ in range(3):
-        press()
+def insist(press: Callable[[], Any], taken: Callable[..., None]) -> None:
+    """Press until it is taken, as a user would when the server was too busy the first time."""
+
+    def done() -> bool:
+        # What was to be pressed may have gone meanwhile, because it was taken after all.
+        with suppress(NotInTime):
+            press()
         try:
-            taken(timeout=1000 * seconds)
+            taken(timeout=PRESS_AGAIN_MS)
         except AssertionError:
-            continue
-        return
-    taken()
+            return False
+        return True
+
+    wait_for(done, f"{taken} after {press}")
 
 
 def submit(page: Page) -> str:
@@ -116,25 +122,28 @@ def act(page: Page, name: str) -> Locator:
 def answer(question: Locator, name: str) -> None:
     """Press a button of a question, which goes away; it stays when the server is too busy."""
     button = question.get_by_role("button", name=name, exact=True)
-    insist(button.click, expect(question).to_be_hidden, 20)
+    click = functools.partial(button.click, timeout=PRESS_AGAIN_MS)
+    insist(click, expect(question).to_be_hidden)
 
 
-def expect_state(page: Page, name: str, seconds: float = SECONDS) -> None:
+def expect_state(page: Page, name: str) -> None:
     """The state beside the name of a run; the page follows it by itself."""
     badge = page.get_by_role("main").locator("[data-slot=badge]").get_by_text(name, exact=True)
-    expect(badge.first).to_be_visible(timeout=1000 * seconds)
+    expect(badge.first).to_be_visible()
 
 
-def appears(page: Page, what: Locator, seconds: float = SECONDS) -> None:
+def appears(page: Page, what: Locator) -> None:
     """Load a page that does not refresh itself until something is there."""
-    deadline = time.monotonic() + seconds
-    while True:
+
+    def there() -> bool:
         page.reload()
         try:
             what.first.wait_for(timeout=3000)
-            return
         except NotInTime:
-            assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+            return False
+        return True
+
+    wait_for(there, str(what))
 
 
 def open_artifact(page: Page, served: Served, run_id: str, name: str) -> None:
@@ -146,8 +155,8 @@ def open_artifact(page: Page, served: Served, run_id: str, name: str) -> None:
 
 
 def shoot(page: Page, name: str) -> None:
-    """A picture for the documentation, if PROTEGE_SCREENSHOTS names a folder."""
-    folder = os.environ.get("PROTEGE_SCREENSHOTS", "")
+    """A picture for the documentation, if PROTEGE_TEST_SCREENSHOTS names a folder."""
+    folder = os.environ.get("PROTEGE_TEST_SCREENSHOTS", "")
     if folder:
         # Pictures of half a change are of no use.
         page.wait_for_load_state("networkidle")

@@ -4,6 +4,7 @@ The tests are one story and stand in its order.
 """
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,11 +27,10 @@ from tests.browser.pages import (
 )
 from tests.browser.small import small, write_truth
 from tests.builders.campaign import tiny
-from tests.builders.processes import wait_until
+from tests.builders.waiting import wait_for
 from tests.operate.campaigns import made
 from tests.operate.served import Served
 
-pytestmark = pytest.mark.timeout(300)
 DEFAULT = "billion-scale/default"
 SOURCES = ("labelled", "pile", "test")
 # What the run of the story does before the stage that fails.
@@ -56,19 +56,23 @@ def run_id(served: Served) -> str:
     return str(served.runs_of(DEFAULT)[-1]["id"])
 
 
-def preset(served: Served, pictures: Path) -> None:
-    """Let the form open with the smallest values; the sources are still to be typed."""
+@pytest.fixture(scope="module")
+def preset(served: Served, pictures: Path) -> Iterator[None]:
+    """The form opens with the smallest values; the sources are still to be typed."""
+    deployment = served.deployment(DEFAULT)
+    place = f"deployments/{deployment['id']}"
     parameters = tiny(pictures).model_dump(mode="json")
     for name in SOURCES:
         parameters[name]["source"] = ""
-    place = f"deployments/{served.deployment(DEFAULT)['id']}"
     served.ask(place, {"parameters": parameters}, method="PATCH")
+    yield
+    served.ask(place, {"parameters": deployment["parameters"]}, method="PATCH")
 
 
+@pytest.mark.usefixtures("preset")
 def test_form_that_was_filled_in_starts_a_run(
     served: Served, page: Page, pictures: Path, wanted: BillionScale
 ) -> None:
-    preset(served, pictures)
     open_form(page, served, DEFAULT)
     for name in SOURCES:
         fill(page, name, "Source", value=pictures / name)
@@ -79,7 +83,7 @@ def test_form_that_was_filled_in_starts_a_run(
     fill(page, "topk", "K", value=12)
     fill(page, "evaluate", "Audit", value=wanted.evaluate.audit)
     started = submit(page)
-    expect_state(page, "Running", 40)
+    expect_state(page, "Running")
     assert [run["id"] for run in served.runs_of(DEFAULT)] == [started]
 
 
@@ -87,7 +91,7 @@ def test_stage_at_work_shows_its_progress(served: Served, page: Page, run_id: st
     open_run(page, served, run_id, "Artifacts")
     rates = f"{NUMBER} of 150, {NUMBER} a second, {NUMBER} s left"
     card = page.get_by_role("tabpanel").get_by_text(re.compile(f"train teacher: {rates}"))
-    appears(page, card, 60)
+    appears(page, card)
     expect_state(page, "Running")
     open_run(page, served, run_id)
     expect(page.get_by_role("log").get_by_text("train: reads data shard/")).to_be_visible()
@@ -100,7 +104,7 @@ def test_stage_at_work_shows_its_progress(served: Served, page: Page, run_id: st
 def test_campaign_has_the_options_that_were_typed(
     served: Served, run_id: str, wanted: BillionScale
 ) -> None:
-    (campaign,) = wait_until(served.campaigns, 60, "there is a campaign")
+    (campaign,) = wait_for(served.campaigns, "there is a campaign")
     assert BillionScale.model_validate(campaign.options) == wanted
 
 
@@ -108,7 +112,7 @@ def test_failed_stage_says_why_on_the_page(
     served: Served, page: Page, run_id: str, audit: Path
 ) -> None:
     open_run(page, served, run_id)
-    expect_state(page, "Failed", 240)
+    expect_state(page, "Failed")
     open_run(page, served, run_id, "Details")
     expect(page.get_by_text(f"{audit}: the audit list cannot be read")).to_be_visible()
     shoot(page, "failed")
@@ -121,7 +125,7 @@ def test_retry_completes_and_does_no_finished_work_again(
     write_truth(pictures, audit)
     open_run(page, served, run_id)
     answer(act(page, "Retry"), "Retry")
-    expect_state(page, "Completed", 120)
+    expect_state(page, "Completed")
     after = made(served.root)
     assert {name: after[name] for name in before} == before
     new = {name.split("/")[0] for name in after if name not in before}
@@ -131,7 +135,7 @@ def test_retry_completes_and_does_no_finished_work_again(
         again = served.log(run_id)[told:]
         return len([line for line in again if "all of it was already there" in line]) == FINISHED
 
-    wait_until(there, 20, f"the log says of {FINISHED} stages that all was there")
+    wait_for(there, f"the log says of {FINISHED} stages that all was there")
 
 
 def test_summary_shows_accuracy_and_counts(served: Served, page: Page, run_id: str) -> None:

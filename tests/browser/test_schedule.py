@@ -8,10 +8,9 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.pages import answer, expect_state, fill, insist, shoot, turn
-from tests.builders.processes import wait_until
+from tests.builders.waiting import wait_for
 from tests.operate.served import Served
 
-pytestmark = pytest.mark.timeout(240)
 SCHEDULED = "retrain/scheduled"
 EVERY = "Every 15 seconds"
 
@@ -76,11 +75,11 @@ def test_schedule_made_in_the_browser_has_its_runs(
         else:
             deployment.reload()
 
-    insist(make, expect(switch_of(deployment, EVERY)).to_be_checked, 20)
-    wait_until(lambda: in_state(served, "Scheduled"), 20, "runs are scheduled")
+    insist(make, expect(switch_of(deployment, EVERY)).to_be_checked)
+    wait_for(lambda: in_state(served, "Scheduled"), "runs are scheduled")
     deployment.get_by_role("tab", name="Upcoming").click()
     expect(deployment.get_by_text("auto-scheduled").first).to_be_visible()
-    wait_until(lambda: in_state(served, "Completed"), 60, "a scheduled run has ended")
+    wait_for(lambda: in_state(served, "Completed"), "a scheduled run has ended")
 
 
 def test_run_of_the_schedule_says_why_it_did_nothing(served: Served, page: Page) -> None:
@@ -89,7 +88,7 @@ def test_run_of_the_schedule_says_why_it_did_nothing(served: Served, page: Page)
     page.goto(f"{served.ui}/v2/deployments/deployment/{place}")
     link = page.get_by_role("link", name=served.run(ended)["name"], exact=True)
     # The list moves with every new run, and a click may come too late.
-    insist(link.click, partial(expect(page).to_have_url, re.compile("/flow-run/")), 10)
+    insist(link.click, partial(expect(page).to_have_url, re.compile("/flow-run/")))
     expect_state(page, "Completed")
     page.get_by_role("tab", name="Details").click()
     expect(page.get_by_text("Skipped: there is no finished campaign in")).to_be_visible()
@@ -102,8 +101,8 @@ def test_schedule_that_is_paused_and_deleted_has_no_more_runs(
         turn(switch_of(deployment, EVERY), on=False)
         return not any(schedules(served))
 
-    wait_until(paused, 60, "the schedule is paused")
-    wait_until(lambda: not in_state(served, "Scheduled"), 20, "nothing is scheduled")
+    wait_for(paused, "the schedule is paused")
+    wait_for(lambda: not in_state(served, "Scheduled"), "nothing is scheduled")
 
     def delete() -> None:
         if len(schedules(served)) == 2:
@@ -113,5 +112,5 @@ def test_schedule_that_is_paused_and_deleted_has_no_more_runs(
         else:
             deployment.reload()
 
-    insist(delete, partial(expect(switch_of(deployment, EVERY)).to_have_count, 0), 20)
-    wait_until(lambda: schedules(served) == [False], 20, "the schedule is gone, the other paused")
+    insist(delete, partial(expect(switch_of(deployment, EVERY)).to_have_count, 0))
+    wait_for(lambda: schedules(served) == [False], "the schedule is gone, the other paused")

@@ -1,9 +1,10 @@
-"""Processes: which are still there, and waiting for something to happen."""
+"""Processes: which are still there, found by what their environment says, and how to kill them."""
 
-import time
+import itertools
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from infra.launch import LAUNCHER_VARIABLE
 
@@ -28,14 +29,12 @@ def with_variable(name: str, value: str) -> set[int]:
     return found
 
 
-def wait_until(
-    happened: Callable[[], Any], seconds: float, what: str = "it happens", every: float = 0.3
-) -> Any:
-    """What it returns once that is true; fails with `what` when it is not in time."""
-    deadline = time.monotonic() + seconds
-    while True:
-        found = happened()
-        if found:
-            return found
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(every)
+def kill_at(step: int, pid: int) -> Callable[..., None]:
+    """An `on_progress` that kills a process at its call with this number, counted from 1."""
+    calls = itertools.count(1)
+
+    def on_progress(*progress: object) -> None:
+        if next(calls) == step:
+            os.kill(pid, signal.SIGKILL)
+
+    return on_progress

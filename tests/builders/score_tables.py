@@ -10,7 +10,7 @@ import pyarrow as pa
 from infra.store import Store, open_store
 from tasks import contract, tables
 from tasks.contract import Manifest, Output, RowCounts
-from tasks.duplicates.matching import THUMBNAIL, Thumbnails, near
+from tasks.duplicates.matching import THUMBNAIL_BYTES, Thumbnails, near
 from tasks.score import scores_table
 from tasks.topk import TopkOptions, hash_ids
 
@@ -24,7 +24,7 @@ class Row:
     log_odds: Sequence[float]
     tags: Mapping[int, float] = field(default_factory=dict)
     picture: int = -1
-    """What it shows (`signature_of`); -1 is like no other."""
+    """The picture that it shows (`signature_of`); -1 resembles no other."""
 
 
 def scores_of(root: Store, parts: Sequence[Sequence[Row]], classes: int, top_p: int) -> Output:
@@ -61,47 +61,48 @@ def picture_of(row: Row) -> int:
 
 
 def signature_of(picture: int) -> tuple[int, npt.NDArray[np.uint8]]:
-    """Hash and thumbnail of a picture. Neighbours, four by four, are nearly the same.
+    """Hash and thumbnail of a picture. Four pictures in succession are nearly the same.
 
-    The second is a copy of the first and of the third, which is none of the first; the hash of the
-    fourth is too far from all of them.
+    The second is a near-duplicate of the first and of the third, but the third is not one of the
+    first; the hash of the fourth is too far from all of them.
     """
     group, variant = divmod(picture, 4)
-    phash = (
-        int(hash_ids(np.array([group], np.int64), 1)[0]) ^ (0, 0b11, 0b1100 << 20, 0x3FF)[variant]
-    )
-    noise = np.random.default_rng(group).integers(60, 200, THUMBNAIL)
+    changed_bits = (0, 0b11, 0b1100 << 20, 0x3FF)[variant]
+    phash = int(hash_ids(np.array([group], np.int64), 1)[0]) ^ changed_bits
+    noise = np.random.default_rng(group).integers(60, 200, THUMBNAIL_BYTES)
     step = 0.08 * noise.std()
     return phash, np.rint(noise + (0, step, 2 * step, 0)[variant]).astype(np.uint8)
 
 
 def signatures(pictures: Sequence[int]) -> list[pa.Array]:
     """The columns of the signatures of pictures."""
-    found = [signature_of(picture) for picture in pictures]
-    phashes = np.array([phash for phash, _ in found], np.uint64)
+    pairs = [signature_of(picture) for picture in pictures]
+    thumbnails = [thumbnail.tobytes() for _, thumbnail in pairs]
     return [
-        pa.array(phashes),
-        pa.array([thumbnail.tobytes() for _, thumbnail in found], pa.binary(THUMBNAIL)),
+        pa.array(np.array([phash for phash, _ in pairs], np.uint64)),
+        pa.array(thumbnails, pa.binary(THUMBNAIL_BYTES)),
     ]
 
 
-def are_copies(first: int, second: int) -> bool:
-    """Whether two pictures are told to be copies."""
-    (phash, thumbnail), (other, theirs) = signature_of(first), signature_of(second)
-    hashes = np.array([phash], np.uint64), np.array([other], np.uint64)
-    close = Thumbnails.of(thumbnail[None]).alike(Thumbnails.of(theirs[None]))
-    return bool(near(*hashes)[0] and close[0])
+def are_near_duplicates(first: int, second: int) -> bool:
+    """Whether two pictures count as near-duplicates."""
+    first_phash, first_thumbnail = signature_of(first)
+    second_phash, second_thumbnail = signature_of(second)
+    hashes_near = near(np.array([first_phash], np.uint64), np.array([second_phash], np.uint64))
+    first_thumbnails = Thumbnails.of(first_thumbnail[None])
+    thumbnails_agree = first_thumbnails.alike(Thumbnails.of(second_thumbnail[None]))
+    return bool(hashes_near[0] and thumbnails_agree[0])
 
 
-def known_of(root: Store, pictures: Sequence[int]) -> Output:
+def signatures_of(root: Store, pictures: Sequence[int]) -> Output:
     """A finished output of `signature` of these pictures, in parts of two."""
     store = open_store(f"{root.uri}/signature/{contract.digest_of(list(pictures))}")
     receipts = []
     for number, first in enumerate(range(0, len(pictures), 2)):
-        few = pictures[first : first + 2]
-        columns = [pa.array(range(first, first + len(few)), pa.int64()), *signatures(few)]
+        image_ids = range(first, min(first + 2, len(pictures)))
+        columns = [pa.array(image_ids, pa.int64()), *signatures(pictures[first : first + 2])]
         table = pa.Table.from_arrays(columns, schema=tables.SIGNATURES)
-        counts = RowCounts(len(few), len(few), 0)
+        counts = RowCounts(len(table), len(table), 0)
         receipts.append(contract.write_part(store, contract.part_name(number), table, counts))
     return contract.publish(store, Manifest("signature", "f", {}, {}, receipts, 0.0))
 
@@ -109,32 +110,32 @@ def known_of(root: Store, pictures: Sequence[int]) -> Output:
 def no_tags(images: int) -> list[pa.Array]:
     """The two columns of images without tags."""
     offsets = np.zeros(images + 1, np.int32)
-    kinds = (pa.uint16(), pa.float32())
-    return [pa.ListArray.from_arrays(offsets, pa.array([], kind)) for kind in kinds]
+    types = (pa.uint16(), pa.float32())
+    return [pa.ListArray.from_arrays(offsets, pa.array([], item_type)) for item_type in types]
 
 
 def random_rows(count: int, classes: int, top_p: int, seed: int) -> list[Row]:
-    """Rows with many ties, some of them tagged, some of them copies."""
+    """Rows with many ties, of which some have tags and some are near-duplicates."""
     rng = np.random.default_rng(seed)
     rows = []
     for image_id in range(count):
         labels = rng.permutation(classes)[:top_p].tolist()
         log_odds = np.sort(rng.integers(-8, 8, top_p) / 2)[::-1].tolist()
         tags = {label: float(rng.integers(-9, 9)) for label in range(image_id % 3)}
-        # Of four neighbours, two or three show the same.
+        # Of four images in succession, two or three show the same.
         picture = 4 * (image_id // 4) + image_id % 2 if image_id % 3 else -1
         rows.append(Row(image_id, labels, log_odds, tags, picture))
     return rows
 
 
-# label, rank, image_id, copies
+# label, rank, image_id, repeats
 Chosen = tuple[int, int, int, int]
 
 
 def brute_force(
-    rows: Sequence[Row], classes: int, options: TopkOptions, known: Mapping[str, Sequence[int]]
+    rows: Sequence[Row], classes: int, options: TopkOptions, exclude: Mapping[str, Sequence[int]]
 ) -> tuple[list[Chosen], list[dict[str, int]]]:
-    """What the options choose, from a sorted list of all candidates, and what copies they leave."""
+    """The chosen rows, from a sorted list of all candidates; how many were dropped, by reason."""
     pictures = {row.image_id: picture_of(row) for row in rows}
     pairs = [
         (np.float32(log_odds) + np.float32(0), label, row.image_id)
@@ -146,38 +147,45 @@ def brute_force(
     def order(pair: tuple[np.float32, int, int]) -> tuple[float, int, int]:
         log_odds, label, image_id = pair
         if options.random:
-            drawn = hash_ids(np.array([image_id]), options.seed) >> np.uint64(40)
-            return (-float(drawn[0]), label, image_id)
+            random_value = hash_ids(np.array([image_id]), options.seed) >> np.uint64(40)
+            return (-float(random_value[0]), label, image_id)
         return (-float(log_odds), label, image_id)
 
     chosen: list[list[tuple[np.float32, int, int]]] = [[] for _ in range(classes)]
-    left_out = [dict.fromkeys(("near_duplicates", "labelled", "test"), 0) for _ in range(classes)]
-    there: dict[int, list[int]] = {}
+    dropped = [dict.fromkeys(("near_duplicates", "labelled", "test"), 0) for _ in range(classes)]
+    kept_pictures: dict[int, list[int]] = {}
     for pair in sorted(pairs, key=order):
         _, label, image_id = pair
         picture = pictures[image_id]
-        kept = sum(map(len, chosen)) if options.together else len(chosen[label])
-        if kept == options.k * (classes if options.together else 1):
+        kept = sum(map(len, chosen)) if options.across_classes else len(chosen[label])
+        if kept == options.k * (classes if options.across_classes else 1):
             continue
-        why = next((name for name in ("test", "labelled") if _any(picture, known.get(name))), "")
-        why = why or ("near_duplicates" if _any(picture, there.get(label)) else "")
-        if why and options.drop_near_duplicates:
-            left_out[label][why] += 1
+        pictures_of = {**exclude, "near_duplicates": kept_pictures.get(label, [])}
+        reasons = ("test", "labelled", "near_duplicates")
+        reason = next((name for name in reasons if _any(picture, pictures_of.get(name))), "")
+        if reason and options.drop_near_duplicates:
+            dropped[label][reason] += 1
             continue
-        there.setdefault(label, []).append(picture)
+        kept_pictures.setdefault(label, []).append(picture)
         chosen[label].append(pair)
-    found = []
-    for label, mine in enumerate(chosen):
-        for rank, (_, _, image_id) in enumerate(sorted(mine, key=_by_score)):
-            copies = 1
+    return _with_ranks(chosen, options), dropped
+
+
+def _with_ranks(
+    chosen: Sequence[Sequence[tuple[np.float32, int, int]]], options: TopkOptions
+) -> list[Chosen]:
+    rows = []
+    for label, pairs in enumerate(chosen):
+        for rank, (_, _, image_id) in enumerate(sorted(pairs, key=_by_score)):
+            repeats = 1
             if options.mode == "threshold_balance":
-                copies = options.k // len(mine) + (rank < options.k % len(mine))
-            found.append((label, rank, image_id, copies))
-    return found, left_out
+                repeats = options.k // len(pairs) + (rank < options.k % len(pairs))
+            rows.append((label, rank, image_id, repeats))
+    return rows
 
 
 def _any(picture: int, others: Sequence[int] | None) -> bool:
-    return any(are_copies(picture, other) for other in others or ())
+    return any(are_near_duplicates(picture, other) for other in others or ())
 
 
 def _by_score(pair: tuple[np.float32, int, int]) -> tuple[float, int]:
@@ -193,8 +201,8 @@ def _scores(row: Row, options: TopkOptions) -> Sequence[float]:
 def _candidates(row: Row, options: TopkOptions) -> list[tuple[int, float]]:
     if options.by_tag:
         return list(row.tags.items())
-    some = list(zip(row.labels, row.log_odds, strict=True))[: options.width(len(row.labels))]
+    pairs = list(zip(row.labels, row.log_odds, strict=True))[: options.width(len(row.labels))]
     if options.mode != "threshold_balance":
-        return some
-    least = np.log(options.threshold / (1 - options.threshold))
-    return [(label, value) for label, value in some if value > least]
+        return pairs
+    bound = np.log(options.threshold / (1 - options.threshold))
+    return [(label, log_odds) for label, log_odds in pairs if log_odds > bound]

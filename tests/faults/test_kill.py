@@ -13,7 +13,8 @@ from flows.engine.execute import execute
 from infra.store import open_store
 from tasks.campaigns import campaigns
 from tests.builders.campaign import tables_of, tiny
-from tests.builders.processes import launched_by, wait_until, with_variable
+from tests.builders.processes import launched_by, with_variable
+from tests.builders.waiting import EVENT_SECONDS, wait_for
 from tests.faults.driver import run_campaign
 
 MARK = "PROTEGE_TEST_RUN"
@@ -41,10 +42,9 @@ def without(undisturbed: Path, stage: str, root: Path) -> Path:
 
 def drive(root: Path, pictures: Path, *where: str) -> int:
     command = [sys.executable, "-m", "tests.faults.driver", str(root), str(pictures), *where]
-    return subprocess.run(command, check=False, timeout=100).returncode
+    return subprocess.run(command, check=False, timeout=EVENT_SECONDS).returncode
 
 
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize(
     ("stage", "write"),
     [
@@ -81,7 +81,6 @@ def test_stage_that_was_killed_goes_on_to_the_same_tables(
     assert tables_of(str(root)) == tables_of(str(undisturbed))
 
 
-@pytest.mark.timeout(240)
 def test_whole_run_that_was_killed_in_training_goes_on_to_the_same_tables(
     tmp_path: Path, pictures: Path, undisturbed: Path
 ) -> None:
@@ -96,12 +95,12 @@ def test_whole_run_that_was_killed_in_training_goes_on_to_the_same_tables(
         [sys.executable, "-c", script, str(pictures), root], env={**os.environ, MARK: root}
     )
     try:
-        wait_until(lambda: bool(open_store(root).sizes("train")), 100)
+        wait_for(lambda: open_store(root).sizes("train"), "the first training is at work")
     finally:
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         # Prefect's temporary server, alone of all, outlives a SIGKILL of the run.
-        wait_until(lambda: len(with_variable(MARK, root)) <= 1, 30)
+        wait_for(lambda: len(with_variable(MARK, root)) <= 1, "its processes end with it")
         for left in with_variable(MARK, root):
             os.kill(left, signal.SIGTERM)
     assert not campaigns(open_store(root))[0].finished
@@ -115,4 +114,4 @@ def test_whole_run_that_was_killed_in_training_goes_on_to_the_same_tables(
     assert {name: here[name] for name in shared} == {name: expected[name] for name in shared}
     weights = {name for name in expected if name.endswith("weights.safetensors")}
     assert {name: here[name] for name in weights} == {name: expected[name] for name in weights}
-    wait_until(lambda: not launched_by(process.pid), 20)
+    wait_for(lambda: not launched_by(process.pid), "the trainings are gone")

@@ -21,7 +21,7 @@ def slow(pictures: Path, seconds: float, **changes: dict[str, Any]) -> BillionSc
 def training(campaign: Campaign, seconds: float, seed: int) -> dict[str, Any]:
     """The form of `train/single`: a training of so long on the labelled images of a campaign."""
     options = {**campaign.options["teacher"], "length": _length(seconds).model_dump(), "seed": seed}
-    return {"data": campaign.outputs["labelled"]["uri"], "options": options}
+    return {"data": campaign.outputs["labelled"].uri, "options": options}
 
 
 def _length(seconds: float) -> Length:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.builders.waiting import EVENT_SECONDS
 from tests.operate.served import free_port
 
 
@@ -26,7 +27,12 @@ def postgres() -> Iterator[str]:
 
     def run(*command: str) -> None:
         subprocess.run(
-            command, check=True, user=user, cwd=folder, stdout=subprocess.DEVNULL, timeout=60
+            command,
+            check=True,
+            user=user,
+            cwd=folder,
+            stdout=subprocess.DEVNULL,
+            timeout=EVENT_SECONDS,
         )
 
     data, log = str(folder / "data"), str(folder / "log")

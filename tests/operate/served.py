@@ -8,7 +8,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -18,12 +19,25 @@ import psutil
 import yaml
 
 from flows.billion_scale.options import BillionScale
-from flows.operate.state import Home, marked
+from flows.operate.state import ServerState, marked_processes
 from infra.store import open_store
 from tasks.campaigns import Campaign, campaigns
-from tests.builders.processes import wait_until
+from tests.builders.waiting import EVENT_SECONDS, wait_for
 
-BUSY_RETRIES = 10
+
+@contextmanager
+def server(folder: Path, database: str) -> Iterator["Served"]:
+    """A server, up; everything that it has started is gone afterwards.
+
+    An empty database is SQLite in the folder.
+    """
+    served = Served(folder, free_port(), free_port(), database)
+    try:
+        served.protege("up")
+        yield served
+    finally:
+        served.protege("down", check=False)
+    assert not served.processes(), "`protege down` leaves nothing behind"
 
 
 def free_port() -> int:
@@ -39,7 +53,7 @@ class Served:
 
     folder: Path
     port: int
-    pages_port: int
+    reports_port: int
     database: str
 
     @property
@@ -48,15 +62,15 @@ class Served:
 
     @property
     def pages(self) -> str:
-        return f"http://127.0.0.1:{self.pages_port}"
+        return f"http://127.0.0.1:{self.reports_port}"
 
     @property
     def root(self) -> str:
         return str(self.folder / "root")
 
     @property
-    def home(self) -> Home:
-        return Home(str(self.folder / "home"))
+    def home(self) -> ServerState:
+        return ServerState(str(self.folder / "home"))
 
     @property
     def environment(self) -> dict[str, str]:
@@ -64,14 +78,14 @@ class Served:
         own = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
         return {
             **own,
-            "PROTEGE_HOME": str(self.home.folder),
+            "PROTEGE_SERVER__HOME": str(self.home.folder),
             "PROTEGE_ROOT": self.root,
-            "PROTEGE_PORT": str(self.port),
-            "PROTEGE_PAGES_PORT": str(self.pages_port),
-            "PROTEGE_DATABASE": self.database,
-            "PROTEGE_LEASE_SECONDS": "10",
+            "PROTEGE_SERVER__PORT": str(self.port),
+            "PROTEGE_SERVER__REPORTS_PORT": str(self.reports_port),
+            "PROTEGE_SERVER__DATABASE": self.database,
+            "PROTEGE_LEASE__SECONDS": "10",
             # Two servers, each with its runs, share the cores of the smallest machine.
-            "PROTEGE_WORKERS": "1",
+            "PROTEGE_DASK__WORKERS": "1",
             "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5",
         }
 
@@ -83,7 +97,7 @@ class Served:
             cwd=self.folder,
             capture_output=True,
             text=True,
-            timeout=150,
+            timeout=EVENT_SECONDS,
             check=False,
         )
         assert not check or done.returncode == 0, done.stdout + done.stderr
@@ -97,17 +111,19 @@ class Served:
             {"Content-Type": "application/json"},
             method="GET" if body is None else method,
         )
-        for _ in range(BUSY_RETRIES):
+
+        def texts() -> list[bytes]:
             try:
-                with urllib.request.urlopen(request, timeout=90) as answer:
-                    text = answer.read()
-                return json.loads(text) if text else None
+                with urllib.request.urlopen(request, timeout=EVENT_SECONDS) as answer:
+                    return [answer.read()]
             except urllib.error.HTTPError as error:
                 # SQLite is locked by another writer; Prefect's own clients try again, too.
                 if error.code != HTTPStatus.SERVICE_UNAVAILABLE:
                     raise
-                time.sleep(1)
-        raise AssertionError(f"{path}: the server stayed busy")
+                return []
+
+        (text,) = wait_for(texts, f"the server answers {path}", every_seconds=1)
+        return json.loads(text) if text else None
 
     def configuration(self, options: BillionScale) -> str:
         """A file with these options, as a user has one."""
@@ -135,7 +151,7 @@ class Served:
         """The name of its state."""
         return str((self.run(run_id).get("state") or {}).get("name", "none"))
 
-    def await_state(self, run_id: str, *names: str, seconds: float = 120) -> str:
+    def await_state(self, run_id: str, *names: str) -> str:
         """Wait until the run is in one of these states."""
         ended = {"Completed", "Failed", "Crashed", "Cancelled"}
 
@@ -145,7 +161,7 @@ class Served:
                 raise AssertionError(f"the run is {state}:\n" + "\n".join(self.log(run_id)[-30:]))
             return state if state in names else ""
 
-        return str(wait_until(there, seconds, f"run {run_id} is {' or '.join(names)}"))
+        return wait_for(there, f"run {run_id} is {' or '.join(names)}")
 
     def log(self, run_id: str) -> list[str]:
         """The lines of a run's log."""
@@ -157,10 +173,10 @@ class Served:
 
     def await_line(self, run_id: str, words: str) -> str:
         """The first line of a run's log with these words; lines come a little later than states."""
-        found = wait_until(
-            lambda: [line for line in self.log(run_id) if words in line], 15, f"{words!r} is logged"
+        found = wait_for(
+            lambda: [line for line in self.log(run_id) if words in line], f"{words!r} is logged"
         )
-        return str(found[0])
+        return found[0]
 
     def deployment(self, name: str) -> dict[str, Any]:
         """A deployment by flow/name."""
@@ -188,20 +204,15 @@ class Served:
 
     def processes(self, *words: str) -> list[psutil.Process]:
         """What runs here with all these words in its command line."""
-        found = []
-        for process in marked(str(self.home.folder)):
-            try:
-                line = " ".join(process.cmdline())
-            except psutil.Error:
-                continue
-            if all(word in line for word in words):
-                found.append(process)
+        found = list(marked_processes(str(self.home.folder)))
+        for word in words:
+            found = _with_word(word, found)
         return found
 
     def flow_processes(self, run_id: str) -> list[psutil.Process]:
         """All processes of a flow run: its own, Dask's and the trainings."""
         found = []
-        for process in marked(str(self.home.folder)):
+        for process in marked_processes(str(self.home.folder)):
             try:
                 if process.environ().get("PREFECT__FLOW_RUN_ID", "") == run_id:
                     found.append(process)
@@ -219,4 +230,18 @@ class Served:
 
     def ranks(self, run_id: str) -> list[psutil.Process]:
         """The processes of a flow run that train."""
-        return [one for one in self.flow_processes(run_id) if "tasks.train" in one.cmdline()]
+        return _with_word("tasks.train", self.flow_processes(run_id))
+
+    def dask_workers(self, run_id: str) -> list[psutil.Process]:
+        """The processes of a flow run that Dask has started for its workers."""
+        return _with_word("spawn_main", self.flow_processes(run_id))
+
+
+def _with_word(word: str, processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Those with this word in their command line; a process that has just ended has none."""
+    found = []
+    for process in processes:
+        with suppress(psutil.Error):
+            if word in " ".join(process.cmdline()):
+                found.append(process)
+    return found

@@ -8,11 +8,11 @@ import pytest
 
 from tasks.campaigns import Campaign
 from tests.builders.campaign import tiny
+from tests.builders.waiting import EVENT_SECONDS
 from tests.operate.campaigns import made
 from tests.operate.served import Served
 
 
-@pytest.mark.timeout(200)
 def test_run_tells_what_each_stage_read_wrote_and_found(
     served: Served, finished: tuple[str, str]
 ) -> None:
@@ -57,12 +57,12 @@ def test_run_has_progress_a_summary_and_a_report_that_opens(
     for word in ("student", "baseline", "rejected", served.pages):
         assert word in summary
     address = next(text for text in told if text.startswith("Report: ")).removeprefix("Report: ")
-    with urllib.request.urlopen(address, timeout=10) as answer:
+    with urllib.request.urlopen(address, timeout=EVENT_SECONDS) as answer:
         assert b"<!doctype html>" in answer.read(100).lower()
 
 
 def test_pages_serve_nothing_but_reports(served: Served, campaign: Campaign) -> None:
-    with urllib.request.urlopen(f"{served.pages}/", timeout=10) as answer:
+    with urllib.request.urlopen(f"{served.pages}/", timeout=EVENT_SECONDS) as answer:
         assert campaign.id in answer.read().decode()
     for path in (
         f"/campaigns/{campaign.id}.json",
@@ -71,10 +71,9 @@ def test_pages_serve_nothing_but_reports(served: Served, campaign: Campaign) -> 
         "/report/",
     ):
         with pytest.raises(urllib.error.HTTPError, match="404"):
-            urllib.request.urlopen(f"{served.pages}{path}", timeout=10)
+            urllib.request.urlopen(f"{served.pages}{path}", timeout=EVENT_SECONDS)
 
 
-@pytest.mark.timeout(200)
 def test_same_form_again_does_no_work(
     served: Served, finished: tuple[str, str], data: Path
 ) -> None:
@@ -110,7 +109,6 @@ def test_two_runs_of_the_same_make_everything_once(
             assert sum(" made in " in line for line in told) == 1, role
 
 
-@pytest.mark.timeout(200)
 def test_stage_runs_by_itself(served: Served, campaign: Campaign) -> None:
     addresses = {role: one["uri"] for role, one in campaign.outputs.items()}
     forms = {

@@ -8,11 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tasks.campaigns import Campaign
 from tests.builders.campaign import tiny
-from tests.builders.processes import wait_until
+from tests.builders.waiting import EVENT_SECONDS, wait_for
 from tests.operate.served import Served
 
 REPOSITORY = Path(__file__).parents[2]
@@ -51,13 +49,12 @@ def meant(command: str, served: Served, known: dict[str, str]) -> list[str]:
     return [sys.executable, "-m", module, *words]
 
 
-@pytest.mark.timeout(400)
 def test_every_command_of_the_page_works(served: Served, data: Path, campaign: Campaign) -> None:
     options = tiny(data)
     known = {
         "mine.yaml": served.configuration(options),
         "billion-scale-1f3a0b2c-000": campaign.id,
-        "protege-output/shard/3f2a90cc11d0ab42": str(campaign.outputs["pile"]["uri"]),
+        "protege-output/shard/3f2a90cc11d0ab42": str(campaign.outputs["pile"].uri),
         "s3://bucket/pile": options.pile.source,
     }
     environment = {
@@ -85,7 +82,7 @@ def test_every_command_of_the_page_works(served: Served, data: Path, campaign: C
                 served.await_state(known["RUN"], "Completed")
         if "retrain/by-hand" in words:
             newest = served.runs_of("retrain/by-hand")[0]["id"]
-            served.await_state(newest, "Completed", seconds=200)
+            served.await_state(newest, "Completed")
         if command == "protege down":
             served.protege("up")
     schedules = served.deployment("retrain/scheduled")["schedules"]
@@ -107,7 +104,7 @@ def start_and_stop(words: list[str], environment: dict[str, str], served: Served
             words, env=environment, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
         )
     try:
-        wait_until(lambda: "started!" in log.read_text(), 40, "the worker has started")
+        wait_for(lambda: "started!" in log.read_text(), "the worker has started")
     finally:
         process.send_signal(signal.SIGINT)
-        process.wait(30)
+        process.wait(EVENT_SECONDS)

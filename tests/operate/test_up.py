@@ -6,10 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from flows.operate.catalog import deployments
-from tests.builders.processes import wait_until
+from tests.builders.waiting import EVENT_SECONDS, wait_for
 from tests.operate.served import Served
 
 REPOSITORY = Path(__file__).parents[2]
@@ -59,11 +57,10 @@ def test_schedule_really_gets_scheduled_runs(served: Served) -> None:
     place = f"deployments/{retrain['id']}/schedules/{schedule}"
     served.ask(place, {"active": True}, method="PATCH")
     try:
-        wait_until(
+        wait_for(
             lambda: any(
                 run["state_name"] == "Scheduled" for run in served.runs_of("retrain/scheduled")
             ),
-            60,
             "a Scheduled run of the cron schedule",
         )
     finally:
@@ -72,7 +69,7 @@ def test_schedule_really_gets_scheduled_runs(served: Served) -> None:
 
 def test_status_says_what_runs(served: Served) -> None:
     told = served.protege("status")
-    for word in ("up: " + served.ui, "server", "worker", "pages", "keeper", served.root):
+    for word in ("up: " + served.ui, "server", "worker", "pages", "supervisor", served.root):
         assert word in told
     assert "secret" not in told
     assert "trusted" not in told
@@ -92,62 +89,58 @@ def test_what_ends_is_started_again(served: Served) -> None:
     before = served.home.processes()
     for name in ("pages", "worker"):
         os.kill(before[name].pid, signal.SIGKILL)
-    wait_until(
+    wait_for(
         lambda: all(
             served.home.processes().get(name, before[name]).pid != before[name].pid
             for name in ("pages", "worker")
         ),
-        30,
         "pages and worker are started again",
     )
 
 
-@pytest.mark.timeout(180)
 def test_up_after_the_keeper_was_killed_starts_anew(served: Served) -> None:
-    keeper = served.home.processes()["keeper"]
-    os.kill(keeper.pid, signal.SIGKILL)
-    assert "processes are left" in wait_until(
-        lambda: told if "left" in (told := served.protege("status")) else "", 20, "status tells it"
+    supervisor = served.home.processes()["supervisor"]
+    os.kill(supervisor.pid, signal.SIGKILL)
+    assert "processes are left" in wait_for(
+        lambda: told if "left" in (told := served.protege("status")) else "", "status tells it"
     )
     served.protege("up")
     processes = served.home.processes()
-    assert processes["keeper"].pid != keeper.pid
+    assert processes["supervisor"].pid != supervisor.pid
     assert len(served.processes("prefect", "server", "start")) == 1
 
 
-@pytest.mark.timeout(180)
 def test_up_with_other_settings_says_what_differs(served: Served) -> None:
-    environment = {**served.environment, "PROTEGE_PAGES_PORT": "1025"}
+    environment = {**served.environment, "PROTEGE_SERVER__REPORTS_PORT": "1025"}
     done = subprocess.run(
         [sys.executable, "-m", "flows.cli", "up"],
         env={**environment, "PYTHONPATH": str(REPOSITORY)},
         cwd=served.folder,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=EVENT_SECONDS,
         check=False,
     )
     assert done.returncode == 1
-    assert "pages_port" in done.stderr
+    assert "reports_port" in done.stderr
     assert "protege down" in done.stderr
 
 
 def test_port_that_is_taken_is_named(served: Served, tmp_path: Path) -> None:
-    environment = {**served.environment, "PROTEGE_HOME": str(tmp_path / "other")}
+    environment = {**served.environment, "PROTEGE_SERVER__HOME": str(tmp_path / "other")}
     done = subprocess.run(
         [sys.executable, "-m", "flows.cli", "up"],
         env={**environment, "PYTHONPATH": str(REPOSITORY)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=EVENT_SECONDS,
         check=False,
     )
     assert done.returncode == 1
     assert f"port {served.port} is in use" in done.stderr
-    assert "PROTEGE_PORT" in done.stderr
+    assert "PROTEGE_SERVER__PORT" in done.stderr
 
 
-@pytest.mark.timeout(180)
 def test_prefects_own_commands_register_the_same(served: Served) -> None:
     before = served.deployment("billion-scale/digits")
     done = subprocess.run(
@@ -156,7 +149,7 @@ def test_prefects_own_commands_register_the_same(served: Served) -> None:
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
-        timeout=150,
+        timeout=EVENT_SECONDS,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

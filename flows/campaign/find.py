@@ -1,0 +1,53 @@
+"""Find: the campaign that a run goes on with, and whether anything is left to do in it.
+
+In: a root, a recipe's name and its options. Out: the campaign, with its sources pinned. Pinning
+lists every source, which takes long for many loose files, so one run does it once.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from infra.errors import ProtegeError
+from infra.store import Store
+from tasks import campaigns
+from tasks.campaigns import Campaign
+from tasks.contract import digest_of, find_output
+from tasks.options import Options
+from tasks.shard import ShardOptions, pin
+
+
+def find_campaign(
+    root: Store, recipe: str, options: Options, sources: Mapping[str, ShardOptions]
+) -> Campaign:
+    """The campaign of these options and of the sources as they are now. Raises ProtegeError."""
+    snapshots = {}
+    for role, source in sources.items():
+        try:
+            snapshots[role] = pin(root, source)
+        except ProtegeError as error:
+            raise ProtegeError(f"{role}.source: {error}") from None
+    values = options.model_dump(mode="json")
+    return campaigns.begin(root, recipe, values, snapshots, campaign_key(options))
+
+
+def campaign_key(options: Options) -> str:
+    """What the campaigns of these options have in common in their names."""
+    return digest_of(options.content())[:8]
+
+
+def is_complete(campaign: Campaign) -> bool:
+    """Whether the campaign is finished, and all that it made is still there."""
+    return campaign.finished and all(
+        find_output(output.store, output.manifest) for output in campaign.outputs.values()
+    )
+
+
+def sections_of(options: Options) -> dict[str, Any]:
+    """The sections of a recipe's options, which are the parameters of its flow."""
+    return {name: getattr(options, name) for name in type(options).model_fields}
+
+
+def sources_of(options: Options) -> dict[str, ShardOptions]:
+    """The sections that are image sources, by role."""
+    sections = sections_of(options).items()
+    return {role: section for role, section in sections if isinstance(section, ShardOptions)}

@@ -1,0 +1,128 @@
+"""Commands that run a recipe: run, resume, demo.
+
+protege run billion-scale --config mine.yaml    run, or go on with what is unfinished
+protege resume billion-scale-1f3a0b2c-000       go on with a campaign by its name
+protege demo                                    the whole method on digits, on this machine
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.campaign.options import RecipeOptions
+from flows.commands.arguments import (
+    EXAMPLES,
+    Config,
+    Preset,
+    RecipeName,
+    Root,
+    Seed,
+    Sets,
+    recipe_options,
+)
+from flows.commands.server import need_server
+from flows.operate.lifecycle import use_running_server
+from infra.errors import ProtegeError
+from infra.settings import Settings
+
+app = typer.Typer()
+
+
+@app.command(
+    epilog=EXAMPLES + "protege run billion-scale --set labelled.source=labelled/ "
+    "--set pile.source=s3://bucket/pile --set test.source=test/"
+)
+def run(
+    recipe: RecipeName,
+    preset: Preset = "",
+    config: Config = None,
+    sets: Sets = [],  # noqa: B006  typer reads the default once and copies it
+    seed: Seed = None,
+    root: Root = "",
+    deployment: Annotated[
+        bool, typer.Option("--deployment", help="Hand it to the server; a worker runs it.")
+    ] = False,
+) -> None:
+    """Run a recipe, or go on with it where it stopped."""
+    options = recipe_options(recipe, preset, config, sets, seed)
+    if deployment:
+        _submit(recipe, options, root)
+        return
+    from flows.campaign.summary import show
+    from flows.engine.execute import execute
+
+    use_running_server()
+    show(execute(recipe, options, root or Settings().root))
+
+
+@app.command(epilog=EXAMPLES + "protege resume billion-scale-1f3a0b2c-000 --root s3://bucket/out")
+def resume(
+    run: Annotated[str, typer.Argument(help="Name of a campaign, or of a run of the server.")],
+    root: Root = "",
+) -> None:
+    """Continue a campaign on this machine, or retry a run of the server.
+
+    A campaign continues with its own options; a run of the server is retried on its worker.
+    """
+    from flows.campaign.summary import show
+    from flows.engine.execute import resume as resume_campaign
+    from infra.store import open_store
+    from tasks.campaigns import campaigns
+
+    place = root or Settings().root
+    found = {campaign.id: campaign for campaign in campaigns(open_store(place))}
+    served = use_running_server()
+    if run in found:
+        show(resume_campaign(found[run], place))
+    elif served:
+        _retry(run)
+    else:
+        known = ", ".join(found) or "none"
+        raise ProtegeError(f"{place} has no campaign {run!r}; there are: {known}")
+
+
+@app.command(epilog=EXAMPLES + "protege demo --seeds 0,1,2,3,4")
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for data, outputs and figures.")] = Path(
+        "demo-output"
+    ),
+    seed: Annotated[int, typer.Option(min=0, help="Decides the data and the run.")] = 0,
+    seeds: Annotated[
+        str, typer.Option(help="Several seeds, each also with a random choice: 0,1,2.")
+    ] = "",
+) -> None:
+    """Run the whole method on real images: 50 labelled digits and a pile of 11,950 cells."""
+    from flows.campaign.summary import show
+    from flows.demo import demo as run_demo
+    from flows.demo import demo_seeds
+    from flows.demo.seeds import show_seeds
+
+    if seeds:
+        try:
+            numbers = [int(number) for number in seeds.split(",")]
+        except ValueError:
+            raise ProtegeError(f"--seeds {seeds}: write numbers with commas, as 0,1,2") from None
+        show_seeds(demo_seeds(out, numbers))
+    else:
+        show(run_demo(out, seed))
+        typer.echo(f"figures: {out / 'summary.json'}")
+
+
+def _submit(name: str, options: RecipeOptions, root: str) -> None:
+    """Start a run of the recipe's deployment, and say where to watch it."""
+    need_server()
+    from flows.campaign.find import sections_of
+    from flows.operate.runs import page_of, submit
+
+    sections = sections_of(options).items()
+    parameters = {key: section.model_dump(mode="json") for key, section in sections}
+    started = submit(f"{name}/default", {**parameters, "root": root})
+    typer.echo(f"run {started.name}: {page_of(started)}")
+
+
+def _retry(name: str) -> None:
+    from flows.operate.runs import page_of, retry
+
+    run = retry(name)
+    typer.echo(f"run {run.name} goes on: {page_of(run)}")

@@ -1,0 +1,27 @@
+"""Summary: the figures of a campaign on the page of its flow run."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from prefect.artifacts import create_markdown_artifact
+
+from flows.campaign.run import Run
+from flows.campaign.summary import top1_rows
+
+
+def publish_summary(result: Mapping[str, Any], run: Run, link: str) -> None:
+    """Show accuracy, counts and the way to the report."""
+    lines = []
+    if accuracies := top1_rows(result):
+        lines += ["| | top-1 on the test set |", "|---|---|"]
+        lines += [f"| {title} | {value:.4f} |" for title, value in accuracies]
+    if result.get("chosen_precision") is not None:
+        lines.append(f"| precision of the chosen | {result['chosen_precision']:.4f} |")
+    lines += ["", "| output | rows kept | rejected | seconds |", "|---|---|---|---|"]
+    for role, output in run.outputs().items():
+        counts = f"{output.kept:,} | {output.rejected:,} | {output.seconds:,.1f}"
+        lines.append(f"| {role} | {counts} |")
+    if link:
+        lines += ["", f"[Report]({link})" if link.startswith("http") else f"Report: `{link}`"]
+    lines += ["", f"Campaign `{result['campaign']}`"]
+    create_markdown_artifact("\n".join(lines), description="Summary")

@@ -1,0 +1,78 @@
+"""Preview: an output as HTML, for notebooks: what it is, and a strip of its pictures.
+
+In: an output of any stage. Out: HTML text that needs no other file. Outputs without images (models,
+scores, figures) have none.
+"""
+
+from collections.abc import Iterator
+from html import escape
+
+import numpy as np
+
+from tasks.contract import Output, output_of, part_names, part_number, read_part
+from tasks.images import Unusable, thumbnail
+from tasks.shard import read_images, read_many
+from tasks.tables import LESSONS
+
+NUM_PICTURES = 12
+STYLE = "width:48px;height:48px;object-fit:cover;image-rendering:auto;margin:1px"
+
+
+def preview_html(output: Output) -> str:
+    """What the output is, and some of its pictures. Raises ProtegeError for a damaged part."""
+    rejected = f", {output.rejected:,} rejected" if output.rejected else ""
+    head = f"<b>{escape(output.stage)}</b>: {output.kept:,} rows{rejected}"
+    strip = "".join(
+        f'<img src="{uri}" style="{STYLE}" alt="{escape(title)}" title="{escape(title)}">'
+        for uri, title in _pictures(output)
+    )
+    address = f"<code>{escape(output.uri)}</code>"
+    return f"<div>{head}<br>{address}{f'<br>{strip}' if strip else ''}</div>"
+
+
+def _pictures(output: Output) -> Iterator[tuple[str, str]]:
+    """(data URI, title) of the first images that can be decoded."""
+    kinds = {"shard": _sharded, "gather": _lessons, "topk": _chosen}
+    if output.stage not in kinds:
+        return
+    for data, title in kinds[output.stage](output):
+        try:
+            yield thumbnail(data)[0], title
+        except Unusable:
+            continue
+
+
+def _sharded(images: Output) -> Iterator[tuple[bytes, str]]:
+    """The first images of the first shard."""
+    for name in part_names(images)[:1]:
+        table = read_images(images, part_number(name), ["key"]).slice(0, NUM_PICTURES)
+        yield from zip(table["image"].to_pylist(), table["key"].to_pylist(), strict=True)
+
+
+def _lessons(lessons: Output) -> Iterator[tuple[bytes, str]]:
+    """The first lessons, with their classes."""
+    classes = lessons.classes
+    for name in part_names(lessons)[:1]:
+        table = read_part(lessons.store, name, LESSONS, ["image", "labels"])
+        for row in table.slice(0, NUM_PICTURES).to_pylist():
+            yield row["image"], ", ".join(classes[label] for label in row["labels"])
+
+
+def _chosen(chosen: Output) -> Iterator[tuple[bytes, str]]:
+    """The best image of each of the first classes."""
+    images = _images_behind(chosen)
+    if images is None:
+        return
+    table = chosen.table("chosen", ["label", "rank", "image_id"])
+    best = table.filter(table["rank"].to_numpy() == 0).slice(0, NUM_PICTURES)
+    found = read_many(images, best["image_id"].to_numpy().astype(np.int64))
+    for data, label in zip(found, best["label"].to_pylist(), strict=True):
+        yield data, chosen.classes[label]
+
+
+def _images_behind(chosen: Output) -> Output | None:
+    """The images that were chosen from, if they are still there."""
+    for node in chosen.lineage():
+        if node.stage == "shard" and node.role == "images":
+            return output_of(node)
+    return None

@@ -1,0 +1,71 @@
+"""Reader: the batch of a step, read and decoded.
+
+In: a data set and the number of a step. Out: the pixels and the targets of the samples at the
+positions of this step.
+"""
+
+import functools
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from infra.errors import ProtegeError
+from tasks.images import Limits, Pixels, Unusable, decode
+from tasks.train.data.order import SampleOrder
+from tasks.train.data.samples import Samples, Targets
+from tasks.train.data.views import View
+from tasks.train.options import TrainOptions
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The samples of one step and one process: uint8 pixels (B, S, S, 3) and their targets."""
+
+    images_BHWC: Pixels
+    targets: Targets
+
+
+class BatchReader:
+    """Reads the parts that a step needs and decodes its samples.
+
+    `batch_size` is the number of samples that a step takes from this data set, over all processes.
+    """
+
+    def __init__(self, samples: Samples, options: TrainOptions, batch_size: int) -> None:
+        self._samples, self._batch_size = samples, batch_size
+        self._order = SampleOrder(samples.part_rows, options.seed, options.shuffle_shards)
+        inputs = options.inputs
+        self._view = View(inputs.size, inputs.resize, options.augment.crop_min_area, options.seed)
+        # A batch may reach from the last parts of one window into the first of the next.
+        self._part = functools.lru_cache(2 * options.shuffle_shards)(samples.read_part)
+        self._pool = ThreadPoolExecutor(options.speed.decode_threads)
+        num_bytes = sum(samples.part_rows) * inputs.size**2 * 3
+        is_cached = self._view.is_fixed and num_bytes <= options.speed.cache_gib * 2**30
+        self._cache: dict[tuple[int, int], Pixels] | None = {} if is_cached else None
+
+    def read(self, step: int, rank: int, world_size: int) -> Batch:
+        """The samples of one process in this step. Raises ProtegeError."""
+        size = self._batch_size // world_size
+        first = step * self._batch_size + rank * size
+        positions = range(first, first + size)
+        places = [self._order.place(position) for position in positions]
+        targets = Targets.stack([self._part(part).targets.take(row) for part, row in places])
+        pixels = list(self._pool.map(self._pixels, places, positions))
+        return Batch(np.stack(pixels), targets)
+
+    def _pixels(self, place: tuple[int, int], position: int) -> Pixels:
+        if self._cache is not None and place in self._cache:
+            return self._cache[place]
+        part, row = place
+        try:
+            decoded = decode(self._part(part).images[row], Limits())
+        except Unusable as unusable:
+            raise ProtegeError(
+                f"{self._samples.uri}: an image to train on cannot be decoded ({unusable}). Shard "
+                "its source with verify=decode, which rejects such images"
+            ) from unusable
+        pixels = self._view.crop(decoded, position)
+        if self._cache is not None:
+            self._cache[place] = pixels
+        return pixels

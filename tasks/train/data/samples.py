@@ -1,0 +1,72 @@
+"""Samples: what every kind of data set offers to the training.
+
+A data set is a list of parts. A part is read whole and holds encoded images and their targets.
+Targets are (row, class, weight) pairs, so an image may have no class, one class or several, and
+60,000 classes cost no more than ten.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.contract import Output, part_number
+
+
+@dataclass(frozen=True)
+class Targets:
+    """P pairs, sorted by row: image rows_P[i] has class classes_P[i] with weight weights_P[i].
+
+    No pair occurs twice. The weights of a labelled image sum to 1.
+    """
+
+    rows_P: npt.NDArray[np.int64]
+    classes_P: npt.NDArray[np.int64]
+    weights_P: npt.NDArray[np.float32]
+
+    def take(self, row: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        """The classes of one image and their weights."""
+        first, last = np.searchsorted(self.rows_P, [row, row + 1])
+        return self.classes_P[first:last], self.weights_P[first:last]
+
+    @staticmethod
+    def stack(
+        samples: Sequence[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]],
+    ) -> "Targets":
+        """The targets of a batch, from the classes and weights of each of its images."""
+        return Targets(
+            np.repeat(np.arange(len(samples)), [len(classes) for classes, _ in samples]),
+            np.concatenate([classes for classes, _ in samples]),
+            np.concatenate([weights for _, weights in samples]),
+        )
+
+
+@dataclass(frozen=True)
+class Part:
+    """The samples of one part: encoded images, and targets whose rows count them from 0."""
+
+    images: Sequence[bytes]
+    targets: Targets
+
+
+class Samples(Protocol):
+    """A data set."""
+
+    @property
+    def uri(self) -> str:
+        """Where it lies, for messages."""
+
+    @property
+    def part_rows(self) -> Sequence[int]:
+        """The number of samples of each part."""
+
+    def read_part(self, part: int) -> Part:
+        """The samples of a part, an index into `part_rows`. Raises ProtegeError."""
+
+
+def list_parts(data: Output) -> tuple[list[int], list[int]]:
+    """The numbers of the parts of an output, and their rows."""
+    parts = [part for part in data.body["parts"] if part["name"].startswith("part-")]
+    return [part_number(part["name"]) for part in parts], [part["kept"] for part in parts]

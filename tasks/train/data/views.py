@@ -1,0 +1,34 @@
+"""Views: from a decoded image to the pixels of a training sample.
+
+In: uint8 pixels (H, W, 3). Out: uint8 pixels (S, S, 3). Random crops are drawn from the seed and
+the position in the stream, so the same sample is cropped differently in every epoch. All other
+random changes are made to whole batches (models/augment.py).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tasks.images import Pixels, random_crop, square
+
+
+@dataclass(frozen=True)
+class View:
+    """A square of `size` pixels: a random crop, or the central square for `crop_min_area` = 1."""
+
+    size: int
+    resize: int
+    crop_min_area: float
+    seed: int
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether an image gives the same pixels at every position, so that they can be cached."""
+        return self.crop_min_area == 1
+
+    def crop(self, pixels_HWC: Pixels, position: int) -> Pixels:
+        """The pixels of the sample at this position, shape (S, S, 3)."""
+        if self.is_fixed:
+            return square(pixels_HWC, self.size, self.resize)
+        rng = np.random.default_rng([self.seed, position])
+        return random_crop(pixels_HWC, self.size, self.crop_min_area, rng)

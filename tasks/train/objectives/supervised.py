@@ -1,0 +1,35 @@
+"""Supervised: cross-entropy against the classes of the images, with label smoothing and mixup."""
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from models.augment import mixup
+from models.losses import soft_cross_entropy
+from models.pixels import standardise
+from tasks.train.job import TRAIN_SET
+from tasks.train.objectives.base import TensorBatch
+from tasks.train.options import TrainOptions
+
+
+class Supervised:
+    """Learn the classes of one data set."""
+
+    sources: Mapping[str, float] = {TRAIN_SET: 1.0}
+
+    def __init__(self, options: TrainOptions, num_classes: int) -> None:
+        self._options, self._num_classes = options, num_classes
+
+    def loss(
+        self, network: nn.Module, batches: Mapping[str, TensorBatch]
+    ) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Mean cross-entropy over the batch; measures it and the training accuracy."""
+        options, batch = self._options, batches[TRAIN_SET]
+        images_BCHW, targets_BC = batch.images_BCHW, batch.dense_targets(self._num_classes)
+        if options.augment.mixup:
+            images_BCHW, targets_BC = mixup(images_BCHW, targets_BC, options.augment.mixup)
+        logits_BC = network(standardise(images_BCHW, options.inputs.mean, options.inputs.std))
+        loss = soft_cross_entropy(logits_BC, targets_BC, options.label_smoothing)
+        # An image counts as correct when its heaviest class, after mixup, has the highest logit.
+        correct_B = logits_BC.argmax(dim=1) == targets_BC.argmax(dim=1)
+        return loss, {"cross_entropy": loss.detach(), "accuracy": correct_B.float().mean()}

@@ -1,0 +1,59 @@
+"""World: the processes that train one network together, and the place of this one among them."""
+
+import os
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+
+from infra.errors import ProtegeError
+
+COLLECTIVE_TIMEOUT = timedelta(minutes=10)
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among all of the job."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes the checkpoints, the progress and the result."""
+        return self.rank == 0
+
+
+def join_world() -> World:
+    """This process's place in the job, from torchrun's environment."""
+    rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    device = torch.device("cpu")
+    if torch.cuda.is_available():
+        device = torch.device("cuda", local_rank)
+        torch.cuda.set_device(device)
+    torch.backends.cudnn.deterministic = True
+    if size > 1:
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, timeout=COLLECTIVE_TIMEOUT)
+    return World(rank, size, device)
+
+
+def leave_world(world: World) -> None:
+    """Wait for the other processes, so that none ends before the result is published."""
+    if world.size > 1:
+        dist.barrier()
+        dist.destroy_process_group()
+
+
+def check_same_step(step: int, size: int) -> None:
+    """Raise ProtegeError when the processes of this job have not found the same checkpoint."""
+    steps: list[int] = [0] * size
+    dist.all_gather_object(steps, step)
+    if len(set(steps)) > 1:
+        raise ProtegeError(
+            f"the training processes would resume from different steps ({steps}): another run has "
+            "just written or deleted a checkpoint. Run again"
+        )

@@ -1,0 +1,147 @@
+"""Objectives: the loss, the data sets that it draws from, and the measurements in the history."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from infra.store import Store
+from tasks import contract, tables
+from tasks.contract import Output
+from tasks.options import Length
+from tasks.shard import ShardOptions, shard
+from tasks.train.job import HISTORY, TrainJob
+from tasks.train.objectives import OBJECTIVES, Supervised, TensorBatch
+from tasks.train.options import Augment, Inputs, TrainOptions, TrainSpeed
+from tasks.train.trainer import Trainer
+from tasks.train.world import World
+
+CLASSES = ("blue", "green", "red")
+ONE_PROCESS = World(0, 1, torch.device("cpu"))
+OPTIONS = TrainOptions(
+    model="mean_colour",
+    length=Length(amount=6, unit="steps"),
+    batch_size=8,
+    augment=Augment(crop_min_area=1, flip=False),
+    inputs=Inputs(size=16, resize=16, pixels="unit"),
+    speed=TrainSpeed(checkpoint_seconds=0),
+)
+
+
+class FirstPixels(nn.Module):
+    """Logits that are plainly in the images: the red values of the first row."""
+
+    def forward(self, images_BCHW: Tensor) -> Tensor:
+        return images_BCHW[:, 0, 0, : len(CLASSES)]
+
+
+def batch_of(logits_BC: Tensor, pairs: list[tuple[int, int, float]]) -> TensorBatch:
+    """A batch in which FirstPixels finds these logits."""
+    images_BCHW = torch.zeros(len(logits_BC), 3, 4, 4)
+    images_BCHW[:, 0, 0, : len(CLASSES)] = logits_BC
+    rows, classes, weights = zip(*pairs, strict=True)
+    return TensorBatch(
+        images_BCHW, torch.tensor(rows), torch.tensor(classes), torch.tensor(weights)
+    )
+
+
+def test_supervised_is_cross_entropy_against_weighted_classes() -> None:
+    logits_BC = torch.tensor([[0.1, 0.9, 0.2], [0.5, 0.4, 0.8]])
+    batch = batch_of(logits_BC, [(0, 1, 1.0), (1, 0, 0.75), (1, 2, 0.25)])
+    options = OPTIONS.model_copy(update={"label_smoothing": 0.3})
+    loss, measurements = Supervised(options, 3).loss(FirstPixels(), {"train": batch})
+
+    logits = logits_BC.numpy().astype(np.float64)
+    log_probabilities = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    targets = np.array([[0, 1, 0], [0.75, 0, 0.25]]) * 0.7 + 0.1
+    expected = -(targets * log_probabilities).sum(axis=1).mean()
+    assert float(loss) == pytest.approx(expected, rel=1e-6)
+    assert set(measurements) == {"cross_entropy", "accuracy"}
+    assert float(measurements["cross_entropy"]) == float(loss)
+    assert float(measurements["accuracy"]) == 0.5, "of the two, the first is right"
+
+
+def test_mixup_mixes_images_and_targets_alike() -> None:
+    batch = batch_of(torch.eye(3), [(0, 0, 1.0), (1, 1, 1.0), (2, 2, 1.0)])
+    options = OPTIONS.model_copy(update={"augment": Augment(mixup=1.0)})
+    inputs = []
+
+    class Recorder(FirstPixels):
+        def forward(self, images_BCHW: Tensor) -> Tensor:
+            inputs.append(super().forward(images_BCHW))
+            return inputs[0]
+
+    torch.manual_seed(1)
+    loss, _ = Supervised(options, 3).loss(Recorder(), {"train": batch})
+    mixed_BC = inputs[0]
+    assert not torch.equal(mixed_BC, torch.eye(3))
+    # The images were their own targets, and so they are after mixing.
+    assert float(loss) == pytest.approx(float((-mixed_BC * mixed_BC.log_softmax(1)).sum(1).mean()))
+
+
+class TwoSets:
+    """Supervised on one data set, and even predictions on another one, three to one."""
+
+    sources: Mapping[str, float] = {"train": 0.75, "unlabelled": 0.25}
+
+    def __init__(self, options: TrainOptions, num_classes: int) -> None:
+        self._supervised = Supervised(options, num_classes)
+
+    def loss(
+        self, network: nn.Module, batches: Mapping[str, TensorBatch]
+    ) -> tuple[Tensor, Mapping[str, Tensor]]:
+        assert {role: len(batch.images_BCHW) for role, batch in batches.items()} == {
+            "train": 6,
+            "unlabelled": 2,
+        }
+        supervised, measurements = self._supervised.loss(network, batches)
+        evenness = -network(batches["unlabelled"].images_BCHW).log_softmax(1).mean()
+        return supervised + evenness, {**measurements, "evenness": evenness.detach()}
+
+
+@pytest.fixture
+def labelled(root: Store, pictures: Path) -> Output:
+    source = ShardOptions(source=str(pictures / "labelled"), labelled=True, images_per_shard=5)
+    return shard(root, source)
+
+
+def history_of(folder: Path, data: dict[str, Output]) -> list[dict]:
+    folder.mkdir()
+    job = TrainJob(
+        uri=str(folder),
+        options=OPTIONS,
+        objective="supervised",
+        data=data,
+        classes=CLASSES,
+        init=None,
+        init_head="keep",
+        progress=str(folder / "progress"),
+        attempt=1,
+    )
+    trainer = Trainer(job, ONE_PROCESS)
+    trainer.run()
+    trainer.finish()
+    table = contract.read_part(trainer._store, HISTORY, tables.HISTORY)
+    return table.to_pylist(maps_as_pydicts="strict")
+
+
+def test_measurements_reach_the_history(labelled: Output, tmp_path: Path) -> None:
+    rows = history_of(tmp_path / "a", {"train": labelled})
+    assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    for row in rows:
+        assert row["measurements"]["cross_entropy"] == row["loss"]
+        assert row["measurements"]["accuracy"] * 8 in range(9)
+
+
+def test_trainer_draws_from_every_data_set_of_the_objective(
+    labelled: Output, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(OBJECTIVES, "supervised", TwoSets)
+    rows = history_of(tmp_path / "a", {"train": labelled, "unlabelled": labelled})
+    assert set(rows[0]["measurements"]) == {"cross_entropy", "accuracy", "evenness"}
+    for row in rows:
+        measured = row["measurements"]
+        assert row["loss"] == pytest.approx(measured["cross_entropy"] + measured["evenness"])

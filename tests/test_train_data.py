@@ -1,0 +1,196 @@
+"""Data of a training: targets as pairs, kinds of data sets, views, and batches prepared ahead."""
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from infra.errors import ProtegeError
+from infra.store import Store, open_store
+from tasks import contract, tables
+from tasks.contract import Manifest, Output, RowCounts
+from tasks.images import encode_png
+from tasks.shard import ShardOptions, shard
+from tasks.train.data import BatchReader, Samples, Targets, open_samples, prefetch
+from tasks.train.data.prefetch import PREFETCH_STEPS
+from tasks.train.data.views import View
+from tasks.train.options import Augment, Inputs, TrainOptions
+
+CLASSES = ["blue", "green", "red"]
+OPTIONS = TrainOptions(
+    augment=Augment(crop_min_area=1), inputs=Inputs(size=16, resize=16, pixels="unit")
+)
+PNG = encode_png(np.zeros((16, 16, 3), np.uint8))
+
+
+def publish(
+    root: Store, stage: str, schema: pa.Schema, rows: list[dict], classes: list[str]
+) -> Output:
+    """An output of one part with these rows."""
+    store = open_store(f"{root.uri}/{stage}/f")
+    table = pa.Table.from_pylist(rows, schema=schema)
+    counts = RowCounts(len(rows), len(rows), 0)
+    receipt = contract.write_part(store, contract.part_name(0), table, counts)
+    return contract.publish(
+        store, Manifest(stage, "f", {}, {}, [receipt], 0.0, {"classes": classes})
+    )
+
+
+def labelled(root: Store, labels: list[str | None]) -> Output:
+    rows = [
+        {"image_id": row, "image": PNG, "size": len(PNG), "key": f"{row}", "label": label}
+        for row, label in enumerate(labels)
+    ]
+    return publish(root, "shard", tables.IMAGES, rows, [])
+
+
+def lessons(root: Store, labels: list[list[int]], weights: list[list[float]]) -> Output:
+    rows = [
+        {"image_id": row, "image": PNG, "labels": labels[row], "weights": weights[row]}
+        for row in range(len(labels))
+    ]
+    return publish(root, "gather", tables.LESSONS, rows, ["a", "b", "c"])
+
+
+def pairs(targets: Targets) -> list[tuple[int, int, float]]:
+    columns = (targets.rows_P, targets.classes_P, targets.weights_P)
+    return list(zip(*(column.tolist() for column in columns), strict=True))
+
+
+@given(st.lists(st.dictionaries(st.integers(0, 4), st.floats(0, 1, width=32)), min_size=1))
+def test_targets_of_a_batch_are_those_of_its_images(images: list[dict[int, float]]) -> None:
+    samples = [
+        (np.array(list(image), np.int64), np.array(list(image.values()), np.float32))
+        for image in images
+    ]
+    targets = Targets.stack(samples)
+    assert pairs(targets) == [
+        (row, label, weight) for row, image in enumerate(images) for label, weight in image.items()
+    ]
+    for row, (classes, weights) in enumerate(samples):
+        taken_classes, taken_weights = targets.take(row)
+        assert taken_classes.tolist() == classes.tolist()
+        assert taken_weights.tolist() == weights.tolist()
+
+
+def test_labelled_image_has_its_class_with_weight_one(root: Store) -> None:
+    samples = open_samples(labelled(root, ["red", "blue", "red"]), CLASSES)
+    part = samples.read_part(0)
+    assert list(part.images) == [PNG] * 3
+    assert pairs(part.targets) == [(0, 2, 1.0), (1, 0, 1.0), (2, 2, 1.0)]
+
+
+def test_labelled_set_refuses_an_image_without_a_class(root: Store) -> None:
+    samples = open_samples(labelled(root, ["red", None]), CLASSES)
+    with pytest.raises(ProtegeError, match="an image without a class: put every image into"):
+        samples.read_part(0)
+
+
+def test_labelled_set_refuses_a_class_that_is_not_trained(root: Store) -> None:
+    samples = open_samples(labelled(root, ["red", "teal"]), CLASSES)
+    with pytest.raises(ProtegeError, match="'teal' is none of the classes"):
+        samples.read_part(0)
+
+
+def test_lessons_have_weighted_classes__several_or_none(root: Store) -> None:
+    output = lessons(root, [[2], [], [0, 1]], [[1.0], [], [0.25, 0.75]])
+    part = open_samples(output, ["a", "b", "c"]).read_part(0)
+    assert pairs(part.targets) == [(0, 2, 1.0), (2, 0, 0.25), (2, 1, 0.75)]
+
+
+def test_classes_of_lessons_are_matched_by_name(root: Store) -> None:
+    output = lessons(root, [[2], [0, 1]], [[1.0], [0.25, 0.75]])
+    part = open_samples(output, ["c", "x", "b", "a"]).read_part(0)
+    assert pairs(part.targets) == [(0, 0, 1.0), (1, 3, 0.25), (1, 2, 0.75)]
+    with pytest.raises(ProtegeError, match="'c' is none of the classes"):
+        open_samples(output, ["a", "b"])
+
+
+def test_only_data_sets_with_images_can_be_trained_on(root: Store) -> None:
+    with pytest.raises(ProtegeError, match="give an output of shard or gather"):
+        open_samples(publish(root, "topk", tables.CHOSEN, [], []), CLASSES)
+    with pytest.raises(ProtegeError, match="has no images to train on"):
+        open_samples(labelled(root, []), CLASSES)
+
+
+@pytest.fixture
+def samples(root: Store, pictures: Path) -> Samples:
+    source = ShardOptions(source=str(pictures / "labelled"), labelled=True, images_per_shard=5)
+    return open_samples(shard(root, source), CLASSES)
+
+
+@pytest.mark.parametrize("crop_min_area", [0.3, 1])
+def test_processes_share_out_the_batch_of_one(samples: Samples, crop_min_area: float) -> None:
+    options = OPTIONS.model_copy(update={"augment": Augment(crop_min_area=crop_min_area)})
+    reader = BatchReader(samples, options, batch_size=8)
+    # 12 images, so the second step reaches into the next epoch.
+    for step in range(3):
+        whole = reader.read(step, rank=0, world_size=1)
+        shares = [reader.read(step, rank, world_size=2) for rank in range(2)]
+        images = np.concatenate([share.images_BHWC for share in shares])
+        assert np.array_equal(images, whole.images_BHWC)
+        classes = np.concatenate([share.targets.classes_P for share in shares])
+        assert classes.tolist() == whole.targets.classes_P.tolist()
+
+
+def test_epoch_gives_every_sample_once(samples: Samples) -> None:
+    reader = BatchReader(samples, OPTIONS, batch_size=4)
+    batches = [reader.read(step, rank=0, world_size=1) for step in range(3)]
+    images = {image.tobytes() for batch in batches for image in batch.images_BHWC}
+    assert len(images) == sum(samples.part_rows) == 12
+
+
+def test_random_crop_depends_on_the_position_and_the_seed_alone() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 30, 3)).astype(np.uint8)
+    view = View(size=16, resize=16, crop_min_area=0.1, seed=1)
+    assert not view.is_fixed
+    assert np.array_equal(view.crop(pixels, 5), view.crop(pixels, 5))
+    assert not np.array_equal(view.crop(pixels, 5), view.crop(pixels, 6))
+    other_seed = View(size=16, resize=16, crop_min_area=0.1, seed=2)
+    assert not np.array_equal(view.crop(pixels, 5), other_seed.crop(pixels, 5))
+    fixed = View(size=16, resize=20, crop_min_area=1, seed=1)
+    assert fixed.is_fixed
+    assert np.array_equal(fixed.crop(pixels, 5), fixed.crop(pixels, 6))
+
+
+def prefetch_threads() -> int:
+    return sum(thread.name == "prefetch" for thread in threading.enumerate())
+
+
+def test_prefetch_keeps_the_order_and_stays_a_few_steps_ahead() -> None:
+    read_steps: list[int] = []
+
+    def read(step: int) -> int:
+        read_steps.append(step)
+        return step
+
+    for step, item in zip(range(3, 50), prefetch(read, range(3, 50)), strict=True):
+        assert item == step
+        # One more waits to be put into the queue, and one is being read.
+        assert len(read_steps) <= step - 3 + PREFETCH_STEPS + 2
+    assert not prefetch_threads()
+
+
+def test_prefetch_raises_an_error_at_its_step() -> None:
+    def read(step: int) -> int:
+        if step == 2:
+            raise ProtegeError("broken")
+        return step
+
+    batches = prefetch(read, range(5))
+    assert [next(batches), next(batches)] == [0, 1]
+    with pytest.raises(ProtegeError, match="broken"):
+        next(batches)
+    assert not prefetch_threads()
+
+
+def test_prefetch_ends_its_thread_with_a_caller_that_stops_early() -> None:
+    batches = prefetch(lambda step: step, range(1_000))
+    assert next(batches) == 0
+    assert prefetch_threads() == 1
+    batches.close()
+    assert not prefetch_threads()
