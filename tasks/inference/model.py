@@ -6,9 +6,11 @@ In: the output of a training, or a weights file. Out: logits of pixels, or class
     model.predict(["cat.jpg", "dog.jpg"])[0].label
 """
 
+import copy
 import functools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -18,6 +20,7 @@ from torch import Tensor, nn
 from infra.devices import worker_gpu
 from infra.errors import ProtegeError
 from infra.store import split_uri
+from models.network import Network
 from models.pixels import channels_last, standardise, to_unit
 from tasks.contract import Output
 from tasks.images import Pixels
@@ -53,7 +56,7 @@ class Prediction:
 class Model:
     """A network in evaluation mode, its description and its device."""
 
-    network: nn.Module
+    network: Network
     description: Description
     device: torch.device
 
@@ -72,6 +75,19 @@ class Model:
 
         `change` is done to the images, (B, 3, S, S) in [0, 1], before they are standardised.
         """
+        features_BD = self.features(pixels_BHWC, precision, change=change)
+        with torch.no_grad():
+            logits_BC: Tensor = self._head(features_BD.double())
+        return logits_BC.float()
+
+    def features(
+        self,
+        pixels_BHWC: Pixels,
+        precision: Precision = "float32",
+        *,
+        change: Change | None = None,
+    ) -> Tensor:
+        """Features (B, D), float32, of uint8 pixels (B, S, S, 3): what the head sees."""
         inputs = self.description.inputs
         images_BHWC = torch.from_numpy(np.ascontiguousarray(pixels_BHWC)).to(self.device)
         images_BCHW = to_unit(images_BHWC)
@@ -79,9 +95,19 @@ class Model:
             images_BCHW = change(images_BCHW)
         images_BCHW = standardise(images_BCHW, inputs.mean, inputs.std)
         low = precision == "bfloat16"
-        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=low):
-            logits_BC: Tensor = self.network(images_BCHW)
-        return logits_BC.float()
+        with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=low):
+            features_BD = self.network.features(images_BCHW)
+        return features_BD.float()
+
+    @cached_property
+    def _head(self) -> nn.Linear:
+        """The head in float64, so that an image has the same logits in every place of a batch.
+
+        In float32, MKL adds up the products of a row in an order that depends on the place of the
+        row and on the number of threads, and the last bits of its sums with it. In float64 such
+        differences vanish when the logits are rounded to float32.
+        """
+        return copy.deepcopy(self.network.head).double()
 
     def run(
         self,
@@ -155,7 +181,7 @@ def open_model(address: str) -> Model:
         raise ProtegeError(f"{uri} cannot be used as a model: {error}") from error
 
 
-def _to_device(network: nn.Module, description: Description) -> Model:
+def _to_device(network: Network, description: Description) -> Model:
     """The model on the GPU of this worker, where there is one."""
     device = torch.device("cpu")
     if torch.cuda.is_available():
