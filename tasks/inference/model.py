@@ -6,16 +6,14 @@ In: the output of a training, or a weights file. Out: logits of pixels, or class
     model.predict(["cat.jpg", "dog.jpg"])[0].label
 """
 
-import copy
 import functools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from infra.devices import worker_gpu
 from infra.errors import ProtegeError
@@ -77,8 +75,7 @@ class Model:
         """
         features_BD = self.features(pixels_BHWC, precision, change=change)
         with torch.no_grad():
-            logits_BC: Tensor = self._head(features_BD.double())
-        return logits_BC.float()
+            return self.network.logits(features_BD)
 
     def features(
         self,
@@ -98,16 +95,6 @@ class Model:
         with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=low):
             features_BD = self.network.features(images_BCHW)
         return features_BD.float()
-
-    @cached_property
-    def _head(self) -> nn.Linear:
-        """The head in float64, so that an image has the same logits in every place of a batch.
-
-        In float32, MKL adds up the products of a row in an order that depends on the place of the
-        row and on the number of threads, and the last bits of its sums with it. In float64 such
-        differences vanish when the logits are rounded to float32.
-        """
-        return copy.deepcopy(self.network.head).double()
 
     def run(
         self,
