@@ -33,7 +33,7 @@ from tests.operate.served import Served
 
 DEFAULT = "billion-scale/default"
 SOURCES = ("labelled", "pile", "test")
-# What the run of the story does before the stage that fails.
+# Outputs that the run of the story makes before the stage that fails.
 FINISHED = 13
 NUMBER = r"[\d,.]+"
 
@@ -129,13 +129,13 @@ def test_retry_completes_and_does_no_finished_work_again(
     after = made(served.root)
     assert {name: after[name] for name in before} == before
     new = {name.split("/")[0] for name in after if name not in before}
-    assert new == {"evaluate", "report"}
+    assert new == {"predictions", "evaluate", "report"}
 
     def there() -> bool:
         again = served.log(run_id)[told:]
         return len([line for line in again if "all of it was already there" in line]) == FINISHED
 
-    wait_for(there, f"the log says of {FINISHED} stages that all was there")
+    wait_for(there, f"the log says of {FINISHED} outputs that all was there")
 
 
 def test_summary_shows_accuracy_and_counts(served: Served, page: Page, run_id: str) -> None:
