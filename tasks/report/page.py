@@ -18,7 +18,7 @@ from markupsafe import Markup
 
 from infra.store import Store
 from tasks.contract import OnProgress
-from tasks.evaluate.suspect_classes import Suspect, counts_above, median_class, suspects
+from tasks.evaluate import SuspectClass, counts_above, find_suspect_classes, median_class
 from tasks.report import facts, pictures, plots
 from tasks.report import format as words
 from tasks.report.facts import Campaign
@@ -62,7 +62,7 @@ def render(root: Store, options: "ReportOptions", story: "Story", on_progress: O
     """The page."""
     on_progress(0, STEPS, "reading tables")
     campaign = facts.load(story.outputs)
-    flagged = suspects(campaign.classes, campaign.metrics, campaign.k)
+    flagged = find_suspect_classes(campaign.classes, campaign.metrics, campaign.k)
     cards = _cards(campaign, flagged)
     shown = _in_need(cards, campaign.k, options.max_classes)
     on_progress(1, STEPS, "pictures")
@@ -119,7 +119,7 @@ def _environment() -> jinja2.Environment:
 # -------------------------------------------------------------------------------------- classes
 
 
-def _cards(campaign: Campaign, flagged: Sequence[Suspect]) -> list[ClassCard]:
+def _cards(campaign: Campaign, flagged: Sequence[SuspectClass]) -> list[ClassCard]:
     """A card for each class, in the order of the labels."""
     measures = campaign.measures
     reasons = {suspect.label: suspect.reason for suspect in flagged}
