@@ -2,6 +2,7 @@
 
 import ast
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -199,3 +200,37 @@ def test_inference_needs_nothing_of_training(room: str) -> None:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom):
                 assert not (node.module or "").startswith("tasks.train"), path
+
+
+@pytest.mark.parametrize("batch_size", [3, 7, 8, 33])
+def test_logits_of_an_image_are_the_same_in_every_place_and_beside_any_others(
+    colours: Model, batch_size: int, threads: Callable[[int], None]
+) -> None:
+    rng = np.random.default_rng(0)
+    pixels_NHWC = rng.integers(0, 256, (2 * batch_size, 16, 16, 3), dtype=np.uint8)
+    found: dict[int, set[bytes]] = {}
+    for count in (1, 2):
+        threads(count)
+        for first in range(batch_size + 1):
+            rows = np.roll(np.arange(2 * batch_size), -first)[:batch_size]
+            for row, logits_C in zip(rows.tolist(), colours.logits(pixels_NHWC[rows])):
+                found.setdefault(row, set()).add(logits_C.numpy().tobytes())
+    assert len(found) == 2 * batch_size
+    assert all(len(values) == 1 for values in found.values())
+
+
+@pytest.fixture
+def threads() -> Iterator[Callable[[int], None]]:
+    """Sets the number of torch's threads until the end of the test."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def test_logits_are_the_head_of_the_features(colours: Model) -> None:
+    pixels_NHWC = np.stack([colours.decode(data) for data in pictures_of(["red", "blue"])])
+    features_ND = colours.features(pixels_NHWC)
+    assert features_ND.dtype == torch.float32
+    with torch.no_grad():
+        expected_NC = colours.network.head(features_ND)
+    assert torch.allclose(colours.logits(pixels_NHWC), expected_NC, rtol=1e-5)

@@ -13,11 +13,12 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from infra.devices import worker_gpu
 from infra.errors import ProtegeError
 from infra.store import split_uri
+from models.network import Network
 from models.pixels import channels_last, standardise, to_unit
 from tasks.contract import Output
 from tasks.images import Pixels
@@ -53,7 +54,7 @@ class Prediction:
 class Model:
     """A network in evaluation mode, its description and its device."""
 
-    network: nn.Module
+    network: Network
     description: Description
     device: torch.device
 
@@ -72,6 +73,18 @@ class Model:
 
         `change` is done to the images, (B, 3, S, S) in [0, 1], before they are standardised.
         """
+        features_BD = self.features(pixels_BHWC, precision, change=change)
+        with torch.no_grad():
+            return self.network.logits(features_BD)
+
+    def features(
+        self,
+        pixels_BHWC: Pixels,
+        precision: Precision = "float32",
+        *,
+        change: Change | None = None,
+    ) -> Tensor:
+        """Features (B, D), float32, of uint8 pixels (B, S, S, 3): what the head sees."""
         inputs = self.description.inputs
         images_BHWC = torch.from_numpy(np.ascontiguousarray(pixels_BHWC)).to(self.device)
         images_BCHW = to_unit(images_BHWC)
@@ -79,9 +92,9 @@ class Model:
             images_BCHW = change(images_BCHW)
         images_BCHW = standardise(images_BCHW, inputs.mean, inputs.std)
         low = precision == "bfloat16"
-        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=low):
-            logits_BC: Tensor = self.network(images_BCHW)
-        return logits_BC.float()
+        with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=low):
+            features_BD = self.network.features(images_BCHW)
+        return features_BD.float()
 
     def run(
         self,
@@ -155,7 +168,7 @@ def open_model(address: str) -> Model:
         raise ProtegeError(f"{uri} cannot be used as a model: {error}") from error
 
 
-def _to_device(network: nn.Module, description: Description) -> Model:
+def _to_device(network: Network, description: Description) -> Model:
     """The model on the GPU of this worker, where there is one."""
     device = torch.device("cpu")
     if torch.cuda.is_available():
