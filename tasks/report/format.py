@@ -1,4 +1,4 @@
-"""Words: how figures are written on the page.
+"""Format: how figures are written on the page.
 
 In: a number, or None for what was not measured. Out: text.
 """
@@ -29,6 +29,11 @@ def number(figure: float | None, digits: int = 3) -> str:
     return NOT_MEASURED if figure is None else f"{figure:.{digits}f}".replace("-", "\u2212")
 
 
+def thousands(count: int) -> str:
+    """12345 -> `12,345`."""
+    return f"{count:,}"
+
+
 def probability(log_odds: float | None) -> str:
     """The probability of a log-odds; close to 1 as a bound, since digits would not tell more."""
     if log_odds is None:
@@ -52,7 +57,7 @@ def duration(seconds: float) -> str:
     return f"{hours:,}{THIN}h {minutes:02d}{THIN}min"
 
 
-def choice(options: TopkOptions, pairs: int) -> str:
+def choice_phrase(options: TopkOptions, pairs: int) -> str:
     """What the student learned from, in a few words."""
     some = f"{pairs:,}"
     return {
