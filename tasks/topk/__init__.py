@@ -19,6 +19,7 @@ dedup.py         near-duplicates are dropped
 ranking.py       the table `chosen`
 class_ranges.py  the candidates of a few classes, sorted
 order.py         the total order
+limits.py        bounds of memory and time
 options.py       the options
 
     chosen = topk(root, TopkOptions(k=16_000, top_p=10), scores, executor, exclude=exclude)
@@ -43,6 +44,7 @@ from tasks.contract import Manifest, OnProgress, Output, Receipt, Stopwatch, onc
 from tasks.duplicates.matching import DUPLICATES_VERSION
 from tasks.topk.candidates import DROP_REASONS, HISTOGRAM_EDGES
 from tasks.topk.job import ReductionJob
+from tasks.topk.limits import DEFAULT_LIMITS, Limits
 from tasks.topk.options import TopkOptions
 from tasks.topk.order import Values, hash_ids
 from tasks.topk.ranking import RoundResult
@@ -57,6 +59,7 @@ __all__ = [
     "CLASSES",
     "HISTOGRAM_EDGES",
     "STAGE",
+    "Limits",
     "TopkOptions",
     "count_dropped",
     "describe_dropped",
@@ -74,6 +77,7 @@ def topk(
     executor: Executor,
     on_progress: OnProgress = silent,
     exclude: Mapping[str, Output] | None = None,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> Output:
     """Choose, or take the output that is there. `exclude`: outputs of signature, by DROP_REASONS.
 
@@ -102,6 +106,7 @@ def topk(
         classes=tuple(classes),
         parts=tuple((part["name"], part["kept"]) for part in manifest["parts"]),
         exclude=exclude,
+        limits=limits,
     )
     make = functools.partial(_make, reduction, executor)
     return once(store, make, on_progress, inputs=reduction.inputs)

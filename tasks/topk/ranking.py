@@ -79,11 +79,11 @@ def rank_candidates(job: RoundJob, uri: str, first_part: int, result: PartialRes
     kept_C = num_candidates_C
     if not job.options.across_classes:
         kept_C = np.minimum(num_candidates_C, job.quota_G)
-    store = open_store(uri)
+    store, ranges = open_store(uri), split_classes(kept_C, job.limits.rows_per_range)
     with ThreadPoolExecutor(core_count()) as pool:
         futures = [
             pool.submit(_write_part, job, store, number, classes, pieces)
-            for number, classes in enumerate(split_classes(kept_C), first_part)
+            for number, classes in enumerate(ranges, first_part)
         ]
     parts, summaries = zip(*(future.result() for future in futures), strict=True)
     return replace(round_result, parts=parts, summaries=summaries)
