@@ -30,7 +30,7 @@ from tasks.topk.candidates import DROP_REASONS
 from tasks.topk.class_ranges import count_per_class
 from tasks.topk.dedup import shortlist
 from tasks.topk.job import ReductionJob
-from tasks.topk.options import Mode
+from tasks.topk.modes import MODES, Mode
 from tasks.topk.reader import Reader
 from tasks.topk.reduction import fill_quotas
 from tests.builders.score_tables import (
@@ -42,7 +42,6 @@ from tests.builders.score_tables import (
     signatures_of,
 )
 
-MODES = get_args(Mode)
 VALUES = [-np.inf, -3.0, -1e-40, -0.0, 0.0, 0.5, 0.5, 1e-40, 7.25, 1e30, np.inf]
 
 
@@ -89,7 +88,7 @@ def score_rows(draw: st.DrawFn) -> tuple[list[Row], int, int]:
     return rows, classes, top_p
 
 
-@given(score_rows(), st.sampled_from(MODES), st.integers(1, 9), st.integers(1, 6), st.randoms())
+@given(score_rows(), st.sampled_from([*MODES]), st.integers(1, 9), st.integers(1, 6), st.randoms())
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 def test_choice_is_that_of_brute_force_for_any_grouping_and_order(
     tmp_path_factory: pytest.TempPathFactory, drawn, mode: str, k: int, groups: int, random
@@ -173,6 +172,15 @@ def test_floors_that_were_too_high_are_noticed_and_cost_nothing_but_time(root: S
         names = [part.name for part in result.parts]
         chosen = pa.concat_tables(contract.read_part(store, name, tables.CHOSEN) for name in names)
         assert chosen_rows(chosen) == brute_force(rows, 4, options, {})[0], mode
+
+
+@pytest.mark.parametrize("mode", get_args(Mode))
+def test_every_mode_has_rules_words_and_a_row_in_the_documentation(mode: Mode) -> None:
+    options = TopkOptions(mode=mode)
+    rules = MODES[mode]
+    for sentence in (rules.chosen, rules.candidacy, rules.remedy):
+        assert "{" not in sentence.format(count="9", options=options)
+    assert f"| `{mode}` |" in (Path(__file__).parent.parent / "docs/topk.md").read_text()
 
 
 def test_choice_is_that_of_a_database(root: Store) -> None:

@@ -141,7 +141,7 @@ def topk(
     classes = choosing.read_classes(output).to_pylist()
     for line in choosing.describe_dropped(classes):
         get_run_logger().info(line)
-    short = [row for row in classes if row["kept"] < options.k and not options.across_classes]
+    short = [row for row in classes if row["kept"] < options.k and not options.rules.across_classes]
     if short:
         names = ", ".join(f"{row['name']} ({row['kept']})" for row in short[:10])
         get_run_logger().warning(

@@ -147,7 +147,7 @@ def _cards(campaign: Campaign, flagged: Sequence[Suspect]) -> list[ClassCard]:
 def _warnings(campaign: Campaign, row: Mapping[str, Any]) -> list[str]:
     topk = campaign.topk
     found = []
-    if row["kept"] < campaign.k and not topk.across_classes:
+    if row["kept"] < campaign.k and not topk.rules.across_classes:
         copies = sum(count_dropped(row).values())
         found.append(
             f"short: {row['kept']:,} of {campaign.k:,} places are filled, because only "
@@ -185,7 +185,7 @@ def _in_need(cards: Sequence[ClassCard], k: int, most: int) -> list[ClassCard]:
 def _plots(
     campaign: Campaign, shown: Sequence[ClassCard], spread: Sequence[Mapping[str, float]]
 ) -> dict[str, Any]:
-    by_score = not campaign.topk.random
+    by_score = not campaign.topk.rules.random
     k = campaign.k
     some = plots.curves(campaign.classes, campaign.chosen, k, by_score=by_score)
     wanted = {card.label for card in shown}

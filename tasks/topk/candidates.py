@@ -117,14 +117,14 @@ def join_if_many(pieces: Sequence[Candidates], max_pieces: int) -> tuple[Candida
 
 def values_of(job: RoundJob, candidates: Candidates) -> Values:
     """The values by which candidates compete; the greater value wins."""
-    if job.options.random:
+    if job.rules.random:
         return random_values(candidates.image_ids_N, job.options.seed)
     return candidates.log_odds_N
 
 
 def groups_of(job: RoundJob, candidates: Candidates) -> Iterator[tuple[slice, int]]:
     """Each group of candidates that compete with one another, and its quota."""
-    if job.options.across_classes:
+    if job.rules.across_classes:
         yield slice(0, len(candidates)), job.total_quota
         return
     offsets = class_offsets(candidates.labels_N, range(job.num_classes))
@@ -149,7 +149,7 @@ def floors(job: RoundJob, candidates: Candidates) -> Values:
     for group, quota in groups_of(job, candidates):
         position = group.stop - group.start - quota
         if position >= 0:
-            labels = slice(None) if job.options.across_classes else candidates.labels_N[group.start]
+            labels = slice(None) if job.rules.across_classes else candidates.labels_N[group.start]
             floors_C[labels] = np.partition(values_N[group], position)[position]
     return floors_C
 
@@ -221,14 +221,14 @@ class CandidateBuffer:
         return PartialResult(join_if_many(pieces, self._job.limits.max_pieces), counts)
 
     def _above_floors(self, part: Part, not_finite_N: npt.NDArray[np.bool_]) -> Candidates:
-        job, options = self._job, self._job.options
+        job = self._job
         histogram_hash_N = hash_ids(part.image_ids_N, 0) % np.uint64(job.histogram_stride)
         histogram_rows = np.flatnonzero(histogram_hash_N == 0)
-        random_N = random_values(part.image_ids_N, options.seed) if options.random else None
+        random_N = random_values(part.image_ids_N, job.options.seed) if job.rules.random else None
         phashes_N = part.phashes
         pieces = []
         for labels_M, log_odds_M, rows in part.pairs(
-            not_finite_N, options.min_log_odds, job.class_filter
+            not_finite_N, job.options.min_log_odds, job.class_filter
         ):
             classes_M = labels_M.astype(np.intp)
             self._candidates_C += np.bincount(classes_M, minlength=job.num_classes)

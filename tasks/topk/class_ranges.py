@@ -50,7 +50,7 @@ def best_of_classes(job: RoundJob, pieces: Sequence[Candidates], classes: range)
     bounds = itertools.pairwise(class_offsets(candidates.labels_N, classes).tolist())
     for label, (first, last) in zip(classes, bounds, strict=True):
         values, ids = values_N[first:last], candidates.image_ids_N[first:last]
-        quota = len(values) if job.options.across_classes else int(job.quota_G[label])
+        quota = len(values) if job.rules.across_classes else int(job.quota_G[label])
         if len(values) > SORT_ALL_QUOTAS * quota:
             best = select_best(values, candidates.labels_N[first:last], ids, quota)
             order = best[rank_positions(values[best], ids[best])]

@@ -68,7 +68,7 @@ class PossibleDuplicates:
 def shortlist(job: RoundJob, result: PartialResult) -> PartialResult:
     """The candidates of each class within its quota, the best first, in a piece for each range."""
     pieces = result.pieces
-    if job.options.across_classes:
+    if job.rules.across_classes:
         pieces = (prune(job, join(pieces)),)
     counts_C = count_per_class(pieces, job.num_classes)
     ranges = split_classes(counts_C, job.limits.rows_per_range)
@@ -267,18 +267,18 @@ def count_dropped(
 ) -> npt.NDArray[np.int64]:
     """Candidates dropped before the last one within the quota, by class and reason, (C, R)."""
     dropped = np.zeros(job.num_classes * len(DROP_REASONS), np.int64)
-    if job.options.across_classes and pieces:
+    if job.rules.across_classes and pieces:
         pieces, codes = [join(pieces)], [np.concatenate(codes)]
     for candidates, codes_N in zip(pieces, codes, strict=True):
         order = np.arange(len(candidates))
-        if job.options.across_classes:
+        if job.rules.across_classes:
             order = np.argsort(-values_of(job, candidates), kind="stable")
         kept = codes_N[order] == KEPT
         kept_before: npt.NDArray[np.int64] = np.cumsum(kept) - kept
-        if not job.options.across_classes:
+        if not job.rules.across_classes:
             first_rows = class_offsets(candidates.labels_N, range(job.num_classes))[:-1]
             kept_before = kept_before - np.append(kept_before, 0)[first_rows][candidates.labels_N]
-        quota_N = job.quota_G[0 if job.options.across_classes else candidates.labels_N]
+        quota_N = job.quota_G[0 if job.rules.across_classes else candidates.labels_N]
         rows = order[~kept & (kept_before < quota_N)]
         cells = candidates.labels_N[rows].astype(np.intp) * len(DROP_REASONS) + codes_N[rows]
         dropped += np.bincount(cells, minlength=len(dropped))

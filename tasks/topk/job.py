@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from tasks.contract import Output
 from tasks.topk.limits import DEFAULT_LIMITS, Limits
+from tasks.topk.modes import ModeRules
 from tasks.topk.options import TopkOptions
 from tasks.topk.reader import Reader
 
@@ -33,6 +34,11 @@ class RoundJob:
     all_classes: int
     quota_G: npt.NDArray[np.int64]
     histogram_stride: int
+
+    @property
+    def rules(self) -> ModeRules:
+        """What the mode does."""
+        return self.options.rules
 
     @property
     def num_classes(self) -> int:
@@ -88,7 +94,7 @@ class ReductionJob:
     def round_jobs(self) -> Iterator[RoundJob]:
         """The jobs of all rounds, in the order of the classes."""
         count, k = len(self.classes), self.options.k
-        if self.options.across_classes:
+        if self.options.rules.across_classes:
             yield self._round_job(range(count), np.array([k * count]))
             return
         classes_per_round = max(1, self.limits.pairs_per_round // k)

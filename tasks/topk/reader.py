@@ -53,7 +53,7 @@ class Reader:
     def part(self, numbered_name: PartName) -> "Part":
         """A part. Raises ProtegeError with its name when it is damaged."""
         number, name = numbered_name
-        width = 0 if self.options.by_tag else self.options.width(self.scored_p)
+        width = 0 if self.options.rules.by_tag else self.options.width(self.scored_p)
         columns = [column for rank in range(width) for column in tables.score_columns(rank)]
         columns = columns or list(tables.TAGGED)
         if self.options.drop_near_duplicates:

@@ -92,7 +92,7 @@ def reserve_for_duplicates(job: RoundJob) -> RoundJob:
 def grow_quotas(job: RoundJob, scan_job: RoundJob, result: RoundResult) -> RoundJob:
     """The job of the next scan: larger quotas for the groups that have too few candidates left."""
     num_candidates_G, underfilled_G = result.num_candidates_C, result.underfilled_C
-    if job.options.across_classes:
+    if job.rules.across_classes:
         num_candidates_G, underfilled_G = num_candidates_G.sum(keepdims=True), underfilled_G[:1]
     growth_G = 1.25 * job.quota_G / np.maximum(num_candidates_G, 1)
     growth_G = np.clip(growth_G, job.limits.min_quota_growth, job.limits.max_quota_growth)
