@@ -184,7 +184,7 @@ def _resembles_known(signatures: Signatures, known: Output, limits: Limits) -> F
         for first in range(0, len(rows), limits.thumbnail_pairs_per_block):
             block = slice(first, first + limits.thumbnail_pairs_per_block)
             thumbnails = Thumbnails.of(signatures.thumbnails_NT[rows[block]])
-            agree = thumbnails.alike(known_thumbnails.take(places[block]))
+            agree = thumbnails.agree(known_thumbnails.take(places[block]))
             duplicate_S[rows[block][agree]] = True
     return duplicate_S
 
@@ -251,7 +251,7 @@ def _duplicates_in_class(signatures: Signatures, limits: Limits) -> Flags:
         columns = np.flatnonzero(num_near)
         rows = columns[columns < size]
         thumbnails = Thumbnails.of(signatures.thumbnails_NT[remaining[columns]])
-        agree = thumbnails.take(np.arange(len(rows))).all_alike(thumbnails)
+        agree = thumbnails.take(np.arange(len(rows))).all_agree(thumbnails)
         hits = hits[rows][:, columns] & agree
         for row in range(len(rows)):
             if not duplicate_N[remaining[columns[row]]]:

@@ -90,7 +90,7 @@ def are_near_duplicates(first: int, second: int) -> bool:
     second_phash, second_thumbnail = signature_of(second)
     hashes_near = near(np.array([first_phash], np.uint64), np.array([second_phash], np.uint64))
     first_thumbnails = Thumbnails.of(first_thumbnail[None])
-    thumbnails_agree = first_thumbnails.alike(Thumbnails.of(second_thumbnail[None]))
+    thumbnails_agree = first_thumbnails.agree(Thumbnails.of(second_thumbnail[None]))
     return bool(hashes_near[0] and thumbnails_agree[0])
 
 
