@@ -54,21 +54,9 @@ def duration(seconds: float) -> str:
 
 def choice(options: TopkOptions, pairs: int) -> str:
     """What the student learned from, in a few words."""
-    some = f"{pairs:,}"
-    return {
-        "per_class": f"the {some} it was surest of",
-        "overall": f"the {some} it was surest of, of whatever class",
-        "random_per_class": f"{some} drawn at random",
-        "threshold_balance": f"{some} with a probability above {options.threshold:g}",
-        "tagged": f"of those with the tag of a class, the {some} it was surest of",
-        "random_tagged": f"{some} drawn at random among those with the tag of a class",
-    }[options.mode]
+    return options.rules.chosen.format(count=f"{pairs:,}", options=options)
 
 
 def candidacy(options: TopkOptions) -> str:
     """What makes an image a candidate for a class."""
-    if options.by_tag:
-        return "carry its tag"
-    if options.mode == "threshold_balance":
-        return f"have it as their best class with a probability above {options.threshold:g}"
-    return f"have it among their {options.top_p} best classes"
+    return options.rules.candidacy.format(options=options)

@@ -146,7 +146,7 @@ def _cards(data: ReportData, flagged: Sequence[Suspect]) -> list[ClassCard]:
 def _warnings(data: ReportData, row: Mapping[str, Any]) -> list[str]:
     topk = data.topk
     found = []
-    if row["kept"] < data.k and not topk.across_classes:
+    if row["kept"] < data.k and not topk.rules.across_classes:
         copies = sum(count_dropped(row).values())
         found.append(
             f"short: {row['kept']:,} of {data.k:,} places are filled, because only "
@@ -182,7 +182,7 @@ def _in_need(cards: Sequence[ClassCard], k: int, most: int) -> list[ClassCard]:
 
 
 def _plots(data: ReportData, shown: Sequence[ClassCard]) -> dict[str, Any]:
-    by_score = not data.topk.random
+    by_score = not data.topk.rules.random
     k = data.k
     some = plots.curves(data.classes, data.chosen, k, by_score=by_score)
     wanted = {card.label for card in shown}
