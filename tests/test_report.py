@@ -300,7 +300,7 @@ def test_what_was_not_measured_is_a_dash(root: Store) -> None:
 def test_near_duplicates_that_were_dropped_are_counted(root: Store) -> None:
     page = page_of(root, campaign(root, Made(kept=(K, 3, K, K, K), copies=2_000)))
     assert "10,000 candidates dropped as near-duplicates of a better one." in page
-    assert "10 candidates left out as copies of a test image." in page
+    assert "10 candidates dropped as near-duplicates of a test image." in page
     assert "a labelled image" not in page
     assert "2,001 of them are copies" in page
 

@@ -38,6 +38,12 @@ from tasks.evaluate.metrics import METRICS, Row, figure, metrics_table, read_met
 from tasks.evaluate.options import Choice, EvaluateOptions, PredictOptions
 from tasks.evaluate.predictions import PREDICTIONS, predict, read_predictions
 from tasks.evaluate.protocols import Predictions, accuracy
+from tasks.evaluate.suspect_classes import (
+    SuspectClass,
+    counts_above,
+    find_suspect_classes,
+    median_class,
+)
 from tasks.images import IMAGES_VERSION
 
 STAGE = "evaluate"
@@ -51,8 +57,12 @@ __all__ = [
     "EvaluateOptions",
     "PredictOptions",
     "Row",
+    "SuspectClass",
+    "counts_above",
     "evaluate",
     "figure",
+    "find_suspect_classes",
+    "median_class",
     "predict",
     "predictions_in",
     "read_metrics",

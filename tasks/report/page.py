@@ -18,7 +18,7 @@ from markupsafe import Markup
 
 from infra.store import Store
 from tasks.contract import OnProgress
-from tasks.evaluate.suspect_classes import Suspect, counts_above, median_class, suspects
+from tasks.evaluate import SuspectClass, counts_above, find_suspect_classes, median_class
 from tasks.report import facts, pictures, plots
 from tasks.report import format as words
 from tasks.report.facts import ReportData
@@ -63,7 +63,7 @@ def render(root: Store, options: "ReportOptions", story: "Story", on_progress: O
     """The page."""
     on_progress(0, STEPS, "reading tables")
     data = facts.load(story)
-    flagged = suspects(data.classes, data.metrics, data.k)
+    flagged = find_suspect_classes(data.classes, data.metrics, data.k)
     cards = _cards(data, flagged)
     shown = _in_need(cards, data.k, options.max_classes)
     on_progress(1, STEPS, "pictures")
@@ -118,7 +118,7 @@ def _environment() -> jinja2.Environment:
 # -------------------------------------------------------------------------------------- classes
 
 
-def _cards(data: ReportData, flagged: Sequence[Suspect]) -> list[ClassCard]:
+def _cards(data: ReportData, flagged: Sequence[SuspectClass]) -> list[ClassCard]:
     """A card for each class, in the order of the labels."""
     measures = data.measures
     reasons = {suspect.label: suspect.reason for suspect in flagged}

@@ -18,7 +18,7 @@ from markupsafe import Markup, escape
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from tasks.evaluate.suspect_classes import counts_above
+from tasks.evaluate import counts_above
 from tasks.topk import HISTOGRAM_EDGES
 
 INK, SOFT, LINE, ACCENT, WARN = "#010101", "#020202", "#030303", "#040404", "#050505"
