@@ -123,7 +123,7 @@ class Machines:
     """What is known of the machines behind some stages; `mixed` when their parts differ in it."""
 
     roles: tuple[str, ...]
-    told: tuple[str, ...]
+    facts: tuple[str, ...]
     mixed: bool
 
 
@@ -231,16 +231,16 @@ def machines(data: ReportData) -> list[Machines]:
     for role, manifest in data.manifests.items():
         counts: dict[str, Counter[str]] = {}
         for part in manifest["parts"]:
-            for name, told in part["facts"].items():
-                counts.setdefault(name, Counter())[told] += 1
+            for name, value in part["facts"].items():
+                counts.setdefault(name, Counter())[value] += 1
         if counts:
-            told = tuple(_told(name, counts[name]) for name in sorted(counts))
-            roles.setdefault(told, []).append(role)
-            mixed[told] = any(len(values) > 1 for values in counts.values())
-    return [Machines(tuple(some), told, mixed[told]) for told, some in roles.items()]
+            described = tuple(_described(name, counts[name]) for name in sorted(counts))
+            roles.setdefault(described, []).append(role)
+            mixed[described] = any(len(values) > 1 for values in counts.values())
+    return [Machines(tuple(some), described, mixed[described]) for described, some in roles.items()]
 
 
-def _told(name: str, counts: Counter[str]) -> str:
+def _described(name: str, counts: Counter[str]) -> str:
     if len(counts) == 1:
         return f"{name} {next(iter(counts))}"
     total = sum(counts.values())
@@ -276,17 +276,17 @@ def lineage(root: Store, data: ReportData) -> list[Node]:
         pending.append(output.link)
     nodes: dict[str, Node] = {}
     while pending:
-        told = pending.pop(0)
-        place = told["manifest"]
+        link = pending.pop(0)
+        place = link["manifest"]
         if place in nodes:
             continue
         manifest = known.get(place) or _manifest(root, place)
         inputs = manifest.get("inputs", {})
         nodes[place] = Node(
             " and ".join(roles.get(place, ["earlier"])),
-            told["stage"],
-            told["fingerprint"],
-            told["digest"],
+            link["stage"],
+            link["fingerprint"],
+            link["digest"],
             manifest.get("made_at", "no longer there"),
             tuple((role, source["fingerprint"]) for role, source in inputs.items()),
         )

@@ -61,20 +61,20 @@ def curves(classes: pa.Table, chosen: pa.Table, k: int, *, by_score: bool) -> li
     labels, log_odds = chosen["label"].to_numpy(), chosen["log_odds"].to_numpy()
     above_CB = counts_above(classes)
     found = []
-    for row, told in enumerate(classes.select(["label", "kept"]).to_pylist()):
-        first, last = np.searchsorted(labels, [told["label"], told["label"] + 1])
+    for row, class_row in enumerate(classes.select(["label", "kept"]).to_pylist()):
+        first, last = np.searchsorted(labels, [class_row["label"], class_row["label"] + 1])
         mine = log_odds[first:last].astype(float)
         if not len(mine):
             # Where all classes compete with one another, one may get nothing.
-            found.append(Curve(told["label"], *[_beyond(above_CB[row], 0, BEYOND * k)] * 2))
+            found.append(Curve(class_row["label"], *[_beyond(above_CB[row], 0, BEYOND * k)] * 2))
             continue
         at = np.unique(np.linspace(0, len(mine) - 1, CURVE_POINTS).astype(int))
-        start = told["kept"] if by_score else 0
+        start = class_row["kept"] if by_score else 0
         beyond = _beyond(above_CB[row], start, BEYOND * k)
         if by_score:
             # The histogram knows ranks only at the edges of its bins; join it to the last score.
             beyond = (np.append(start, beyond[0]), np.append(mine[-1], beyond[1]))
-        found.append(Curve(told["label"], (at + 1.0, mine[at]), beyond))
+        found.append(Curve(class_row["label"], (at + 1.0, mine[at]), beyond))
     return found
 
 
