@@ -79,9 +79,9 @@ def ranks(kept: int, count: int) -> list[range]:
 def _strip(chosen: pa.Table, name: str, rows: range, uris: Mapping[int, tuple[str, int]]) -> Strip:
     mine = chosen.slice(rows.start, len(rows)).to_pylist()
     pictures = []
-    for row, row_of_choice in zip(rows, mine, strict=True):
-        uri, side = uris[row]
-        words = f"{name}, rank {row_of_choice['rank'] + 1:,}, p {probability(told['log_odds'])}"
+    for place, row in zip(rows, mine, strict=True):
+        uri, side = uris[place]
+        words = f"{name}, rank {row['rank'] + 1:,}, p {probability(row['log_odds'])}"
         pictures.append(Picture(uri, side, words))
     return Strip(mine[0]["rank"] + 1, mine[-1]["rank"] + 1, tuple(pictures))
 

@@ -5,9 +5,9 @@ sorted by (label, rank), and `classes`, a row for each class. The order is total
 image_id), so the same scores give the same bytes, whatever the order and grouping of the parts and
 the number of workers.
 
-A sample of the parts gives each class a floor, a value that its K-th best surely exceeds. Then
-every part is scanned once, and only candidates above the floors are kept. They are combined in a
-tree, near-duplicates are dropped, and the rest is ranked. reduction.py has these steps in their
+A sample of the parts gives each class a floor, a value that its K-th best almost surely exceeds.
+Then every part is scanned once, and only candidates above the floors are kept. They are combined in
+a tree, near-duplicates are dropped, and the rest is ranked. reduction.py has these steps in their
 order, docs/topk.md the reasons.
 "Billion-scale semi-supervised learning" (Yalniz et al. 2019), section 3.2.
 

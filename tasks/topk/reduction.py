@@ -101,7 +101,7 @@ def grow_quotas(job: RoundJob, scan_job: RoundJob, result: RoundResult) -> Round
 
 
 def estimate_floors(reduction: ReductionJob, job: RoundJob, executor: Executor) -> Values:
-    """Step 1: a value for each class that its K-th best surely exceeds, from a sample of the parts.
+    """Step 1: a value that the K-th best of each class should exceed, from a sample of the parts.
 
     The sample is expected to have its share of the K best. The floor lies some standard deviations
     of that number deeper. There is no floor where a sample would have to be large.
