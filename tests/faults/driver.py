@@ -11,6 +11,7 @@ import signal
 import sys
 from pathlib import Path
 
+from flows.billion_scale.roles import MODELS
 from infra.executors import Inline
 from infra.settings import Processes
 from infra.store import LocalStore, open_store
@@ -68,8 +69,8 @@ def run_campaign(root_uri: str, pictures: Path) -> dict[str, Output]:
         "baseline": teacher,
         "evaluate": measured,
     }
-    page = report(root, Story("billion-scale", "test", "again", outputs), options.report)
-    return {**outputs, "report": page}
+    story = Story("billion-scale", "test", "again", outputs, MODELS, "student", "baseline")
+    return {**outputs, "report": report(root, story, options.report)}
 
 
 def die_in(folder: str, write: int) -> None:
