@@ -367,7 +367,7 @@ def _log_classes(chosen: Output, options: TopkOptions) -> None:
     rows = chosen.table(tables.table_name(tables.CLASSES)).to_pylist()
     for line in describe_dropped(rows):
         logger.info(line)
-    short = [row for row in rows if row["kept"] < options.k and not options.across_classes]
+    short = [row for row in rows if row["kept"] < options.k and not options.rules.across_classes]
     if short:
         names = ", ".join(f"{row['name']} ({row['kept']})" for row in short[:LISTED_CLASSES])
         logger.warning("%s classes have fewer than %s images: %s", len(short), options.k, names)

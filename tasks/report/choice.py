@@ -35,17 +35,28 @@ class Choice:
     @property
     def by_score(self) -> bool:
         """Whether the candidates with the highest scores were chosen."""
-        return not self.options.random
+        return not self.options.rules.random
 
     @property
     def across_classes(self) -> bool:
         """Whether all classes competed with one another, so that none has K places."""
-        return self.options.across_classes
+        return self.options.rules.across_classes
 
     @property
     def can_be_certified(self) -> bool:
         """Whether the mode says of a class that its choice is exact."""
-        return not self.options.random and not self.options.best_class_only
+        return self.options.rules.certification != "never"
+
+    @property
+    def chosen_phrase(self) -> str:
+        """What was chosen, in a few words: `the 100 it was surest of`."""
+        rules, count = self.options.rules, f"{self.output.kept:,}"
+        return rules.chosen.format(count=count, options=self.options)
+
+    @property
+    def candidate_phrase(self) -> str:
+        """What makes an image a candidate: `carry its tag`."""
+        return self.options.rules.candidacy.format(options=self.options)
 
     @cached_property
     def classes(self) -> pa.Table:

@@ -9,7 +9,7 @@ from typing import Any
 
 from tasks.evaluate import SuspectClass
 from tasks.report.choice import Choice
-from tasks.report.format import candidacy, probability
+from tasks.report.format import probability
 from tasks.report.measures import Measures
 from tasks.topk import count_dropped
 
@@ -89,7 +89,7 @@ def _warnings(
         dropped = sum(count_dropped(row).values())
         yield (
             f"short: {row['kept']:,} of {choice.k:,} places are filled, because only "
-            f"{row['candidates']:,} images {candidacy(choice.options)}"
+            f"{row['candidates']:,} images {choice.candidate_phrase}"
             + (f", {dropped:,} of them near-duplicates" if dropped else "")
         )
     if uncertain:

@@ -6,7 +6,7 @@ from typing import Any
 
 from tasks.contract import Output
 from tasks.report.choice import Choice
-from tasks.report.format import choice_phrase, number, percent, points, thousands
+from tasks.report.format import number, percent, points, thousands
 from tasks.report.sections import ReportData, Section
 
 
@@ -56,7 +56,7 @@ def _choice_sentences(data: ReportData, choice: Choice) -> Iterator[str]:
         yield f"{learned[0]} and scored {scored}."
     else:
         yield f"{'. '.join(learned)}. They scored {scored}."
-    chosen = choice_phrase(choice.options, choice.output.kept)
+    chosen = choice.chosen_phrase
     share = "on average" if choice.across_classes else "at most"
     yield (
         f"{chosen[:1].upper()}{chosen[1:]}, {share} {thousands(choice.k)} for each of "
