@@ -2,7 +2,8 @@
 
 In: a name. Out: a `Recipe`. A recipe is a folder: `method.py` has the function of (run, options),
 `options.py` the class of its options, `presets.py` whole settings, `plan.py` what a campaign will
-take. They are imported when they are asked for, so that listing recipes takes no time.
+take, `roles.py` the words for its outputs. They are imported when they are asked for, so that
+listing recipes takes no time.
 """
 
 import difflib
