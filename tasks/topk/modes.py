@@ -29,7 +29,7 @@ class ModeRules:
     candidates: Literal["best_classes", "best_class", "tags"]
     """An image is a candidate for its P best classes, for its best class, or for its tags."""
     chosen: str
-    """What the student learns from: "a teacher looked at ... images, and <chosen> taught it"."""
+    """What the student learns from: "<chosen>, at most 20 of each class, were chosen"."""
     candidacy: str
     """What makes an image a candidate: "only 12 images <candidacy>"."""
     remedy: str
