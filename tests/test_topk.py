@@ -387,7 +387,7 @@ def test_workers_that_are_killed_change_nothing(root: Store) -> None:
             place, kill = open_store(f"{root.uri}/{step}"), kill_at(step, victim)
             found = topk(place, scores, options, executor=cluster, on_progress=kill)
             assert files_of(found) == expected
-            assert victim not in pids()
+            wait_for(lambda pid=victim: pid not in pids(), "the killed worker is gone")
 
 
 def test_part_on_s3_is_read_in_three_requests(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:

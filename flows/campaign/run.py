@@ -346,7 +346,8 @@ class Run:
 
 def stage_title(stage: str, role: str) -> str:
     """`train student`; `score`, where the stage has one role only and its name says all."""
-    return stage if stage == role else f"{stage} {role}"
+    # `labelled_signatures` are the signatures of `labelled`.
+    return stage if stage == role else f"{stage} {role.removesuffix(f'_{stage}s')}"
 
 
 def _options(

@@ -129,7 +129,7 @@ def test_retry_completes_and_does_no_finished_work_again(
     after = made(served.root)
     assert {name: after[name] for name in before} == before
     new = {name.split("/")[0] for name in after if name not in before}
-    assert new == {"evaluate", "report"}
+    assert new == {"predictions", "evaluate", "report"}
 
     def there() -> bool:
         again = served.log(run_id)[told:]
