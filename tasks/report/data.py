@@ -3,7 +3,7 @@
 In: the options and the story. Out: manifests, small tables and figures.
 
     data = ReportData(options, story)
-    data.measures.value("student", "top1", data.dataset)
+    data.measures.value("student", "top1", data.datasets[0])
 """
 
 from collections.abc import Mapping
