@@ -72,11 +72,6 @@ class ReductionJob:
     limits: Limits = DEFAULT_LIMITS
 
     @property
-    def inputs(self) -> dict[str, Output]:
-        """All outputs that are read, by role."""
-        return {"scores": self.reader.scores, **self.exclude}
-
-    @property
     def options(self) -> TopkOptions:
         """The options of the stage."""
         return self.reader.options
