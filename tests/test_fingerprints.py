@@ -44,6 +44,7 @@ STAGES = {
     "signature": "tasks.duplicates.signature",
     "topk": "tasks.topk",
     "gather": "tasks.gather",
+    "predictions": "tasks.evaluate.predictions",
     "evaluate": "tasks.evaluate",
 }
 # Names that were changed without a change of what they name.
@@ -113,8 +114,13 @@ def measure(root: Path, pictures: Path) -> Content:
         for node in outputs["topk"].lineage()
         if node.stage == "signature"
     }
+    predictions = {
+        node.role: output_at(f"{root}/{node.stage}/{node.fingerprint}", node.stage)
+        for node in outputs["evaluate"].lineage()
+        if node.stage == "predictions"
+    }
     found: Content = {stage: {"versions": versions(stage), "tables": {}} for stage in STAGES}
-    for role, output in {**outputs, **signatures}.items():
+    for role, output in {**outputs, **signatures, **predictions}.items():
         if output.stage in STAGES:
             for name, columns in tables_of(output):
                 found[output.stage]["tables"][f"{role}/{name}"] = columns

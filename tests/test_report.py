@@ -1,211 +1,25 @@
 """The report: one page that needs nothing else, whatever the campaign lacks."""
 
 import dataclasses
-import io
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pytest
-from PIL import Image
 
-from flows.billion_scale.roles import MODELS
 from infra.errors import ProtegeError
 from infra.store import Store, open_store
-from tasks import contract, tables
-from tasks.contract import Manifest, Output, RowCounts
-from tasks.evaluate import METRICS, TEST
-from tasks.report import PAGE, ReportOptions, Story, report
+from tasks import tables
+from tasks.contract import RowCounts
+from tasks.evaluate import METRICS
+from tasks.report import PAGE, ReportOptions, Role, Story, report
 from tasks.report.format import duration, percent, points, probability
 from tasks.report.pictures import ranks
-from tasks.topk import CLASSES, HISTOGRAM_EDGES
+from tests.builders import stories
+from tests.builders.stories import K, Made, campaign, training
 
-K = 20
-BINS = len(HISTOGRAM_EDGES) - 1
 NASTY = "<script>alert('x')</script> & $x^2$"
-
-
-@dataclasses.dataclass(frozen=True)
-class Made:
-    """What a synthetic campaign consists of; the defaults have everything."""
-
-    names: tuple[str, ...] = ("cat", "dog", "emu", "fox", "gnu")
-    kept: tuple[int, ...] = (K, K, K, K, K)
-    gain: bool = True
-    precision: bool = True
-    rejects: int = 2
-    suspect: int | None = None
-    mode: str = "per_class"
-    copies: int = 0
-
-
-def png(value: int) -> bytes:
-    sink = io.BytesIO()
-    Image.fromarray(np.full((28, 28, 3), value, np.uint8)).save(sink, format="PNG")
-    return sink.getvalue()
-
-
-def put(
-    root: Store,
-    stage: str,
-    name: str,
-    parts: Mapping[str, tuple[pa.Table, RowCounts]],
-    inputs: Mapping[str, Output],
-    options: Mapping[str, Any] | None = None,
-) -> Output:
-    """Publish an output as a stage would."""
-    fingerprint = contract.digest_of([stage, name])
-    store = open_store(f"{root.uri}/{stage}/{fingerprint}")
-    receipts = [
-        dataclasses.replace(
-            contract.write_part(store, part, table, counts, facts={"device": f"d{number % 2}"}),
-            seconds={"read": 1.0, "compute": 3.0},
-        )
-        for number, (part, (table, counts)) in enumerate(parts.items())
-    ]
-    links = {role: output.link for role, output in inputs.items()}
-    return contract.publish(
-        store, Manifest(stage, fingerprint, dict(options or {}), links, receipts, 75.0)
-    )
-
-
-def images(root: Store, name: str, count: int, rejected: int = 0) -> Output:
-    rows = [
-        {"image_id": row, "image": png(row % 256), "size": 1, "key": f"{row}", "label": None}
-        for row in range(count)
-    ]
-    table = pa.Table.from_pylist(rows, schema=tables.IMAGES)
-    parts = {"part-00000.parquet": (table, RowCounts(count + rejected, count, rejected))}
-    output = put(root, "shard", name, parts, {}, {"source": name})
-    reasons = [
-        {"image_id": count + row, "key": "k", "reason": "not_an_image", "detail": ""}
-        for row in range(rejected)
-    ]
-    contract.write_rejects(output.store, 0, reasons)
-    return output
-
-
-def training(root: Store, name: str, inputs: Mapping[str, Output]) -> Output:
-    rows = [
-        {
-            "step": step,
-            "images": step * 8,
-            "loss": 2 / step,
-            "learning_rate": 0.1,
-            "measurements": {},
-        }
-        for step in range(1, 9)
-    ]
-    table = pa.Table.from_pylist(rows, schema=tables.HISTORY)
-    options = {"model": "small_resnet_8", "length": {"amount": 8, "unit": "steps"}}
-    parts = {"history.parquet": (table, RowCounts(8, 8, 0))}
-    return put(root, "train", name, parts, inputs, options)
-
-
-def histogram(number: int, *, crowded: bool) -> list[int]:
-    bins = np.zeros(BINS, int)
-    zero = int(np.searchsorted(HISTOGRAM_EDGES, 0))
-    bins[zero : zero + 10] = 5 + number
-    if crowded:
-        bins[zero + 30] = 500
-    return bins.tolist()
-
-
-def choice(root: Store, made: Made, scores: Output) -> Output:
-    rows, classes = [], []
-    for label, (name, kept) in enumerate(zip(made.names, made.kept, strict=True)):
-        log_odds = 6 - np.arange(kept) * 0.2
-        rows += [
-            {"label": label, "rank": rank, "image_id": rank, "log_odds": one, "repeats": 1}
-            for rank, one in enumerate(log_odds)
-        ]
-        bins = histogram(label, crowded=label == made.suspect)
-        told = {"label": label, "name": name, "candidates": sum(bins), "kept": kept}
-        told |= {"kth_log_odds": log_odds[-1], "ties_at_edge": 1, "histogram": bins}
-        told |= {
-            "dropped_near_duplicates": made.copies,
-            "dropped_labelled": 0,
-            "dropped_test": label,
-        }
-        classes.append(told | {"certified": kept == K})
-    total = len(rows)
-    parts = {
-        "part-00000.parquet": (
-            pa.Table.from_pylist(rows, schema=tables.CHOSEN),
-            RowCounts(total, total, 0),
-        ),
-        CLASSES: (pa.Table.from_pylist(classes, schema=tables.CLASSES), RowCounts(0, 0, 0)),
-    }
-    options = {"k": K, "top_p": 5, "mode": made.mode, "seed": 0}
-    return put(root, "topk", "topk", parts, {"scores": scores}, options)
-
-
-def measures(made: Made) -> list[dict[str, Any]]:
-    figures: list[tuple[str, str, int | None, float]] = [
-        ("baseline", "top1", None, 0.8),
-        ("student", "top1", None, 0.9),
-    ]
-    figures += [("student", "loss", None, 0.3), ("student", "calibration_error", None, 0.02)]
-    figures += [("student", "top1", label, 0.9) for label in range(len(made.names))]
-    figures += [("chosen", "view_agreement", label, 0.95) for label in range(len(made.names))]
-    if made.gain:
-        figures += [("student", "gain", None, 0.1), ("student", "gain_standard_error", None, 0.01)]
-    if made.precision:
-        figures += [("chosen", "precision", None, 0.87)]
-    keys = ("model", "measure", "label", "value")
-    return [
-        dict(zip(keys, figure, strict=True))
-        | {"dataset": "" if figure[0] == "chosen" else TEST, "slice": "", "count": 100}
-        for figure in figures
-    ]
-
-
-def evaluation(root: Store, made: Made, inputs: Mapping[str, Output]) -> Output:
-    count, classes = 50, len(made.names)
-    rows = [
-        {"image_id": row, "label": row % classes, "rank": 0, "confidence": 0.9, "loss": 0.1}
-        | {"predicted": (row + (row % 7 == 0)) % classes}
-        for row in range(count)
-    ]
-    table = pa.Table.from_pylist(rows, schema=tables.PREDICTIONS)
-    parts = {"part-00000.parquet": (table, RowCounts(count, count, 0))}
-    student = {"images": inputs["test"], "model": inputs["student"]}
-    predictions = put(root, "predictions", "student", parts, student)
-    metrics = pa.Table.from_pylist(measures(made), schema=tables.METRICS)
-    parts = {METRICS: (metrics, RowCounts(0, 0, 0))}
-    return put(root, "evaluate", "evaluate", parts, {"student on test": predictions})
-
-
-def campaign(root: Store, made: Made = Made(), **changes: Any) -> Story:
-    """A finished campaign of a recipe, small and made up."""
-    none = {"part-00000.parquet": (tables.PINS.empty_table(), RowCounts(K, K, 0))}
-    labelled, test = images(root, "labelled", 10), images(root, "test", 50)
-    pile = images(root, "pile", 100, made.rejects)
-    teacher = training(root, "teacher", {"data": labelled})
-    score = put(root, "score", "score", none, {"images": pile, "teacher": teacher})
-    topk = choice(root, made, score)
-    gather = put(root, "gather", "gather", none, {"images": pile, "chosen": topk})
-    pretrained = training(root, "pretrained", {"data": gather})
-    student = training(root, "student", {"data": labelled, "init": pretrained})
-    baseline = training(root, "baseline", {"data": labelled})
-    models = {"test": test, "teacher": teacher, "student": student, "baseline": baseline}
-    evaluate = evaluation(root, made, models)
-    outputs = {"labelled": labelled, "pile": pile, "test": test, "teacher": teacher}
-    outputs |= {"score": score, "topk": topk, "gather": gather, "pretrained": pretrained}
-    outputs |= {"student": student, "baseline": baseline, "evaluate": evaluate}
-    story = Story(
-        "billion-scale",
-        "c-1",
-        "protege run billion-scale",
-        outputs,
-        MODELS,
-        result="student",
-        compared_with="baseline",
-    )
-    return dataclasses.replace(story, **changes)
 
 
 @pytest.fixture
@@ -215,6 +29,17 @@ def root(tmp_path: Path) -> Store:
 
 def page_of(root: Store, story: Story, **options: Any) -> str:
     return report(root, story, ReportOptions(**options)).store.read(PAGE).decode()
+
+
+def without(story: Story, *names: str) -> Story:
+    """The story of a recipe without these roles."""
+    outputs = {role: output for role, output in story.outputs.items() if role not in names}
+    roles = tuple(role for role in story.roles if role.name not in names)
+    return dataclasses.replace(story, outputs=outputs, roles=roles)
+
+
+def headings(page: str) -> list[str]:
+    return re.findall("<h2>(.*?)</h2>", page)
 
 
 def check_self_contained(page: str) -> None:
@@ -245,9 +70,9 @@ def test_pictures_have_words_and_ids_are_unique(root: Store) -> None:
 
 def test_page_says_what_happened(root: Store) -> None:
     page = page_of(root, campaign(root), title="A title")
-    told = ("A title", "90.0\u202f%", "+10.0", "± 1.0", "50\u202f%", "87.0\u202f%")
+    figures = ("A title", "90.0\u202f%", "+10.0", "± 1.0", "50\u202f%", "87.0\u202f%")
     for text in (
-        *told,
+        *figures,
         "not an image 2",
         "c-1",
         "protege run billion-scale",
@@ -298,11 +123,11 @@ def test_what_was_not_measured_is_a_dash(root: Store) -> None:
 
 
 def test_near_duplicates_that_were_dropped_are_counted(root: Store) -> None:
-    page = page_of(root, campaign(root, Made(kept=(K, 3, K, K, K), copies=2_000)))
+    page = page_of(root, campaign(root, Made(kept=(K, 3, K, K, K), near_duplicates=2_000)))
     assert "10,000 candidates dropped as near-duplicates of a better one." in page
-    assert "10 candidates left out as copies of a test image." in page
+    assert "10 candidates dropped as near-duplicates of a test image." in page
     assert "a labelled image" not in page
-    assert "2,001 of them are copies" in page
+    assert "2,001 of them near-duplicates" in page
 
 
 @pytest.mark.parametrize("short", [1, 2, 7, K - 1])
@@ -313,12 +138,108 @@ def test_a_short_class_is_named(root: Store, short: int) -> None:
 
 
 def test_recipes_may_lack_a_baseline(root: Store) -> None:
-    story = campaign(root, Made(gain=False))
-    without = {"baseline", "pretrained", "gather"}
-    outputs = {role: output for role, output in story.outputs.items() if role not in without}
+    made = Made(gain=False)
+    story = without(campaign(root, made), "baseline", "pretrained", "gather")
+    inputs = {"images": story.outputs["test"], "model": story.outputs["student"]}
+    measured = stories.evaluation(root, made, inputs, models=("teacher", "student"))
+    outputs = {**story.outputs, "evaluate": measured}
     page = page_of(root, dataclasses.replace(story, outputs=outputs, compared_with=""))
     check_self_contained(page)
-    assert "Baseline, labels only" not in page
+    assert "Baseline" not in page
+    assert "Gain" not in page
+    assert "90.0\u202f%" in page
+
+
+def test_a_page_has_the_sections_that_apply_in_their_order(root: Store) -> None:
+    assert headings(page_of(root, campaign(root))) == [
+        "Models",
+        "What was chosen",
+        "Class by class",
+        "Training",
+        "Errors of the student",
+        "Time",
+        "Rejects",
+        "Lineage",
+        "Run it again",
+    ]
+
+
+def test_a_recipe_that_chooses_and_measures_nothing_has_a_page(root: Store) -> None:
+    pile = stories.images(root, "unlabelled", 10)
+    pretrained = training(root, "pretrained", {"data": pile})
+    distilled = training(root, "distilled", {"data": pile, "init": pretrained})
+    outputs = {"unlabelled": pile, "pretrained": pretrained, "distilled": distilled}
+    roles = (Role("distilled", "Distilled student", "distilled student"),)
+    story = Story("simclr-v2", "c-1", "again", outputs, roles, result="distilled")
+    page = page_of(root, story)
+    check_self_contained(page)
+    assert headings(page) == ["Training", "Time", "Rejects", "Lineage", "Run it again"]
+    assert "Training loss of the distilled student, from" in page
+    assert "Training loss of the pretrained, from" in page
+
+
+def test_a_section_that_does_not_apply_reads_no_tables(root: Store) -> None:
+    story = without(campaign(root), "topk")
+    for stage in ("predictions", "topk"):
+        for name in root.sizes(stage):
+            if name.endswith(".parquet"):
+                root.delete(f"{stage}/{name}")
+    page = page_of(root, dataclasses.replace(story, result="", compared_with=""))
+    assert headings(page) == ["Models", "Training", "Time", "Rejects", "Lineage", "Run it again"]
+
+
+def test_of_several_generations_the_last_choice_is_shown(root: Store) -> None:
+    story = campaign(root)
+    second_teacher = training(root, "teacher 2", {"data": story.outputs["gather"]})
+    inputs = {"images": story.outputs["pile"], "teacher": second_teacher}
+    scores = stories.put(root, "score", "score 2", stories.NO_ROWS, inputs)
+    chosen = stories.choice(root, Made(kept=(K, K, 7, K, K)), scores, "topk 2")
+    later = {"teacher_2": second_teacher, "score_2": scores, "topk_2": chosen}
+    roles = (
+        *story.roles,
+        Role("teacher_2", "Second teacher", "second teacher"),
+        Role("score_2", "Second scores"),
+        Role("topk_2", "Second choice"),
+    )
+    page = page_of(
+        root, dataclasses.replace(story, outputs={**story.outputs, **later}, roles=roles)
+    )
+    check_self_contained(page)
+    assert "This is the last of 2 choices: Second choice." in page
+    assert "The second teacher learned from 20 images of the gather and scored" in page
+    assert "Short: 7 of 20 places are filled" in page
+
+
+def test_each_data_set_has_a_table_of_its_models(root: Store) -> None:
+    story = campaign(root)
+    rows = [
+        {"model": "student", "measure": "top1", "label": None, "value": 0.612, "count": 1_000}
+        | {"dataset": "sketches", "slice": name}
+        for name in ("", "cats")
+    ]
+    metrics = pa.Table.from_pylist(rows, schema=tables.METRICS)
+    other = stories.put(
+        root,
+        "evaluate",
+        "sketches",
+        {METRICS: (metrics, RowCounts(0, 0, 0))},
+        {},
+        extra={"models": ["student"], "datasets": ["sketches"], "classes": []},
+    )
+    page = page_of(
+        root, dataclasses.replace(story, outputs={**story.outputs, "sketches_measured": other})
+    )
+    assert "On 100 images of the test set." in page
+    assert "On 1,000 images of the sketches." in page
+    assert page.count("61.2\u202f%") == 1
+    assert "The student is right on 90.0\u202f% of 100 images of the test set" in page
+
+
+def test_models_are_compared_in_the_order_of_the_roles(root: Store) -> None:
+    page = page_of(root, campaign(root))
+    titles = [role.title for role in stories.ROLES if role.name in stories.MODELS]
+    section = page[page.index('id="models"') : page.index('id="choice"')]
+    assert re.findall(r'<th scope="row">([^<]*)</th>', section) == titles
 
 
 def test_a_large_matrix_is_a_list_of_errors(root: Store) -> None:
@@ -331,13 +252,14 @@ def test_a_large_matrix_is_a_list_of_errors(root: Store) -> None:
 def test_a_suspect_class_is_named(root: Store) -> None:
     page = page_of(root, campaign(root, Made(suspect=2)))
     assert 'class="badge mark">suspect' in page
-    assert "may have filled with things that are none of its kind" in page
+    assert "may have filled with images of other things" in page
 
 
 def test_random_choice_is_not_called_uncertain(root: Store) -> None:
     page = page_of(root, campaign(root, Made(kept=(K, K, K, K, K), mode="random_per_class")))
     assert "drawn at random" in page
     assert "not certified" not in page
+    assert "Look here first" not in page
 
 
 def test_of_too_many_classes_the_needy_are_shown(root: Store) -> None:
@@ -371,13 +293,13 @@ def test_second_call_does_no_work(root: Store, monkeypatch: pytest.MonkeyPatch) 
 
 def test_what_the_page_shows_is_in_its_name(root: Store) -> None:
     story = campaign(root)
-    stories = [
+    others = [
         story,
         dataclasses.replace(story, command="other"),
         dataclasses.replace(story, campaign="c-2"),
         dataclasses.replace(story, spread=({"seed": 1, "baseline_top1": 0, "student_top1": 1},)),
     ]
-    assert len({report(root, one, ReportOptions()).fingerprint for one in stories}) == 4
+    assert len({report(root, other, ReportOptions()).fingerprint for other in others}) == 4
     assert report(root, story, ReportOptions(images_per_strip=3)).reused is False
 
 
@@ -393,9 +315,9 @@ def test_same_inputs_give_the_same_bytes(root: Store) -> None:
 
 def test_missing_stages_are_named(root: Store) -> None:
     story = campaign(root)
-    some = {role: output for role, output in story.outputs.items() if role != "topk"}
+    outputs = {role: output for role, output in story.outputs.items() if role != "topk"}
     with pytest.raises(ProtegeError, match="missing: topk"):
-        report(root, dataclasses.replace(story, outputs=some), ReportOptions())
+        report(root, dataclasses.replace(story, outputs=outputs), ReportOptions())
 
 
 def test_manifest_follows_the_contract(root: Store) -> None:
@@ -420,7 +342,7 @@ def test_words() -> None:
     assert percent(0.9312) == "93.1\u202f%"
     assert points(-0.021) == "\u22122.1"
     assert (probability(0), probability(9), probability(-1e9)) == ("0.500", "> 0.999", "< 0.001")
-    assert [duration(one) for one in (0.04, 9.97, 185, 7800)] == [
+    assert [duration(seconds) for seconds in (0.04, 9.97, 185, 7800)] == [
         "0.0\u202fs",
         "10\u202fs",
         "3\u202fmin 05\u202fs",

@@ -18,7 +18,7 @@ def test_sections_are_set_by_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     ("name", "remedy"),
     [
         ("PROTEGE_DASK__WORKER", "did you mean PROTEGE_DASK__WORKERS?"),
-        ("PROTEGE_SERVER__PORT", "did you mean PROTEGE_SERVER__PORT?"),
+        ("PROTEGE_SERVER__PROT", "did you mean PROTEGE_SERVER__PORT?"),
         ("PROTEGE_XYZ", "is no setting; there are: PROTEGE_ROOT"),
     ],
 )

@@ -1,41 +1,35 @@
-"""topk against a sorted list of everything, in any order and grouping of the parts."""
+"""topk compared with a sorted list of all candidates, for any order and grouping of the parts."""
 
+import functools
 import os
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from infra.errors import ProtegeError
-from infra.executors import Cluster, Inline, Threads
+from infra.executors import Cluster, Handle, Inline, Threads
 from infra.settings import DaskSettings
 from infra.store import Store, open_store
 from infra.store import s3 as storage
 from tasks import contract, tables
 from tasks.contract import Output
-from tasks.topk import (
-    CLASSES,
-    TopkOptions,
-    candidates,
-    class_ranges,
-    dedup,
-    job,
-    read_chosen,
-    read_classes,
-    reduction,
-    topk,
-)
+from tasks.topk import CLASSES, Limits, TopkOptions, read_chosen, read_classes, topk
 from tasks.topk.candidates import DROP_REASONS
-from tasks.topk.options import Mode
+from tasks.topk.class_ranges import count_per_class
+from tasks.topk.dedup import shortlist
+from tasks.topk.job import ReductionJob
+from tasks.topk.modes import MODES, Mode
 from tasks.topk.reader import Reader
+from tasks.topk.reduction import fill_quotas
 from tests.builders.processes import kill_at
 from tests.builders.score_tables import (
     Chosen,
@@ -47,14 +41,16 @@ from tests.builders.score_tables import (
 )
 from tests.builders.waiting import wait_for
 
-MODES = get_args(Mode)
 VALUES = [-np.inf, -3.0, -1e-40, -0.0, 0.0, 0.5, 0.5, 1e-40, 7.25, 1e30, np.inf]
 
 
-def found_by(output: Output) -> list[Chosen]:
-    table = read_chosen(output)
+def chosen_rows(table: pa.Table) -> list[Chosen]:
     columns = [table[name].to_pylist() for name in ("label", "rank", "image_id", "repeats")]
     return list(zip(*columns))
+
+
+def found_by(output: Output) -> list[Chosen]:
+    return chosen_rows(read_chosen(output))
 
 
 def files_of(output: Output) -> dict[str, bytes]:
@@ -64,7 +60,7 @@ def files_of(output: Output) -> dict[str, bytes]:
 
 
 def dropped_by(output: Output) -> list[dict[str, int]]:
-    """What each class has left out, by reason."""
+    """How many candidates of each class were dropped, by reason."""
     rows = read_classes(output).to_pylist()
     return [{name: row[f"dropped_{name}"] for name in DROP_REASONS} for row in rows]
 
@@ -85,13 +81,13 @@ def score_rows(draw: st.DrawFn) -> tuple[list[Row], int, int]:
         elif draw(st.integers(0, 9)) == 0:
             log_odds[draw(st.integers(0, top_p - 1))] = np.nan
         tags = {first: draw(values), others[0]: draw(values)}
-        # Of those that are there for a class to have a candidate, nothing is a copy.
+        # The images that give each class a candidate have no near-duplicates.
         picture = -1 if image_id < classes else draw(st.integers(-1, 15))
         rows.append(Row(image_id, [first, *others][:top_p], log_odds, tags, picture))
     return rows, classes, top_p
 
 
-@given(score_rows(), st.sampled_from(MODES), st.integers(1, 9), st.integers(1, 6), st.randoms())
+@given(score_rows(), st.sampled_from([*MODES]), st.integers(1, 9), st.integers(1, 6), st.randoms())
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 def test_choice_is_that_of_brute_force_for_any_grouping_and_order(
     tmp_path_factory: pytest.TempPathFactory, drawn, mode: str, k: int, groups: int, random
@@ -110,21 +106,22 @@ def test_choice_is_that_of_brute_force_for_any_grouping_and_order(
         drop_near_duplicates=random.choice([True, True, False]),
     )
     pictures = {"labelled": [0, 13], "test": [12, 2]}
-    exclude = {name: signatures_of(root, some) for name, some in pictures.items()}
-    with pytest.MonkeyPatch.context() as patch:
-        # Large piles are thinned out on the way, floors come from a sample, classes are taken in
-        # turn, and a second look is taken where many are copies: so are and do these.
-        patch.setattr(candidates, "PRUNE_PAIRS", random.choice([1, 7, 4_000_000]))
-        patch.setattr(reduction, "SAMPLE_IMAGES_PER_CLASS", 1)
-        patch.setattr(reduction, "MIN_SAMPLE_STRIDE_PARTS", random.choice([1, 1_000]))
-        patch.setattr(job, "PAIRS_PER_ROUND", random.choice([1, 2 * k, 32_000_000]))
-        reserves = [lambda job: job, lambda job: replace(job, quota_G=job.quota_G + 16)]
-        patch.setattr(reduction, "reserve_for_duplicates", random.choice(reserves))
-        patch.setattr(dedup, "HASH_PAIRS_PER_BLOCK", random.choice([1, 5, 4_000_000]))
-        patch.setattr(dedup, "THUMBNAIL_PAIRS_PER_BLOCK", random.choice([1, 100_000]))
-        patch.setattr(class_ranges, "ROWS_PER_RANGE", random.choice([1, 1_000]))
-        executor = random.choice([Inline(), Threads(2)])
-        output = topk(root, scores, options, executor=executor, exclude=exclude)
+    exclude = {role: signatures_of(root, numbers) for role, numbers in pictures.items()}
+    # Small limits, so that few rows are enough for a buffer to be pruned, for floors to come from a
+    # sample, for several rounds, and for another scan where there are many near-duplicates.
+    limits = Limits(
+        prune_pairs=random.choice([1, 7, 4_000_000]),
+        floor_sample_images=1,
+        min_sample_stride_parts=random.choice([1, 1_000]),
+        pairs_per_round=random.choice([1, 2 * k, 32_000_000]),
+        reserve_share=0,
+        reserve_images=random.choice([0, 16]),
+        hash_pairs_per_block=random.choice([1, 5, 4_000_000]),
+        thumbnail_pairs_per_block=random.choice([1, 100_000]),
+        rows_per_range=random.choice([1, 1_000]),
+    )
+    executor = random.choice([Inline(), Threads(2)])
+    output = topk(root, scores, options, executor=executor, exclude=exclude, limits=limits)
     chosen, dropped = brute_force(rows, classes, options, pictures)
     assert found_by(output) == chosen
     assert dropped_by(output) == dropped
@@ -152,23 +149,37 @@ def test_bytes_are_the_same_for_any_parts_and_any_workers(
         scores = scores_of(place, grouped, 7, 4)
         files.append(files_of(topk(place, scores, options, executor=executor, exclude=exclude)))
         dropped = dropped_by(topk(place, scores, options, executor=executor, exclude=exclude))
-        assert all(sum(one[name] for one in dropped) for name in ("near_duplicates", "test"))
+        for reason in ("near_duplicates", "test"):
+            assert sum(counts[reason] for counts in dropped)
     assert len(files[0]) == 2
     assert files.count(files[0]) == len(files)
 
 
-def test_floors_that_were_too_high_are_noticed_and_cost_nothing_but_time(
-    root: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_floors_that_were_too_high_are_noticed_and_cost_nothing_but_time(root: Store) -> None:
     rows = random_rows(300, classes=4, top_p=3, seed=5)
     scores = scores_of(root, [rows[at::3] for at in range(3)], 4, 3)
+    parts = tuple((name, 100) for name in contract.part_names(scores))
     too_high = {"per_class": [99, -np.inf, 1.0, 3.5], "overall": [99] * 4}
     for mode, floors in too_high.items():
-        floors_C = np.array(floors, np.float32)
-        monkeypatch.setattr(reduction, "estimate_floors", lambda *_, found=floors_C: found)
         options = TopkOptions(k=40, top_p=3, mode=mode)
-        output = topk(root, scores, options)
-        assert found_by(output) == brute_force(rows, 4, options, {})[0], mode
+        store = open_store(f"{root.uri}/{mode}")
+        reader = Reader(scores, 3, 4, len(parts), options)
+        reduction = ReductionJob(store.uri, reader, ("a", "b", "c", "d"), parts, exclude={})
+        (job,) = reduction.round_jobs()
+        floors_C = np.array(floors, np.float32)
+        result = fill_quotas(reduction, job, floors_C, 0, Inline(), contract.silent)
+        names = [part.name for part in result.parts]
+        chosen = pa.concat_tables(contract.read_part(store, name, tables.CHOSEN) for name in names)
+        assert chosen_rows(chosen) == brute_force(rows, 4, options, {})[0], mode
+
+
+@pytest.mark.parametrize("mode", get_args(Mode))
+def test_every_mode_has_rules_words_and_a_row_in_the_documentation(mode: Mode) -> None:
+    options = TopkOptions(mode=mode)
+    rules = MODES[mode]
+    for sentence in (rules.chosen, rules.candidacy, rules.remedy):
+        assert "{" not in sentence.format(count="9", options=options)
+    assert f"| `{mode}` |" in (Path(__file__).parent.parent / "docs/topk.md").read_text()
 
 
 def test_choice_is_that_of_a_database(root: Store) -> None:
@@ -185,11 +196,11 @@ def test_choice_is_that_of_a_database(root: Store) -> None:
         for rank in range(3)
     )
     ranked = "row_number() OVER (PARTITION BY label ORDER BY log_odds DESC, image_id) - 1 AS rank"
-    asked = f"SELECT label, {ranked}, image_id, 1 FROM ({pairs}) QUALIFY rank < 100 ORDER BY 1, 2"
-    assert found_by(output) == duckdb.sql(asked).fetchall()
+    query = f"SELECT label, {ranked}, image_id, 1 FROM ({pairs}) QUALIFY rank < 100 ORDER BY 1, 2"
+    assert found_by(output) == duckdb.sql(query).fetchall()
 
 
-def test_class_tells_candidates_edge_and_ties(root: Store) -> None:
+def test_class_has_its_candidates_edge_and_ties(root: Store) -> None:
     rows = [Row(at, [0, 1], [value, -1.0]) for at, value in enumerate([3, 2, 2, 2, 1])]
     output = topk(root, scores_of(root, [rows], 2, 2), TopkOptions(k=3, top_p=2))
     first, second = read_classes(output).to_pylist()
@@ -220,7 +231,7 @@ def test_image_whose_score_is_not_a_number_is_rejected(root: Store) -> None:
     output = topk(root, scores_of(root, [rows], 2, 2), TopkOptions(k=9, top_p=2))
     assert output.rejected == 1
     rejects = pq.read_table(Path(output.uri) / "rejects-00000.parquet").to_pylist()
-    assert [(one["image_id"], one["reason"]) for one in rejects] == [(2, "not_finite")]
+    assert [(row["image_id"], row["reason"]) for row in rejects] == [(2, "not_finite")]
     assert {row[2] for row in found_by(output)} == {1, 3}
 
 
@@ -233,61 +244,62 @@ def test_many_classes_and_shards_of_one_row_or_none(root: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "told"),
+    ("mode", "remedy"),
     [
         ("per_class", "raise topk.top_p"),
         ("threshold_balance", "lower topk.threshold"),
         ("tagged", "the images need tags"),
     ],
 )
-def test_class_without_a_candidate_is_named(root: Store, mode: str, told: str) -> None:
+def test_class_without_a_candidate_is_named(root: Store, mode: str, remedy: str) -> None:
     scores = scores_of(root, [[Row(1, [0], [1.0], {0: 1.0})]], classes=2, top_p=1)
-    with pytest.raises(ProtegeError, match=rf"class-1 \(1 classes\): {told}"):
+    with pytest.raises(ProtegeError, match=rf"class-1 \(1 classes\): {remedy}"):
         topk(root, scores, TopkOptions(k=1, top_p=1, mode=mode))
 
 
-def test_class_without_a_candidate_is_named_in_any_round(
-    root: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(job, "PAIRS_PER_ROUND", 2)
+def test_class_without_a_candidate_is_named_in_any_round(root: Store) -> None:
     rows = [Row(label, [label], [1.0]) for label in range(4)]
+    scores, limits = scores_of(root, [rows], 5, 1), Limits(pairs_per_round=2)
     with pytest.raises(ProtegeError, match=r"candidate for class-4 \(1 classes\)"):
-        topk(root, scores_of(root, [rows], 5, 1), TopkOptions(k=1, top_p=1))
+        topk(root, scores, TopkOptions(k=1, top_p=1), limits=limits)
 
 
-def test_copy_of_one_that_was_dropped_is_kept(root: Store) -> None:
-    """The second is a copy of the first, and the third of the second alone."""
+def test_near_duplicate_of_a_dropped_image_alone_is_kept(root: Store) -> None:
+    """The second resembles the first, and the third resembles the second alone."""
     rows = [Row(at, [0], [3.0 - at], picture=4 + at) for at in range(3)]
     output = topk(root, scores_of(root, [rows], 1, 1), TopkOptions(k=3, top_p=1))
     assert [row[2] for row in found_by(output)] == [0, 2]
     assert dropped_by(output) == [{"near_duplicates": 1, "labelled": 0, "test": 0}]
 
 
-def test_flood_of_copies_in_one_class_is_nothing_to_the_others(
-    root: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The others keep what they have, and are not looked for deeper."""
+class ShortlistRecorder(Inline):
+    """Runs everything in this process, and notes how many candidates each shortlist has."""
+
+    def __init__(self, num_classes: int) -> None:
+        self.num_classes = num_classes
+        self.candidates_per_class: list[list[int]] = []
+
+    def apply(self, function: Callable[..., Any], *handles: Handle[Any]) -> Handle[Any]:
+        handle = super().apply(function, *handles)
+        if isinstance(function, functools.partial) and function.func is shortlist:
+            counts_C = count_per_class(self.result(handle).pieces, self.num_classes)
+            self.candidates_per_class.append(counts_C.tolist())
+        return handle
+
+
+def test_flood_of_near_duplicates_in_one_class_costs_the_others_nothing(root: Store) -> None:
+    """The other classes keep their candidates, and their quotas do not grow."""
     rows = [Row(at, [0], [50.0 - at / 1_000], picture=8) for at in range(3_000)]
     rows += [Row(3_000 + at, [at % 3], [float(at % 11)]) for at in range(3_000)]
     scores = scores_of(root, [rows[at::5] for at in range(5)], 3, 1)
-    held: list[list[int]] = []
-    shortlist = dedup.shortlist
-
-    def counted(
-        job: candidates.RoundJob, found: candidates.PartialResult
-    ) -> candidates.PartialResult:
-        few = shortlist(job, found)
-        held.append(class_ranges.count_per_class(few.pieces, 3).tolist())
-        return few
-
-    monkeypatch.setattr(dedup, "shortlist", counted)
-    options = TopkOptions(k=20, top_p=1)
-    output = topk(root, scores, options)
+    options, recorder = TopkOptions(k=20, top_p=1), ShortlistRecorder(3)
+    output = topk(root, scores, options, executor=recorder)
     chosen, dropped = brute_force(rows, 3, options, {})
     assert (found_by(output), dropped_by(output)) == (chosen, dropped)
     assert dropped[0]["near_duplicates"] == 2_999
-    assert 3 <= len(held) <= 5
-    assert max(more for one in held[1:] for more in one[1:]) <= 200  # as many are equal to the 20th
+    scans = recorder.candidates_per_class
+    assert 3 <= len(scans) <= 5
+    assert max(count for scan in scans[1:] for count in scan[1:]) <= 200  # the 20th has many ties
 
 
 def test_parts_that_are_all_empty_have_no_candidate(root: Store) -> None:
@@ -334,10 +346,10 @@ def test_image_that_is_there_twice_is_an_error_that_says_where(
     root: Store, parts: Sequence[Sequence[int]]
 ) -> None:
     rows = [[Row(image_id, [0], [1.0]) for image_id in part] for part in parts]
-    told = "image 2 twice"
+    message = "image 2 twice"
     if len(parts) == 3:
-        told = "image 2 is both in part-00000.parquet and in part-00002.parquet"
-    with pytest.raises(ProtegeError, match=told):
+        message = "image 2 is both in part-00000.parquet and in part-00002.parquet"
+    with pytest.raises(ProtegeError, match=message):
         topk(root, scores_of(root, rows, 1, 1), TopkOptions(k=1, top_p=1))
 
 
@@ -375,18 +387,18 @@ def test_workers_that_are_killed_change_nothing(root: Store) -> None:
             place, kill = open_store(f"{root.uri}/{step}"), kill_at(step, victim)
             found = topk(place, scores, options, executor=cluster, on_progress=kill)
             assert files_of(found) == expected
-            assert victim not in pids()
+            wait_for(lambda pid=victim: pid not in pids(), "the killed worker is gone")
 
 
 def test_part_on_s3_is_read_in_three_requests(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its size, its footer, and all columns that are wanted; a round trip each."""
+    """Its size, its footer, and all needed columns; a round trip each."""
     root = open_store(f"{s3}/few-requests")
     scores = scores_of(root, [random_rows(20_000, 9, 9, seed=3)], 9, 9)
-    client, asked = storage._s3(), []
+    client, requests = storage._s3(), []
     call = client._call_s3
 
     async def counted(method: str, *given: object, **named: object) -> object:
-        asked.append(method)
+        requests.append(method)
         return await call(method, *given, **named)
 
     reader = Reader(scores, 9, 9, 1, TopkOptions())
@@ -394,7 +406,7 @@ def test_part_on_s3_is_read_in_three_requests(s3: str, monkeypatch: pytest.Monke
         patch.setattr(client, "_call_s3", counted)
         part = reader.part((0, "part-00000.parquet"))
     assert len(part.image_ids_N) == 20_000
-    assert asked == ["head_object", "get_object", "get_object"]
+    assert requests == ["head_object", "get_object", "get_object"]
 
 
 def test_choice_on_s3_is_the_one_on_disk(s3: str, root: Store) -> None:

@@ -1,10 +1,25 @@
-"""Roles: the models of the recipe, in the order in which one would compare them."""
+"""Roles: the outputs of the recipe, its models in the order in which one would compare them."""
 
 from tasks.report import Role
 
-MODELS = (
+ROLES = (
+    Role("labelled", "Labelled images", "labelled set"),
+    Role("pile", "Unlabelled images"),
+    Role("test", "Test images", "test set"),
+    Role("score", "The teacher's scores of the pile", "scores"),
+    Role("topk", "Images chosen for each class", "choice"),
+    Role("gather", "The chosen images as a training set", "training set"),
     Role("teacher", "Teacher"),
-    Role("baseline", "Baseline, labels only", "Baseline"),
-    Role("pretrained", "Student before fine-tuning", "Student on the chosen images"),
-    Role("student", "Student after fine-tuning", "Student, fine-tuned on the labels"),
+    Role("supervised", "Baseline before fine-tuning", "baseline before fine-tuning"),
+    Role("baseline", "Baseline, labels only", training_title="Baseline, fine-tuned on the labels"),
+    Role(
+        "pretrained",
+        "Student before fine-tuning",
+        "student before fine-tuning",
+        training_title="Student on the chosen images",
+    ),
+    Role(
+        "student", "Student after fine-tuning", training_title="Student, fine-tuned on the labels"
+    ),
+    Role("evaluate", "Measures of the models and of the choice", "measures"),
 )

@@ -346,7 +346,8 @@ class Run:
 
 def stage_title(stage: str, role: str) -> str:
     """`train student`; `score`, where the stage has one role only and its name says all."""
-    return stage if stage == role else f"{stage} {role}"
+    # `labelled_signatures` are the signatures of `labelled`.
+    return stage if stage == role else f"{stage} {role.removesuffix(f'_{stage}s')}"
 
 
 def _options(
@@ -367,7 +368,7 @@ def _log_classes(chosen: Output, options: TopkOptions) -> None:
     rows = chosen.table(tables.table_name(tables.CLASSES)).to_pylist()
     for line in describe_dropped(rows):
         logger.info(line)
-    short = [row for row in rows if row["kept"] < options.k and not options.across_classes]
+    short = [row for row in rows if row["kept"] < options.k and not options.rules.across_classes]
     if short:
         names = ", ".join(f"{row['name']} ({row['kept']})" for row in short[:LISTED_CLASSES])
         logger.warning("%s classes have fewer than %s images: %s", len(short), options.k, names)

@@ -31,8 +31,11 @@ def figures(campaign: Campaign) -> dict[str, Any]:
     if not measured:
         return {}
     known, metrics = recipe(campaign.recipe), read_metrics(measured[-1])
+    models = [
+        role.name for role in known.roles if role.name in measured[-1].body["extra"]["models"]
+    ]
     return {
-        **{f"{model.name}_top1": figure(metrics, model.name, "top1") for model in known.models},
+        **{f"{model}_top1": figure(metrics, model, "top1") for model in models},
         "chosen_precision": figure(metrics, "chosen", "precision"),
         "gain": figure(metrics, known.result, "gain"),
         "gain_standard_error": figure(metrics, known.result, "gain_standard_error"),
@@ -52,7 +55,7 @@ def story_of(root: Store, campaign: Campaign) -> Story:
         campaign=campaign.id,
         command=f"protege resume {campaign.id} --root {root.uri}",
         outputs=outputs,
-        models=known.models,
+        roles=known.roles,
         result=known.result,
         compared_with=known.compared_with,
         spread=_spread(root, campaign, figures(campaign)),
@@ -114,7 +117,8 @@ def _spread(
         and other.summary["seed"] != own["seed"]
         and other.summary["classes"] == own["classes"]
     ]
-    keys = ("seed", f"{known.compared_with}_top1", f"{known.result}_top1")
+    models = (role for role in (known.compared_with, known.result) if role)
+    keys = ("seed", *(f"{role}_top1" for role in models))
     runs = [{key: float(summary[key]) for key in keys} for summary in (*others, own)]
     return tuple(sorted(runs, key=lambda run: run["seed"]))
 

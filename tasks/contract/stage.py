@@ -87,11 +87,15 @@ class Session:
 
 @dataclass(frozen=True)
 class Made:
-    """What a stage has made: the parts, and what its manifest says besides."""
+    """What a stage has made: the parts, and what its manifest says besides.
+
+    `seconds_before` is the time of work for this output that was done before its session.
+    """
 
     parts: Sequence[Receipt]
     extra: Mapping[str, Any] = field(default_factory=dict)
     rechecked: Mapping[str, int] = field(default_factory=dict)
+    seconds_before: float = 0.0
 
 
 Make = Callable[[Session], Made]
@@ -137,7 +141,7 @@ def _make(target: Target, make: Make, lease: Lease, on_progress: OnProgress) -> 
         options=target.options.model_dump(mode="json"),
         inputs={role: output.link for role, output in target.inputs.items()},
         parts=made.parts,
-        seconds=time.perf_counter() - started,
+        seconds=made.seconds_before + time.perf_counter() - started,
         extra=made.extra,
         rechecked=made.rechecked,
     )

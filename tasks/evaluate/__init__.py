@@ -13,8 +13,8 @@ labels, and precision, against an audit list.
 """
 
 import functools
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
@@ -26,6 +26,7 @@ from tasks.contract import (
     Made,
     OnProgress,
     Output,
+    Receipt,
     RowCounts,
     Session,
     Target,
@@ -38,6 +39,12 @@ from tasks.evaluate.metrics import METRICS, Row, figure, metrics_table, read_met
 from tasks.evaluate.options import Choice, EvaluateOptions, PredictOptions
 from tasks.evaluate.predictions import PREDICTIONS, predict, read_predictions
 from tasks.evaluate.protocols import Predictions, accuracy
+from tasks.evaluate.suspect_classes import (
+    SuspectClass,
+    counts_above,
+    find_suspect_classes,
+    median_class,
+)
 from tasks.images import IMAGES_VERSION
 
 STAGE = "evaluate"
@@ -51,8 +58,12 @@ __all__ = [
     "EvaluateOptions",
     "PredictOptions",
     "Row",
+    "SuspectClass",
+    "counts_above",
     "evaluate",
     "figure",
+    "find_suspect_classes",
+    "median_class",
     "predict",
     "predictions_in",
     "read_metrics",
@@ -189,6 +200,8 @@ def _make(job: EvaluateJob, executor: Executor, session: Session) -> Made:
     table = metrics_table(rows)
     counts = RowCounts(len(table), len(table), 0)
     receipt = contract.write_part(session.store, METRICS, table, counts)
+    # Predictions are no step of a recipe by themselves, so their time is counted here.
+    just_made = [output for output in job.predicted.values() if not output.reused]
     datasets, models = (sorted(set(names)) for names in zip(*job.predicted))
     extra = {
         "classes": job.classes,
@@ -196,7 +209,17 @@ def _make(job: EvaluateJob, executor: Executor, session: Session) -> Made:
         "models": models,
         "seed": job.options.seed,
     }
-    return Made([receipt], extra)
+    seconds_before = sum(output.seconds for output in just_made)
+    return Made([_with_work(receipt, just_made)], extra, seconds_before=seconds_before)
+
+
+def _with_work(receipt: Receipt, predicted: Sequence[Output]) -> Receipt:
+    """The receipt with the seconds of each kind of work that predictions took."""
+    seconds: dict[str, float] = {}
+    for output in predicted:
+        for kind, value in output.body["work_seconds"].items():
+            seconds[kind] = seconds.get(kind, 0.0) + value
+    return replace(receipt, seconds=seconds)
 
 
 def _read_all(job: EvaluateJob) -> Predictions:

@@ -50,8 +50,8 @@ def _view_agreement(
 ) -> Iterator[Row]:
     """How often the teacher stays with the class when it sees a chosen image changed a little.
 
-    It needs no label. A class that is held by a shortcut falls apart here; one that filled with
-    what the teacher has never seen may not, which is why suspect_classes.py looks at scores first.
+    It needs no label. It finds a class that the teacher knows by a shortcut. It may miss a class
+    that filled with what the teacher has never seen, so suspect_classes.py uses scores first.
     """
     labels = chosen["label"].to_numpy()
     sampled = np.concatenate(

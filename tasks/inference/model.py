@@ -126,8 +126,8 @@ class Model:
     ) -> list[Prediction]:
         """The `top_k` most probable classes of each image.
 
-        An image is the address of a file, the bytes of one, or a PIL image. Raises ProtegeError for
-        one that cannot be used.
+        An image is the address of a file, the bytes of a file, or a PIL image. Raises ProtegeError
+        for an image that cannot be used.
         """
         # A single path would otherwise be read letter by letter.
         pictures = [images] if isinstance(images, Picture) else list(images)

@@ -1,7 +1,7 @@
 """Pictures: what a person has for an image, as pixels.
 
-In: the address of a file, the bytes of one, or a PIL image. Out: upright RGB pixels, decoded as
-those of the images that were trained on.
+In: the address of a file, the bytes of a file, or a PIL image. Out: upright RGB pixels, decoded as
+the images of a training are.
 
     pixels_HWC = read_picture("cat.jpg")
 """

@@ -1,7 +1,7 @@
 """Pipeline: from encoded images to what a network makes of them, batch by batch.
 
-In: images, a function that decodes one, and one that computes a batch. Out: a `Batch` for every
-`batch_size` images, in order. Threads decode the next batch while the network computes this one.
+In: images, a function that decodes an image, and a function that computes a batch. Out: a `Batch`
+for every `batch_size` images, in order. Threads decode the next batch while the network computes.
 
     for batch in run_pipeline(images, decode_one, forward, size=224, batch_size=256):
         batch.outputs_BC, batch.problems
@@ -25,7 +25,7 @@ from torch import Tensor
 from tasks.images import Pixels, Unusable
 
 DECODE_THREADS = 2
-BATCHES_AHEAD = 1  # being decoded while the network computes the one before
+BATCHES_AHEAD = 1  # being decoded while the network computes the batch before
 
 Item = TypeVar("Item")
 Decode = Callable[[Item], Pixels]

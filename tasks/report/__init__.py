@@ -9,7 +9,6 @@ their manifests tell.
 """
 
 import functools
-from dataclasses import asdict
 
 from infra.errors import ProtegeError
 from infra.store import Store
@@ -21,10 +20,8 @@ from tasks.report.story import Role, Story
 __all__ = ["PAGE", "STAGE", "ReportOptions", "Role", "Story", "report"]
 
 STAGE = "report"
-VERSION = 3
+VERSION = 4
 PAGE = "index.html"
-# The page is about a choice and what was learned from it.
-NEEDED_STAGES = ("score", "topk", "evaluate")
 
 
 def report(
@@ -35,23 +32,12 @@ def report(
     on_progress: OnProgress = silent,
 ) -> Output:
     """Write the page, or take the one that is there. Raises ProtegeError for a missing output."""
-    missing = [stage for stage in NEEDED_STAGES if story.made_by(stage) is None]
-    if missing:
+    if story.missing:
         raise ProtegeError(
-            f"the report needs the outputs of all stages; missing: {', '.join(missing)}. Run the "
-            "recipe to its end first"
+            "the report needs the outputs of all stages; missing: "
+            f"{', '.join(story.missing)}. Run the recipe to its end first"
         )
-    spread = [dict(run) for run in story.spread]
-    content = {
-        "recipe": story.recipe,
-        "campaign": story.campaign,
-        "command": story.command,
-        "models": [asdict(model) for model in story.models],
-        "result": story.result,
-        "compared_with": story.compared_with,
-        "spread": spread,
-    }
-    target = Target(root, STAGE, VERSION, options, story.outputs, content=content)
+    target = Target(root, STAGE, VERSION, options, story.outputs, content=story.content())
     return make_output(target, functools.partial(_make, options, story), on_progress)
 
 
@@ -59,8 +45,7 @@ def _make(options: ReportOptions, story: Story, session: Session) -> Made:
     # Imported here: a run that finds its page need not wait for matplotlib.
     from tasks.report.page import render
 
-    root = next(iter(story.outputs.values())).root
-    page = render(root, options, story, session.on_progress).encode()
+    page = render(options, story, session.on_progress).encode()
     session.lease.check()
     session.store.replace(PAGE, page)
     extra = {"recipe": story.recipe, "campaign": story.campaign}

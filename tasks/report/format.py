@@ -1,22 +1,19 @@
-"""Words: how figures are written on the page.
+"""Format: how figures are written on the page.
 
 In: a number, or None for what was not measured. Out: text.
 """
 
 import math
 
-from tasks.topk import TopkOptions
-
 NOT_MEASURED = "\u2013"  # a dash
 THIN = "\u202f"  # narrow space that does not break, between a figure and its unit
 
 
-def percent(share: float | None, digits: int = 1, *, signed: bool = False) -> str:
+def percent(share: float | None, digits: int = 1) -> str:
     """0.9312 -> `93.1 %`."""
     if share is None:
         return NOT_MEASURED
-    sign = "+" if signed else ""
-    return f"{100 * share:{sign}.{digits}f}{THIN}%".replace("-", "\u2212")
+    return f"{100 * share:.{digits}f}{THIN}%".replace("-", "\u2212")
 
 
 def points(share: float | None, digits: int = 1) -> str:
@@ -27,6 +24,11 @@ def points(share: float | None, digits: int = 1) -> str:
 def number(figure: float | None, digits: int = 3) -> str:
     """A figure with a fixed number of decimals."""
     return NOT_MEASURED if figure is None else f"{figure:.{digits}f}".replace("-", "\u2212")
+
+
+def thousands(count: int) -> str:
+    """12345 -> `12,345`."""
+    return f"{count:,}"
 
 
 def probability(log_odds: float | None) -> str:
@@ -50,25 +52,3 @@ def duration(seconds: float) -> str:
         return f"{minutes}{THIN}min {rest:02d}{THIN}s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours:,}{THIN}h {minutes:02d}{THIN}min"
-
-
-def choice(options: TopkOptions, pairs: int) -> str:
-    """What the student learned from, in a few words."""
-    some = f"{pairs:,}"
-    return {
-        "per_class": f"the {some} it was surest of",
-        "overall": f"the {some} it was surest of, of whatever class",
-        "random_per_class": f"{some} drawn at random",
-        "threshold_balance": f"{some} with a probability above {options.threshold:g}",
-        "tagged": f"of those with the tag of a class, the {some} it was surest of",
-        "random_tagged": f"{some} drawn at random among those with the tag of a class",
-    }[options.mode]
-
-
-def candidacy(options: TopkOptions) -> str:
-    """What makes an image a candidate for a class."""
-    if options.by_tag:
-        return "carry its tag"
-    if options.mode == "threshold_balance":
-        return f"have it as their best class with a probability above {options.threshold:g}"
-    return f"have it among their {options.top_p} best classes"

@@ -1,25 +1,22 @@
 """Plots: figures as inline SVG that takes its colours from the page, light or dark.
 
-In: arrays. Out: SVG text without a fixed size, with a description for those who cannot see it.
-Matplotlib draws with stand-in colours, which are replaced by the page's CSS variables.
+In: curves and tables. Out: SVG text without a fixed size, with a description for readers who cannot
+see it. Matplotlib draws with stand-in colours, which are replaced by the page's CSS variables.
 """
 
 import io
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 from markupsafe import Markup, escape
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from tasks.evaluate.suspect_classes import counts_above
-from tasks.topk import HISTOGRAM_EDGES
+from tasks.report.curves import END_RANKS, Curve, Points
 
 INK, SOFT, LINE, ACCENT, WARN = "#010101", "#020202", "#030303", "#040404", "#050505"
 VARIABLES = {INK: "--ink", SOFT: "--soft", LINE: "--line", ACCENT: "--accent", WARN: "--warn"}
@@ -40,52 +37,17 @@ STYLE: Any = {
     "axes.facecolor": "none",
     "text.parse_math": False,
 }
-CURVE_POINTS = 120
-BEYOND = 3  # curves go on to this many times K
-LOWEST = -8.0  # log-odds below are all alike: no
-
-Points = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
+MIN_LOG_ODDS = -8.0  # below it, candidates are all alike: not of the class
 
 
-@dataclass(frozen=True)
-class Curve:
-    """Log-odds against rank (from 1): of the chosen images, and of the candidates after them."""
-
-    label: int
-    chosen: Points
-    beyond: Points
-
-
-def curves(classes: pa.Table, chosen: pa.Table, k: int, *, by_score: bool) -> list[Curve]:
-    """The curve of each class; `by_score` is False where the chosen ones were drawn at random."""
-    labels, log_odds = chosen["label"].to_numpy(), chosen["log_odds"].to_numpy()
-    above_CB = counts_above(classes)
-    found = []
-    for row, told in enumerate(classes.select(["label", "kept"]).to_pylist()):
-        first, last = np.searchsorted(labels, [told["label"], told["label"] + 1])
-        mine = log_odds[first:last].astype(float)
-        if not len(mine):
-            # Where all classes compete with one another, one may get nothing.
-            found.append(Curve(told["label"], *[_beyond(above_CB[row], 0, BEYOND * k)] * 2))
-            continue
-        at = np.unique(np.linspace(0, len(mine) - 1, CURVE_POINTS).astype(int))
-        start = told["kept"] if by_score else 0
-        beyond = _beyond(above_CB[row], start, BEYOND * k)
-        if by_score:
-            # The histogram knows ranks only at the edges of its bins; join it to the last score.
-            beyond = (np.append(start, beyond[0]), np.append(mine[-1], beyond[1]))
-        found.append(Curve(told["label"], (at + 1.0, mine[at]), beyond))
-    return found
-
-
-def score_curves(some: Sequence[Curve], k: int, flagged: set[int]) -> Markup:
-    """The curves of all classes in one figure, those of suspects standing out."""
+def score_curves(curves: Sequence[Curve], k: int, suspects: Collection[int]) -> Markup:
+    """The curves of all classes in one figure, suspect ones in the colour of warnings."""
     figure, axes = _figure(12.6, 4.4)
-    for curve in sorted(some, key=lambda one: one.label in flagged):
-        colour = WARN if curve.label in flagged else ACCENT
-        width = 2.2 if curve.label in flagged else 1.3
+    for curve in sorted(curves, key=lambda curve: curve.label in suspects):
+        colour = WARN if curve.label in suspects else ACCENT
+        width = 2.2 if curve.label in suspects else 1.3
         axes.plot(*curve.chosen, color=colour, lw=width)
-        axes.plot(*curve.beyond, color=colour, lw=width, ls=(0, (2, 2)), alpha=0.75)
+        axes.plot(*curve.candidates, color=colour, lw=width, ls=(0, (2, 2)), alpha=0.75)
     axes.axvline(k, color=SOFT, lw=1, ls=":")
     axes.annotate(
         f"K = {k:,}",
@@ -96,33 +58,37 @@ def score_curves(some: Sequence[Curve], k: int, flagged: set[int]) -> Markup:
         va="top",
         color=SOFT,
     )
-    _limit(axes, [part for one in some for part in (one.chosen, one.beyond)], k)
+    _set_limits(
+        axes, [points for curve in curves for points in (curve.chosen, curve.candidates)], k
+    )
     axes.set_xlabel("rank within the class")
     axes.set_ylabel("log-odds")
-    words = f"Log-odds against rank for {len(some)} classes; K is {k}."
-    return _svg(figure, "scores", words)
+    description = f"Log-odds against rank for {len(curves)} classes; K is {k}."
+    return _svg(figure, "scores", description)
 
 
-def class_curve(
-    typical_B: npt.NDArray[np.int64], curve: Curve, k: int, name: str, *, flagged: bool
-) -> Markup:
-    """The curve of one class before that of the median class."""
+def class_curve(median: Points, curve: Curve, k: int, *, suspect: bool) -> Markup:
+    """The curve of one class, in front of that of the median class."""
     figure, axes = _figure(3.9, 2.2)
-    typical = _beyond(typical_B, 0, BEYOND * k)
-    axes.plot(*typical, color=LINE, lw=3.5)
-    colour = WARN if flagged else ACCENT
-    axes.plot(*curve.chosen, color=colour, lw=2)
-    axes.plot(*curve.beyond, color=colour, lw=1.5, ls=(0, (2, 2)))
-    axes.plot(curve.chosen[0][-1:], curve.chosen[1][-1:], "o", color=colour, ms=6)
-    _limit(axes, [curve.chosen, curve.beyond, typical], k)
+    axes.plot(*median, color=LINE, lw=3.5)
+    colour = WARN if suspect else ACCENT
+    ranks, log_odds = curve.chosen
+    axes.plot(ranks, log_odds, color=colour, lw=2)
+    axes.plot(*curve.candidates, color=colour, lw=1.5, ls=(0, (2, 2)))
+    axes.plot(ranks[-1:], log_odds[-1:], "o", color=colour, ms=6)
+    _set_limits(axes, [curve.chosen, curve.candidates, median], k)
     axes.set_xticks([1, k, 2 * k, 3 * k], ["1", "K", "2K", "3K"])
-    words = f"Log-odds of class {name} fall from {curve.chosen[1][0]:.1f} at rank 1 to "
-    words += f"{curve.chosen[1][-1]:.1f} at rank {curve.chosen[0][-1]:.0f}, the last one chosen."
-    return _svg(figure, f"class-{curve.label}", words)
+    description = f"Class {curve.name} has no chosen image."
+    if len(ranks):
+        description = (
+            f"Log-odds of class {curve.name} fall from {log_odds[0]:.1f} at rank 1 to "
+            f"{log_odds[-1]:.1f} at rank {ranks[-1]:.0f}, the last one chosen."
+        )
+    return _svg(figure, f"class-{curve.label}", description)
 
 
-def training_curve(role: str, history: pa.Table) -> Markup:
-    """Loss against steps, before the course of the learning rate."""
+def training_curve(role: str, noun: str, history: pa.Table) -> Markup:
+    """Loss against steps, in front of the learning rate."""
     figure, axes = _figure(6.1, 2.6)
     steps, loss = history["step"].to_numpy(), history["loss"].to_numpy()
     rate = history["learning_rate"].to_numpy()
@@ -135,42 +101,32 @@ def training_curve(role: str, history: pa.Table) -> Markup:
     axes.set_ylim(bottom=min(0.0, float(loss.min())))
     axes.locator_params(axis="both", nbins=4)
     axes.set_xlabel("steps")
-    words = (
-        f"Training loss of the {role}, from {loss[0]:.2f} to {loss[-1]:.2f} in {steps[-1]} steps."
+    description = (
+        f"Training loss of the {noun}, from {loss[0]:.2f} to {loss[-1]:.2f} in {steps[-1]} steps."
     )
-    return _svg(figure, f"training-{role}", words)
+    return _svg(figure, f"training-{role}", description)
 
 
-def seed_dots(spread: Sequence[tuple[float, float, float | None]], names: Sequence[str]) -> Markup:
-    """Baseline, student and perhaps random choice of each run, top-1 in percent."""
-    figure, axes = _figure(12.6, 0.8 + 0.36 * len(spread))
-    for place, (baseline, student, random) in enumerate(spread):
-        axes.plot([baseline, student], [place, place], color=LINE, lw=3, zorder=1)
-        axes.plot(baseline, place, "o", mfc="none", mec=SOFT, mew=1.8, ms=9)
-        axes.plot(student, place, "o", color=ACCENT, ms=9.5)
-        if random is not None:
-            axes.plot(random, place, "D", color=WARN, ms=6)
+def seed_dots(runs: Sequence[tuple[float, float]], names: Sequence[str], nouns: str) -> Markup:
+    """(compared, result) of each run, top-1 in percent: a ring and a dot."""
+    figure, axes = _figure(12.6, 0.8 + 0.36 * len(runs))
+    for row, (compared, result) in enumerate(runs):
+        axes.plot([compared, result], [row, row], color=LINE, lw=3, zorder=1)
+        axes.plot(compared, row, "o", mfc="none", mec=SOFT, mew=1.8, ms=9)
+        axes.plot(result, row, "o", color=ACCENT, ms=9.5)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.set_xlabel("top-1 accuracy, %")
-    words = f"Top-1 accuracy of the baseline and the student in {len(spread)} runs."
-    return _svg(figure, "seeds", words)
+    return _svg(figure, "seeds", f"Top-1 accuracy of {nouns} in {len(runs)} runs.")
 
 
-def _beyond(above_B: npt.NDArray[np.int64], start: int, end: int) -> Points:
-    """(rank, log-odds) at the edges of the histogram's bins, best first, from `start` to `end`."""
-    # The first bin is open below: its edge is no log-odds of anything.
-    counts, edges = above_B[:0:-1], HISTOGRAM_EDGES[-2:0:-1]
-    inside = (counts > start) & (counts <= end)
-    return counts[inside].astype(float), edges[inside].astype(float)
-
-
-def _limit(axes: Any, some: Sequence[Points], k: int) -> None:
-    heights = np.concatenate([log_odds for _, log_odds in some])
-    axes.set_xlim(1, BEYOND * k)
-    axes.set_ylim(max(LOWEST, float(heights.min())) - 0.5, float(heights.max()) + 1)
+def _set_limits(axes: Any, curves: Sequence[Points], k: int) -> None:
+    heights = np.concatenate([log_odds for _, log_odds in curves])
+    axes.set_xlim(1, END_RANKS * k)
+    if len(heights):
+        axes.set_ylim(max(MIN_LOG_ODDS, float(heights.min())) - 0.5, float(heights.max()) + 1)
     axes.locator_params(axis="y", nbins=5)
 
 
@@ -181,7 +137,7 @@ def _figure(width: float, height: float) -> tuple[Figure, Any]:
         return figure, figure.add_subplot()
 
 
-def _svg(figure: Figure, name: str, words: str) -> Markup:
+def _svg(figure: Figure, name: str, description: str) -> Markup:
     sink = io.StringIO()
     # The salt makes the ids of one figure differ from those of the next on the page.
     with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
@@ -192,7 +148,7 @@ def _svg(figure: Figure, name: str, words: str) -> Markup:
     text = re.sub(r'<g id="[^"]*"', "<g", text)
     text = re.sub(r"font: (?:\d+ )?([\d.]+px) [^;\"]*", r"font-size: \1", text)
     view = re.search(r'viewBox="[^"]*"', text)
-    head = f'<svg {view[0] if view else ""} role="img" aria-label="{escape(words)}">'
+    head = f'<svg {view[0] if view else ""} role="img" aria-label="{escape(description)}">'
     text = re.sub(r"<svg[^>]*>", lambda _: head, text, count=1)
     for colour, variable in VARIABLES.items():
         text = text.replace(colour, f"var({variable})")

@@ -1,20 +1,27 @@
-"""Story: what the report is about: the outputs of a campaign, and what they are to its recipe."""
+"""Story: what the page is about: the outputs of a campaign, and what they are to its recipe.
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+roles = (Role("teacher", "Teacher"), Role("student", "Student after fine-tuning"))
+story = Story("billion-scale", campaign, command, outputs, roles, result="student")
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from tasks.contract import Output
 
 
 @dataclass(frozen=True)
 class Role:
-    """A model of a recipe: the role of its output, and how people call it.
+    """An output of a recipe, and how people call it.
 
-    `training_title` is its title above the curve of its training.
+    `title` stands in tables, `noun` in a sentence after "the", `training_title` above the curve of
+    a training. An empty noun is the name, an empty training title the title.
     """
 
     name: str
     title: str
+    noun: str = ""
     training_title: str = ""
 
 
@@ -22,32 +29,56 @@ class Role:
 class Story:
     """What happened in a campaign, and how to make it happen again.
 
-    `outputs` are by role, in the order of the run. `models` are those that the recipe compares, in
-    that order; `result` names the one that the campaign was run for, `compared_with` the one that
-    it must beat; both may be empty. `spread` has one entry for each run of the same settings with
-    another seed: seed, `<role>_top1` of these two, perhaps random_top1 and chosen_precision.
+    `outputs` are by role, in the order of the run. `roles` are all outputs that a finished campaign
+    of the recipe has; its models in the order in which one would compare them. `result` names the
+    model that the campaign was run for, `compared_with` the model that it must beat; both may be
+    empty. `spread` has one entry for each run of the same settings with another seed: seed, and
+    `<role>_top1` of these two models.
+
+    What was chosen, scored and measured follows from the stages of the outputs and from their
+    manifests, so that a recipe may have several teachers, generations or test sets.
     """
 
     recipe: str
     campaign: str
     command: str
     outputs: Mapping[str, Output]
-    models: tuple[Role, ...] = ()
+    roles: tuple[Role, ...] = ()
     result: str = ""
     compared_with: str = ""
     spread: tuple[Mapping[str, float], ...] = ()
 
-    def made_by(self, stage: str) -> Output | None:
-        """The last output of a stage, if there is one."""
-        outputs = [output for output in self.outputs.values() if output.stage == stage]
-        return outputs[-1] if outputs else None
+    @property
+    def missing(self) -> list[str]:
+        """The roles without an output: the campaign is not finished."""
+        return [role.name for role in self.roles if role.name not in self.outputs]
 
-    def title(self, role: str) -> str:
-        """How people call a model."""
-        titles = {model.name: model.title for model in self.models}
-        return titles.get(role, role.replace("_", " ").capitalize())
+    def role(self, name: str) -> Role:
+        """The role of this name with all its words; those of an undeclared one are its name."""
+        words = name.replace("_", " ")
+        declared = {role.name: role for role in self.roles}
+        role = declared.get(name, Role(name, words[:1].upper() + words[1:]))
+        return replace(
+            role, noun=role.noun or words, training_title=role.training_title or role.title
+        )
 
-    def training_title(self, role: str) -> str:
-        """How people call its training."""
-        titles = {model.name: model.training_title for model in self.models}
-        return titles.get(role) or self.title(role)
+    def of_stage(self, stage: str) -> dict[str, Output]:
+        """The outputs of a stage by role, in the order of the run."""
+        return {role: output for role, output in self.outputs.items() if output.stage == stage}
+
+    def sorted_by_role(self, names: Iterable[str]) -> list[str]:
+        """Names in the order of the roles; those that the recipe does not declare come last."""
+        order = [role.name for role in self.roles]
+        return sorted(names, key=lambda name: order.index(name) if name in order else len(order))
+
+    def content(self) -> dict[str, Any]:
+        """Everything but the outputs, as plain values: what the page shows beside them."""
+        return {
+            "recipe": self.recipe,
+            "campaign": self.campaign,
+            "command": self.command,
+            "roles": [asdict(role) for role in self.roles],
+            "result": self.result,
+            "compared_with": self.compared_with,
+            "spread": [dict(run) for run in self.spread],
+        }

@@ -5,9 +5,9 @@ sorted by (label, rank), and `classes`, a row for each class. The order is total
 image_id), so the same scores give the same bytes, whatever the order and grouping of the parts and
 the number of workers.
 
-A sample of the parts gives each class a floor, a value that its K-th best surely exceeds. Then
-every part is scanned once, and only candidates above the floors are kept. They are combined in a
-tree, near-duplicates are dropped, and the rest is ranked. reduction.py has these steps in their
+A sample of the parts gives each class a floor, a value that its K-th best almost surely exceeds.
+Then every part is scanned once, and only candidates above the floors are kept. They are combined in
+a tree, near-duplicates are dropped, and the rest is ranked. reduction.py has these steps in their
 order, docs/topk.md the reasons.
 "Billion-scale semi-supervised learning" (Yalniz et al. 2019), section 3.2.
 
@@ -19,6 +19,8 @@ dedup.py         near-duplicates are dropped
 ranking.py       the table `chosen`
 class_ranges.py  the candidates of a few classes, sorted
 order.py         the total order
+limits.py        bounds of memory and time
+modes.py         the ways to choose
 options.py       the options
 
     chosen = topk(root, scores, TopkOptions(k=16_000, top_p=10), exclude={"test": signatures})
@@ -51,6 +53,7 @@ from tasks.contract import (
 from tasks.duplicates.matching import DUPLICATES_VERSION
 from tasks.topk.candidates import DROP_REASONS, HISTOGRAM_EDGES
 from tasks.topk.job import ReductionJob
+from tasks.topk.limits import DEFAULT_LIMITS, Limits
 from tasks.topk.options import TopkOptions
 from tasks.topk.order import Values, hash_ids
 from tasks.topk.ranking import RoundResult
@@ -65,6 +68,7 @@ __all__ = [
     "CLASSES",
     "HISTOGRAM_EDGES",
     "STAGE",
+    "Limits",
     "TopkOptions",
     "count_dropped",
     "describe_dropped",
@@ -81,6 +85,7 @@ def topk(
     options: TopkOptions = TopkOptions(),
     *,
     exclude: Mapping[str, Output] | None = None,
+    limits: Limits = DEFAULT_LIMITS,
     executor: Executor = Inline(),
     on_progress: OnProgress = silent,
 ) -> Output:
@@ -110,6 +115,7 @@ def topk(
         classes=tuple(classes),
         parts=tuple((part["name"], part["kept"]) for part in parts),
         exclude=exclude,
+        limits=limits,
     )
     return make_output(target, functools.partial(_make, reduction, executor), on_progress)
 
@@ -205,12 +211,12 @@ def _certified(
     """Whether no class that was cut off from an image's P best could have ranked (docs/topk.md)."""
     options, count = reduction.options, len(reduction.classes)
     width = options.width(reduction.reader.scored_p)
-    if options.random or options.best_class_only:
+    if options.rules.certification == "never":
         return np.zeros(count, bool)
-    if options.by_tag or width >= count:
+    if options.rules.certification == "always" or width >= count:
         return np.ones(count, bool)
     full = kept_C == options.k
-    if options.across_classes:
+    if options.rules.across_classes:
         full = kept_C.sum() == options.k * count
     certified_C: npt.NDArray[np.bool_] = full & (_probability(last_log_odds_C) > 1 / (width + 1))
     return certified_C
@@ -222,21 +228,14 @@ def _probability(log_odds_C: Values) -> npt.NDArray[np.float64]:
 
 
 def _check_every_class(reduction: ReductionJob, result: RoundResult) -> None:
-    if reduction.options.across_classes:
+    if reduction.options.rules.across_classes:
         return
     labels = np.flatnonzero(result.counts.candidates_C == 0)
     names = [reduction.classes[result.classes[label]] for label in labels.tolist()]
     if names:
         others = " and others" if len(names) > 10 else ""
+        remedy = reduction.options.rules.remedy.format(options=reduction.options)
         raise ProtegeError(
             f"no image of the pile is a candidate for {', '.join(names[:10])}{others} "
-            f"({len(names)} classes): {_remedy(reduction.options)}, or label more images of them"
+            f"({len(names)} classes): {remedy}, or label more images of them"
         )
-
-
-def _remedy(options: TopkOptions) -> str:
-    if options.by_tag:
-        return "the images need tags that are called like the classes"
-    if options.mode == "threshold_balance":
-        return f"lower topk.threshold (now {options.threshold:g})"
-    return f"raise topk.top_p (now {options.top_p})"

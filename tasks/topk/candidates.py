@@ -25,10 +25,6 @@ from tasks.topk.reader import Part
 # Bins of the histogram of log-odds: a half each; the first and the last one are open.
 HISTOGRAM_EDGES = np.arange(-24, 40.5, 0.5)
 HISTOGRAM_BINS = len(HISTOGRAM_EDGES) - 1
-PRUNE_PAIRS = 4_000_000  # 56 MB
-MIN_PRUNE_PAIRS = 500_000  # with fewer, pruning costs more time than it saves
-MAX_PIECES = 128  # each piece costs some time in every later step
-PIECES_PER_JOIN = 16  # joining many pieces in one go takes much memory
 # Why a candidate is dropped: it is a near-duplicate of a better candidate, or of such an image.
 DROP_REASONS = ("near_duplicates", "labelled", "test")
 NO_FLOOR = np.float32(-np.inf)
@@ -114,21 +110,21 @@ def join(pieces: Sequence[Candidates]) -> Candidates:
     )
 
 
-def join_if_many(pieces: Sequence[Candidates]) -> tuple[Candidates, ...]:
-    """The same pieces, or a single one if there are more than MAX_PIECES."""
-    return (join(pieces),) if len(pieces) > MAX_PIECES else tuple(pieces)
+def join_if_many(pieces: Sequence[Candidates], max_pieces: int) -> tuple[Candidates, ...]:
+    """The same pieces, or a single one if there are more than so many."""
+    return (join(pieces),) if len(pieces) > max_pieces else tuple(pieces)
 
 
 def values_of(job: RoundJob, candidates: Candidates) -> Values:
     """The values by which candidates compete; the greater value wins."""
-    if job.options.random:
+    if job.rules.random:
         return random_values(candidates.image_ids_N, job.options.seed)
     return candidates.log_odds_N
 
 
 def groups_of(job: RoundJob, candidates: Candidates) -> Iterator[tuple[slice, int]]:
     """Each group of candidates that compete with one another, and its quota."""
-    if job.options.across_classes:
+    if job.rules.across_classes:
         yield slice(0, len(candidates)), job.total_quota
         return
     offsets = class_offsets(candidates.labels_N, range(job.num_classes))
@@ -153,17 +149,18 @@ def floors(job: RoundJob, candidates: Candidates) -> Values:
     for group, quota in groups_of(job, candidates):
         position = group.stop - group.start - quota
         if position >= 0:
-            labels = slice(None) if job.options.across_classes else candidates.labels_N[group.start]
+            labels = slice(None) if job.rules.across_classes else candidates.labels_N[group.start]
             floors_C[labels] = np.partition(values_N[group], position)[position]
     return floors_C
 
 
 def combine(job: RoundJob, partial_results: Sequence[PartialResult]) -> PartialResult:
     """The results of several groups of parts as one, pruned if it has many pairs."""
-    pieces = join_if_many(
-        [piece for part in partial_results for piece in part.pieces if len(piece)]
-    )
-    if len(pieces) > 1 and sum(map(len, pieces)) > max(PRUNE_PAIRS, 1.5 * job.total_quota):
+    all_pieces = [piece for part in partial_results for piece in part.pieces if len(piece)]
+    pieces = join_if_many(all_pieces, job.limits.max_pieces)
+    if len(pieces) > 1 and sum(map(len, pieces)) > max(
+        job.limits.prune_pairs, 1.5 * job.total_quota
+    ):
         pieces = (prune(job, join(pieces)),)
     counts = [partial_result.counts for partial_result in partial_results]
     return PartialResult(
@@ -187,7 +184,8 @@ class CandidateBuffer:
         self._pieces: list[Candidates] = []
         self._new_pieces: list[Candidates] = []
         self._pairs = 0
-        self._min_prune_pairs = min(PRUNE_PAIRS, max(MIN_PRUNE_PAIRS, 2 * job.total_quota))
+        min_prune_pairs = max(job.limits.min_prune_pairs, 2 * job.total_quota)
+        self._min_prune_pairs = min(job.limits.prune_pairs, min_prune_pairs)
         self._prune_pairs = self._min_prune_pairs
         self._candidates_C = np.zeros(job.num_classes, np.int64)
         self._histogram_CB = np.zeros((job.num_classes, HISTOGRAM_BINS), np.int64)
@@ -204,7 +202,7 @@ class CandidateBuffer:
         piece = self._above_floors(part, not_finite_N)
         self._new_pieces.append(piece)
         self._pairs += len(piece)
-        if len(self._new_pieces) == PIECES_PER_JOIN:
+        if len(self._new_pieces) == self._job.limits.pieces_per_join:
             self._pieces.append(join(self._new_pieces))
             self._new_pieces = []
         if self._pairs > self._prune_pairs:
@@ -219,17 +217,18 @@ class CandidateBuffer:
             np.array(self._spans, np.int64).reshape(-1, 3),
             np.zeros((self._job.num_classes, len(DROP_REASONS)), np.int64),
         )
-        return PartialResult(join_if_many([*self._pieces, *self._new_pieces]), counts)
+        pieces = [*self._pieces, *self._new_pieces]
+        return PartialResult(join_if_many(pieces, self._job.limits.max_pieces), counts)
 
     def _above_floors(self, part: Part, not_finite_N: npt.NDArray[np.bool_]) -> Candidates:
-        job, options = self._job, self._job.options
+        job = self._job
         histogram_hash_N = hash_ids(part.image_ids_N, 0) % np.uint64(job.histogram_stride)
         histogram_rows = np.flatnonzero(histogram_hash_N == 0)
-        random_N = random_values(part.image_ids_N, options.seed) if options.random else None
+        random_N = random_values(part.image_ids_N, job.options.seed) if job.rules.random else None
         phashes_N = part.phashes
         pieces = []
         for labels_M, log_odds_M, rows in part.pairs(
-            not_finite_N, options.min_log_odds, job.class_filter
+            not_finite_N, job.options.min_log_odds, job.class_filter
         ):
             classes_M = labels_M.astype(np.intp)
             self._candidates_C += np.bincount(classes_M, minlength=job.num_classes)

@@ -13,7 +13,6 @@ from tasks.topk.candidates import Candidates, class_offsets, join, values_of
 from tasks.topk.job import RoundJob
 from tasks.topk.order import rank_positions, select_best
 
-ROWS_PER_RANGE = 1_000_000
 # Where there are at most so many times the quota, to sort all is faster than to select the best.
 SORT_ALL_QUOTAS = 2
 
@@ -26,11 +25,11 @@ def count_per_class(pieces: Sequence[Candidates], num_classes: int) -> npt.NDArr
     return counts_C
 
 
-def split_classes(counts_C: npt.NDArray[np.int64]) -> list[range]:
-    """Ranges of classes with at most ROWS_PER_RANGE rows each, or of one class that has more."""
+def split_classes(counts_C: npt.NDArray[np.int64], rows_per_range: int) -> list[range]:
+    """Ranges of classes with at most so many rows each, or of one class that has more."""
     ranges, first, rows = [], 0, 0
     for label, count in enumerate(counts_C.tolist()):
-        if label > first and rows + count > ROWS_PER_RANGE:
+        if label > first and rows + count > rows_per_range:
             ranges.append(range(first, label))
             first, rows = label, 0
         rows += count
@@ -51,7 +50,7 @@ def best_of_classes(job: RoundJob, pieces: Sequence[Candidates], classes: range)
     bounds = itertools.pairwise(class_offsets(candidates.labels_N, classes).tolist())
     for label, (first, last) in zip(classes, bounds, strict=True):
         values, ids = values_N[first:last], candidates.image_ids_N[first:last]
-        quota = len(values) if job.options.across_classes else int(job.quota_G[label])
+        quota = len(values) if job.rules.across_classes else int(job.quota_G[label])
         if len(values) > SORT_ALL_QUOTAS * quota:
             best = select_best(values, candidates.labels_N[first:last], ids, quota)
             order = best[rank_positions(values[best], ids[best])]

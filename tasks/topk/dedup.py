@@ -46,11 +46,9 @@ from tasks.topk.candidates import (
 )
 from tasks.topk.class_ranges import best_of_classes, count_per_class, split_classes
 from tasks.topk.job import RoundJob
+from tasks.topk.limits import Limits
 from tasks.topk.order import Ids, Positions
 from tasks.topk.reader import Reader, Signatures, thumbnails_of
-
-THUMBNAIL_PAIRS_PER_BLOCK = 50_000  # 77 MB as floats
-HASH_PAIRS_PER_BLOCK = 4_000_000  # 32 MB
 
 NEAR_DUPLICATE = DROP_REASONS.index("near_duplicates")
 KEPT = -1
@@ -70,9 +68,10 @@ class PossibleDuplicates:
 def shortlist(job: RoundJob, result: PartialResult) -> PartialResult:
     """The candidates of each class within its quota, the best first, in a piece for each range."""
     pieces = result.pieces
-    if job.options.across_classes:
+    if job.rules.across_classes:
         pieces = (prune(job, join(pieces)),)
-    ranges = split_classes(count_per_class(pieces, job.num_classes))
+    counts_C = count_per_class(pieces, job.num_classes)
+    ranges = split_classes(counts_C, job.limits.rows_per_range)
     with ThreadPoolExecutor(core_count()) as pool:
         best = pool.map(partial(best_of_classes, job, pieces), ranges)
         return PartialResult(tuple(best), result.counts)
@@ -144,11 +143,10 @@ def drop_duplicates(
     job: RoundJob, exclude: Mapping[str, Output], result: PartialResult, signatures: Signatures
 ) -> PartialResult:
     """The candidates that are no near-duplicates, and how many were dropped within the quotas."""
-    known_duplicate_S = known_duplicates(signatures, exclude)
+    known_duplicate_S = known_duplicates(signatures, exclude, job.limits)
     with ThreadPoolExecutor(core_count()) as pool:
-        codes = list(
-            pool.map(partial(rejection_codes, signatures, known_duplicate_S), result.pieces)
-        )
+        examine = partial(rejection_codes, signatures, known_duplicate_S, limits=job.limits)
+        codes = list(pool.map(examine, result.pieces))
     kept = [
         replace(piece.take(np.flatnonzero(codes_N == KEPT)), phashes_N=None)
         for piece, codes_N in zip(result.pieces, codes, strict=True)
@@ -157,16 +155,19 @@ def drop_duplicates(
     return PartialResult(tuple(kept), replace(result.counts, dropped_CR=dropped_CR))
 
 
-def known_duplicates(signatures: Signatures, exclude: Mapping[str, Output]) -> Codes:
+def known_duplicates(
+    signatures: Signatures, exclude: Mapping[str, Output], limits: Limits
+) -> Codes:
     """The rejection code of each image that is a near-duplicate of a known image, else KEPT."""
     codes_S = np.full(len(signatures.image_ids_N), KEPT, np.int8)
     # In the order of DROP_REASONS: what resembles a labelled and a test image counts as the latter.
     for role in sorted(exclude, key=DROP_REASONS.index):
-        codes_S[_resembles(signatures, exclude[role])] = DROP_REASONS.index(role)
+        duplicate_S = _resembles_known(signatures, exclude[role], limits)
+        codes_S[duplicate_S] = DROP_REASONS.index(role)
     return codes_S
 
 
-def _resembles(signatures: Signatures, known: Output) -> Flags:
+def _resembles_known(signatures: Signatures, known: Output, limits: Limits) -> Flags:
     """Which images are near-duplicates of known images."""
     phashes_K = _phashes_of(known)
     is_near_K, duplicate_S = (
@@ -180,10 +181,10 @@ def _resembles(signatures: Signatures, known: Output) -> Flags:
     for rows, known_rows in near_known(signatures.phashes_N, phashes_K):
         undecided = ~duplicate_S[rows]
         rows, places = rows[undecided], np.searchsorted(near_rows, known_rows[undecided])
-        for first in range(0, len(rows), THUMBNAIL_PAIRS_PER_BLOCK):
-            block = slice(first, first + THUMBNAIL_PAIRS_PER_BLOCK)
+        for first in range(0, len(rows), limits.thumbnail_pairs_per_block):
+            block = slice(first, first + limits.thumbnail_pairs_per_block)
             thumbnails = Thumbnails.of(signatures.thumbnails_NT[rows[block]])
-            agree = thumbnails.alike(known_thumbnails.take(places[block]))
+            agree = thumbnails.agree(known_thumbnails.take(places[block]))
             duplicate_S[rows[block][agree]] = True
     return duplicate_S
 
@@ -209,7 +210,7 @@ def _known_thumbnails(known: Output, rows: Positions) -> Thumbnails:
 
 
 def rejection_codes(
-    signatures: Signatures, known_duplicate_S: Codes, candidates: Candidates
+    signatures: Signatures, known_duplicate_S: Codes, candidates: Candidates, limits: Limits
 ) -> Codes:
     """Why each candidate is dropped, or KEPT; candidates without a signature are kept.
 
@@ -227,12 +228,12 @@ def rejection_codes(
     edges = np.append(np.flatnonzero(np.diff(labels, prepend=-1)), len(labels))
     for first, last in itertools.pairwise(edges.tolist()):
         rows_of_class = rows[first:last]
-        duplicate = _duplicates_in_class(signatures.take(places_N[rows_of_class]))
+        duplicate = _duplicates_in_class(signatures.take(places_N[rows_of_class]), limits)
         codes_N[rows_of_class[duplicate]] = NEAR_DUPLICATE
     return codes_N
 
 
-def _duplicates_in_class(signatures: Signatures) -> Flags:
+def _duplicates_in_class(signatures: Signatures, limits: Limits) -> Flags:
     """Which images of a class are near-duplicates of a better one that is not itself dropped.
 
     The best images first. A block of the best is compared with all that remain; what is not
@@ -241,7 +242,7 @@ def _duplicates_in_class(signatures: Signatures) -> Flags:
     duplicate_N = np.zeros(len(signatures.phashes_N), bool)
     remaining = np.arange(len(duplicate_N))
     while len(remaining) > 1:
-        size = max(1, HASH_PAIRS_PER_BLOCK // len(remaining))
+        size = max(1, limits.hash_pairs_per_block // len(remaining))
         phashes = signatures.phashes_N[remaining]
         hits = near(phashes[:size, None], phashes)
         # Number of other images that each one is near to; every image is near itself.
@@ -250,7 +251,7 @@ def _duplicates_in_class(signatures: Signatures) -> Flags:
         columns = np.flatnonzero(num_near)
         rows = columns[columns < size]
         thumbnails = Thumbnails.of(signatures.thumbnails_NT[remaining[columns]])
-        agree = thumbnails.take(np.arange(len(rows))).all_alike(thumbnails)
+        agree = thumbnails.take(np.arange(len(rows))).all_agree(thumbnails)
         hits = hits[rows][:, columns] & agree
         for row in range(len(rows)):
             if not duplicate_N[remaining[columns[row]]]:
@@ -266,18 +267,18 @@ def count_dropped(
 ) -> npt.NDArray[np.int64]:
     """Candidates dropped before the last one within the quota, by class and reason, (C, R)."""
     dropped = np.zeros(job.num_classes * len(DROP_REASONS), np.int64)
-    if job.options.across_classes and pieces:
+    if job.rules.across_classes and pieces:
         pieces, codes = [join(pieces)], [np.concatenate(codes)]
     for candidates, codes_N in zip(pieces, codes, strict=True):
         order = np.arange(len(candidates))
-        if job.options.across_classes:
+        if job.rules.across_classes:
             order = np.argsort(-values_of(job, candidates), kind="stable")
         kept = codes_N[order] == KEPT
         kept_before: npt.NDArray[np.int64] = np.cumsum(kept) - kept
-        if not job.options.across_classes:
+        if not job.rules.across_classes:
             first_rows = class_offsets(candidates.labels_N, range(job.num_classes))[:-1]
             kept_before = kept_before - np.append(kept_before, 0)[first_rows][candidates.labels_N]
-        quota_N = job.quota_G[0 if job.options.across_classes else candidates.labels_N]
+        quota_N = job.quota_G[0 if job.rules.across_classes else candidates.labels_N]
         rows = order[~kept & (kept_before < quota_N)]
         cells = candidates.labels_N[rows].astype(np.intp) * len(DROP_REASONS) + codes_N[rows]
         dropped += np.bincount(cells, minlength=len(dropped))

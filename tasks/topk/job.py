@@ -12,13 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.contract import Output
+from tasks.topk.limits import DEFAULT_LIMITS, Limits
+from tasks.topk.modes import ModeRules
 from tasks.topk.options import TopkOptions
 from tasks.topk.reader import Reader
-
-HISTOGRAM_SAMPLE_IMAGES = 1_000_000  # of more images, the histogram counts one in so many
-# 2 GB on the worker that takes the last step, and 4 GB where near-duplicates are dropped. This and
-# class_ranges.ROWS_PER_RANGE decide where parts of `chosen` end: raise topk's VERSION with them.
-PAIRS_PER_ROUND = 32_000_000
 
 
 @dataclass(frozen=True)
@@ -32,10 +29,16 @@ class RoundJob:
     """
 
     options: TopkOptions
+    limits: Limits
     classes: range
     all_classes: int
     quota_G: npt.NDArray[np.int64]
     histogram_stride: int
+
+    @property
+    def rules(self) -> ModeRules:
+        """What the mode does."""
+        return self.options.rules
 
     @property
     def num_classes(self) -> int:
@@ -66,11 +69,7 @@ class ReductionJob:
     classes: tuple[str, ...]
     parts: tuple[tuple[str, int], ...]
     exclude: Mapping[str, Output]
-
-    @property
-    def inputs(self) -> dict[str, Output]:
-        """All outputs that are read, by role."""
-        return {"scores": self.reader.scores, **self.exclude}
+    limits: Limits = DEFAULT_LIMITS
 
     @property
     def options(self) -> TopkOptions:
@@ -85,17 +84,20 @@ class ReductionJob:
     @property
     def histogram_stride(self) -> int:
         """The histogram counts one image in so many."""
-        return -(-self.rows // HISTOGRAM_SAMPLE_IMAGES) or 1
+        return -(-self.rows // self.limits.histogram_sample_images) or 1
 
     def round_jobs(self) -> Iterator[RoundJob]:
         """The jobs of all rounds, in the order of the classes."""
-        count, options = len(self.classes), self.options
-        if options.across_classes:
-            quota_G = np.array([options.k * count])
-            yield RoundJob(options, range(count), count, quota_G, self.histogram_stride)
+        count, k = len(self.classes), self.options.k
+        if self.options.rules.across_classes:
+            yield self._round_job(range(count), np.array([k * count]))
             return
-        classes_per_round = max(1, PAIRS_PER_ROUND // options.k)
+        classes_per_round = max(1, self.limits.pairs_per_round // k)
         for first in range(0, count, classes_per_round):
             classes = range(first, min(first + classes_per_round, count))
-            quota_G = np.full(len(classes), options.k)
-            yield RoundJob(options, classes, count, quota_G, self.histogram_stride)
+            yield self._round_job(classes, np.full(len(classes), k))
+
+    def _round_job(self, classes: range, quota_G: npt.NDArray[np.int64]) -> RoundJob:
+        return RoundJob(
+            self.options, self.limits, classes, len(self.classes), quota_G, self.histogram_stride
+        )

@@ -1,25 +1,13 @@
-"""Options of the stage `topk`, and what the modes of choosing have in common.
-
-A mode says which pairs (image, class) are candidates, in which groups they compete, how many of
-each group are kept, and by which value. All else is the same for all of them.
-"""
+"""Options of the stage `topk`."""
 
 import math
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from pydantic import Field
 
 from tasks.options import Options
-
-Mode = Literal[
-    "per_class",
-    "overall",
-    "random_per_class",
-    "threshold_balance",
-    "tagged",
-    "random_tagged",
-]
+from tasks.topk.modes import MODES, Mode, ModeRules
 
 
 class TopkOptions(Options):
@@ -34,50 +22,35 @@ class TopkOptions(Options):
     threshold: float = Field(0.3, ge=0.01, le=0.99)
     """With threshold_balance, the probability that an image must exceed."""
     drop_near_duplicates: bool = True
-    """Copies of an image count once in a class; those of labelled and test images never."""
+    """Near-duplicates count once in a class; those of labelled and test images never."""
     seed: int = Field(0, ge=0, le=2**31 - 1)
     """Decides the random choices."""
 
     @property
-    def random(self) -> bool:
-        """Whether chance decides, and not the score."""
-        return self.mode in ("random_per_class", "random_tagged")
-
-    @property
-    def by_tag(self) -> bool:
-        """Whether an image is a candidate for the classes whose tag it carries."""
-        return self.mode in ("tagged", "random_tagged")
-
-    @property
-    def across_classes(self) -> bool:
-        """Whether all classes compete with one another."""
-        return self.mode == "overall"
-
-    @property
-    def best_class_only(self) -> bool:
-        """Whether an image is a candidate for its best class alone."""
-        return self.mode in ("random_per_class", "threshold_balance")
+    def rules(self) -> ModeRules:
+        """What the mode does."""
+        return MODES[self.mode]
 
     @property
     def min_log_odds(self) -> np.float32:
-        """The least log-odds of a candidate."""
-        if self.mode != "threshold_balance":
+        """The least log-odds of a candidate: the first float32 above those of the threshold."""
+        if not self.rules.above_threshold:
             return np.float32(-np.inf)
-        least = math.log(self.threshold / (1 - self.threshold))
-        nearest = np.float32(least)
-        return nearest if nearest > least else np.nextafter(nearest, np.float32(np.inf))
+        bound = math.log(self.threshold / (1 - self.threshold))
+        nearest = np.float32(bound)
+        return nearest if nearest > bound else np.nextafter(nearest, np.float32(np.inf))
 
     def width(self, scored_p: int) -> int:
         """How many of an image's best classes it is a candidate for."""
-        return 1 if self.best_class_only else min(self.top_p, scored_p)
+        return 1 if self.rules.best_class_only else min(self.top_p, scored_p)
 
     def content(self) -> dict[str, Any]:
-        """Without what the mode does not use."""
+        """The fields that can change a result, without those that the mode does not use."""
         unused: dict[str, Any] = {}
-        if not self.random:
+        if not self.rules.random:
             unused["seed"] = 0
-        if self.mode != "threshold_balance":
+        if not self.rules.above_threshold:
             unused["threshold"] = 0
-        if self.best_class_only or self.by_tag:
+        if self.rules.candidates != "best_classes":
             unused["top_p"] = 0
         return {**super().content(), **unused}

@@ -65,7 +65,7 @@ class RoundResult:
 def rank_candidates(job: RoundJob, uri: str, first_part: int, result: PartialResult) -> RoundResult:
     """Rank the candidates class by class, and write the chosen ones from this part number on."""
     pieces = result.pieces
-    if job.options.across_classes:
+    if job.rules.across_classes:
         pieces = (prune(job, join(pieces)),)
     num_candidates_C = count_per_class(pieces, job.num_classes)
     underfilled_C = underfilled(job, num_candidates_C, result.counts)
@@ -73,17 +73,17 @@ def rank_candidates(job: RoundJob, uri: str, first_part: int, result: PartialRes
     round_result = RoundResult(
         job.classes, [], [], result.counts, num_candidates_C, underfilled_C, floors_C
     )
-    without_candidate = not job.options.across_classes and not result.counts.candidates_C.all()
+    without_candidate = not job.rules.across_classes and not result.counts.candidates_C.all()
     if underfilled_C.any() or without_candidate:
         return round_result
     kept_C = num_candidates_C
-    if not job.options.across_classes:
+    if not job.rules.across_classes:
         kept_C = np.minimum(num_candidates_C, job.quota_G)
-    store = open_store(uri)
+    store, ranges = open_store(uri), split_classes(kept_C, job.limits.rows_per_range)
     with ThreadPoolExecutor(core_count()) as pool:
         futures = [
             pool.submit(_write_part, job, store, number, classes, pieces)
-            for number, classes in enumerate(split_classes(kept_C), first_part)
+            for number, classes in enumerate(ranges, first_part)
         ]
     parts, summaries = zip(*(future.result() for future in futures), strict=True)
     return replace(round_result, parts=parts, summaries=summaries)
@@ -97,7 +97,7 @@ def underfilled(
     They were below a floor, or so many of the examined ones were near-duplicates.
     """
     examined_C = num_candidates_C + counts.dropped_CR.sum(axis=1)
-    if job.options.across_classes:
+    if job.rules.across_classes:
         too_few = num_candidates_C.sum() < job.total_quota
         any_left = examined_C.sum() < counts.candidates_C.sum()
         return np.full(job.num_classes, too_few and any_left)
@@ -110,7 +110,7 @@ def _write_part(
     job: RoundJob, store: Store, number: int, classes: range, pieces: Sequence[Candidates]
 ) -> tuple[Receipt, ClassSummary]:
     chosen = best_of_classes(job, pieces, classes)
-    if job.options.random:
+    if job.rules.random:
         chosen = sort_by_score(chosen, classes)
     kept_C = np.diff(class_offsets(chosen.labels_N, classes))
     ranks = np.arange(kept_C.max(initial=0), dtype=np.int32)
@@ -145,7 +145,7 @@ def _repeats(job: RoundJob, ranks_M: npt.NDArray[np.int32]) -> npt.NDArray[np.in
     "Self-training with Noisy Student" (Xie et al. 2020), section 3.1, but exactly and not in
     expectation.
     """
-    if job.options.mode != "threshold_balance" or not len(ranks_M):
+    if not job.rules.repeats or not len(ranks_M):
         return np.ones(len(ranks_M), np.int32)
     quotient, remainder = divmod(job.options.k, len(ranks_M))
     return (quotient + (ranks_M < remainder)).astype(np.int32)

@@ -17,13 +17,9 @@ from infra.errors import ProtegeError
 from tasks import contract, tables
 from tasks.contract import Output
 from tasks.duplicates.matching import THUMBNAIL_BYTES, Hashes
+from tasks.topk.limits import Limits
 from tasks.topk.options import TopkOptions
 from tasks.topk.order import Ids, Labels, Positions, Values
-
-# So many rows are read ahead while a part is scanned, in a bounded number of parts: of small parts
-# many are read at a time, because the requests to a remote store wait for each other otherwise.
-PREFETCH_ROWS = 200_000
-MIN_PREFETCH_PARTS, MAX_PREFETCH_PARTS = 2, 16
 
 PartName = tuple[int, str]  # the number of a part in the manifest, and its name
 
@@ -41,15 +37,11 @@ class Reader:
     num_parts: int
     options: TopkOptions
 
-    @property
-    def prefetch_parts(self) -> int:
-        """Number of parts that are read at a time."""
-        rows_per_part = max(1, self.scores.kept // max(1, self.num_parts))
-        return min(MAX_PREFETCH_PARTS, max(MIN_PREFETCH_PARTS, PREFETCH_ROWS // rows_per_part))
-
-    def parts(self, names: Sequence[PartName]) -> Iterator["Part"]:
+    def parts(self, names: Sequence[PartName], limits: Limits) -> Iterator["Part"]:
         """These parts; the next ones are read while the caller works on a part."""
-        ahead = self.prefetch_parts
+        rows_per_part = max(1, self.scores.kept // max(1, self.num_parts))
+        ahead = max(limits.min_prefetch_parts, limits.prefetch_rows // rows_per_part)
+        ahead = min(limits.max_prefetch_parts, ahead)
         with ThreadPoolExecutor(ahead) as pool:
             futures = [pool.submit(self.part, name) for name in names[:ahead]]
             for position in range(len(names)):
@@ -61,7 +53,7 @@ class Reader:
     def part(self, numbered_name: PartName) -> "Part":
         """A part. Raises ProtegeError with its name when it is damaged."""
         number, name = numbered_name
-        width = 0 if self.options.by_tag else self.options.width(self.scored_p)
+        width = 0 if self.options.rules.by_tag else self.options.width(self.scored_p)
         columns = [column for rank in range(width) for column in tables.score_columns(rank)]
         columns = columns or list(tables.TAGGED)
         if self.options.drop_near_duplicates:

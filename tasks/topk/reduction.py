@@ -27,17 +27,12 @@ from tasks.topk.candidates import (
     join,
 )
 from tasks.topk.job import ReductionJob, RoundJob
+from tasks.topk.limits import Limits
 from tasks.topk.order import Values
 from tasks.topk.ranking import RoundResult, rank_candidates
 from tasks.topk.reader import PartName, Reader
 
 Item = TypeVar("Item")
-
-SAMPLE_IMAGES_PER_CLASS = 256  # so many of the K best of a class are expected in the sample
-SAMPLE_DEVIATIONS = 5  # standard deviations between the expected floor and the one that is used
-MIN_SAMPLE_STRIDE_PARTS = 4  # to read more than one part in so many takes longer than it saves
-BATCHES_PER_WORKER = 8
-MIN_QUOTA_GROWTH, MAX_QUOTA_GROWTH = 1.5, 8.0  # from one scan to the next
 
 
 def run_rounds(
@@ -90,34 +85,35 @@ def reserve_for_duplicates(job: RoundJob) -> RoundJob:
     """The job with larger quotas, so that classes stay full when near-duplicates are dropped."""
     if not job.options.drop_near_duplicates:
         return job
-    return replace(job, quota_G=job.quota_G + job.quota_G // 4 + 16)
+    reserve_G = (job.limits.reserve_share * job.quota_G).astype(np.int64)
+    return replace(job, quota_G=job.quota_G + reserve_G + job.limits.reserve_images)
 
 
 def grow_quotas(job: RoundJob, scan_job: RoundJob, result: RoundResult) -> RoundJob:
     """The job of the next scan: larger quotas for the groups that have too few candidates left."""
     num_candidates_G, underfilled_G = result.num_candidates_C, result.underfilled_C
-    if job.options.across_classes:
+    if job.rules.across_classes:
         num_candidates_G, underfilled_G = num_candidates_G.sum(keepdims=True), underfilled_G[:1]
     growth_G = 1.25 * job.quota_G / np.maximum(num_candidates_G, 1)
-    growth_G = np.clip(growth_G, MIN_QUOTA_GROWTH, MAX_QUOTA_GROWTH)
+    growth_G = np.clip(growth_G, job.limits.min_quota_growth, job.limits.max_quota_growth)
     grown_G = np.ceil(scan_job.quota_G * growth_G).astype(np.int64)
     return replace(scan_job, quota_G=np.where(underfilled_G, grown_G, scan_job.quota_G))
 
 
 def estimate_floors(reduction: ReductionJob, job: RoundJob, executor: Executor) -> Values:
-    """Step 1: a value for each class that its K-th best surely exceeds, from a sample of the parts.
+    """Step 1: a value that the K-th best of each class should exceed, from a sample of the parts.
 
     The sample is expected to have its share of the K best. The floor lies some standard deviations
     of that number deeper. There is no floor where a sample would have to be large.
     """
-    no_floors_C = np.full(job.num_classes, NO_FLOOR)
-    stride = reduction.options.k // SAMPLE_IMAGES_PER_CLASS
+    limits, no_floors_C = job.limits, np.full(job.num_classes, NO_FLOOR)
+    stride = reduction.options.k // limits.floor_sample_images
     sample = range(stride // 2, len(reduction.parts), max(1, stride))
-    if stride < MIN_SAMPLE_STRIDE_PARTS or len(sample) < 2 or not reduction.rows:
+    if stride < limits.min_sample_stride_parts or len(sample) < 2 or not reduction.rows:
         return no_floors_C
     sample_rows = sum(reduction.parts[number][1] for number in sample)
     expected_G = job.quota_G * (sample_rows / reduction.rows)
-    quota_G = expected_G + SAMPLE_DEVIATIONS * np.sqrt(expected_G) + SAMPLE_DEVIATIONS
+    quota_G = expected_G + limits.floor_deviations * (np.sqrt(expected_G) + 1)
     sample_job = replace(job, quota_G=np.ceil(quota_G).astype(np.int64))
     handle = scan_parts(reduction, sample_job, no_floors_C, sample, executor)
     return executor.result(executor.apply(partial(_floors_of_result, sample_job), handle))
@@ -137,7 +133,7 @@ def scan_parts(
 ) -> Handle[PartialResult]:
     """Steps 2 and 3: the candidates of these parts, combined in a tree by the workers."""
     names = [(number, reduction.parts[number][0]) for number in numbers]
-    batches = split_into_batches(names, executor)
+    batches = split_into_batches(names, executor, job.limits)
     batches_done = itertools.count(1)
 
     def report() -> None:
@@ -153,7 +149,7 @@ def scan_batch(
 ) -> PartialResult:
     """The candidates of a few parts: the work of one task."""
     buffer = CandidateBuffer(job, floors_C)
-    for part in reader.parts(names):
+    for part in reader.parts(names, job.limits):
         buffer.add(part)
     return buffer.result()
 
@@ -174,14 +170,17 @@ def drop_near_duplicates(
     signatures = executor.reduce(
         partial(dedup.read_signatures, reduction.reader),
         dedup.merge_signatures,
-        split_into_batches(parts, executor),
+        split_into_batches(parts, executor, job.limits),
     )
     return executor.apply(
         partial(dedup.drop_duplicates, job, reduction.exclude), handle, signatures
     )
 
 
-def split_into_batches(items: Sequence[Item], executor: Executor) -> list[list[Item]]:
+def split_into_batches(
+    items: Sequence[Item], executor: Executor, limits: Limits
+) -> list[list[Item]]:
     """The items in batches, one for each task; at least one batch, which can be empty."""
-    size = min(MAX_BATCH, -(-len(items) // (BATCHES_PER_WORKER * executor.workers)) or 1)
+    num_batches = limits.batches_per_worker * executor.workers
+    size = min(MAX_BATCH, -(-len(items) // num_batches) or 1)
     return [list(items[first : first + size]) for first in range(0, len(items), size)] or [[]]

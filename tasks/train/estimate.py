@@ -18,9 +18,10 @@ def _describe(options: TrainOptions, images: int) -> str:
     schedule, rate = options.schedule(images), options.learning_rate
     steps = schedule.total_steps
     seen = Length(amount=steps * options.batch_size, unit="images")
+    length = "" if options.length.unit == "steps" else f"{options.length} = "
     decay = f"{rate.num_steps_down} steps down by {rate.gamma:g}"
     return (
-        f"{options.model}, {options.length} = {steps:,} steps of {options.batch_size:,} ({seen}); "
+        f"{options.model}, {length}{steps:,} steps of {options.batch_size:,} ({seen}); "
         f"{schedule.warmup_steps:,} steps of warm-up from {rate.warmup_start:g} to "
         f"{schedule.peak_rate:g}, then {'cosine' if rate.schedule == 'cosine' else decay}"
     )

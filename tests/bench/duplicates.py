@@ -61,7 +61,7 @@ def found_shares() -> dict[str, float]:
     shares = {}
     for name, change in CHANGES.items():
         changed_phashes_N, changed_thumbnails = signatures([change(pixels) for pixels in images])
-        found_N = near(phashes_N, changed_phashes_N) & thumbnails.alike(changed_thumbnails)
+        found_N = near(phashes_N, changed_phashes_N) & thumbnails.agree(changed_thumbnails)
         shares[name] = round(float(found_N.mean()), 3)
     return shares
 
@@ -77,7 +77,7 @@ def digits() -> dict[str, int]:
     return {
         "pairs": len(images) * (len(images) - 1) // 2,
         "by_hash": len(by_hash),
-        "by_thumbnail": int(thumbnails.take(first).alike(thumbnails.take(second)).sum()),
+        "by_thumbnail": int(thumbnails.take(first).agree(thumbnails.take(second)).sum()),
     }
 
 

@@ -6,8 +6,8 @@ and writes the same table; the results are compared row by row. Each runs in a p
 whose peak memory the kernel reports (VmHWM). Prints a table and one JSON line.
 
 `seconds` and `peak_gb` are those of `topk` with the executor `Threads`. `deduplicated_*`: without
-near-duplicates, also of those of as many labelled images as ImageNet has (3 % of the pile show one
-of 10,000 pictures). `dask_seconds`: on two worker processes of a Dask cluster that runs already.
+near-duplicates, also of as many labelled images as ImageNet has (3 % of the pile show one of 10,000
+pictures). `dask_seconds`: on two worker processes of a Dask cluster that runs already.
 `read_seconds`: reading the columns and nothing else. `other_k_seconds`: another K on the same
 scores.
 """

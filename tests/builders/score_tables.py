@@ -90,7 +90,7 @@ def are_near_duplicates(first: int, second: int) -> bool:
     second_phash, second_thumbnail = signature_of(second)
     hashes_near = near(np.array([first_phash], np.uint64), np.array([second_phash], np.uint64))
     first_thumbnails = Thumbnails.of(first_thumbnail[None])
-    thumbnails_agree = first_thumbnails.alike(Thumbnails.of(second_thumbnail[None]))
+    thumbnails_agree = first_thumbnails.agree(Thumbnails.of(second_thumbnail[None]))
     return bool(hashes_near[0] and thumbnails_agree[0])
 
 
@@ -146,7 +146,7 @@ def brute_force(
 
     def order(pair: tuple[np.float32, int, int]) -> tuple[float, int, int]:
         log_odds, label, image_id = pair
-        if options.random:
+        if options.rules.random:
             random_value = hash_ids(np.array([image_id]), options.seed) >> np.uint64(40)
             return (-float(random_value[0]), label, image_id)
         return (-float(log_odds), label, image_id)
@@ -157,8 +157,8 @@ def brute_force(
     for pair in sorted(pairs, key=order):
         _, label, image_id = pair
         picture = pictures[image_id]
-        kept = sum(map(len, chosen)) if options.across_classes else len(chosen[label])
-        if kept == options.k * (classes if options.across_classes else 1):
+        kept = sum(map(len, chosen)) if options.rules.across_classes else len(chosen[label])
+        if kept == options.k * (classes if options.rules.across_classes else 1):
             continue
         pictures_of = {**exclude, "near_duplicates": kept_pictures.get(label, [])}
         reasons = ("test", "labelled", "near_duplicates")
@@ -193,13 +193,13 @@ def _by_score(pair: tuple[np.float32, int, int]) -> tuple[float, int]:
 
 
 def _scores(row: Row, options: TopkOptions) -> Sequence[float]:
-    if options.by_tag:
+    if options.rules.by_tag:
         return list(row.tags.values())
     return row.log_odds[: options.width(len(row.log_odds))]
 
 
 def _candidates(row: Row, options: TopkOptions) -> list[tuple[int, float]]:
-    if options.by_tag:
+    if options.rules.by_tag:
         return list(row.tags.items())
     pairs = list(zip(row.labels, row.log_odds, strict=True))[: options.width(len(row.labels))]
     if options.mode != "threshold_balance":

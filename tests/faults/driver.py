@@ -11,6 +11,7 @@ import signal
 import sys
 from pathlib import Path
 
+from flows.billion_scale.roles import ROLES
 from infra.executors import Inline
 from infra.settings import Processes
 from infra.store import LocalStore, open_store
@@ -68,7 +69,16 @@ def run_campaign(root_uri: str, pictures: Path) -> dict[str, Output]:
         "baseline": teacher,
         "evaluate": measured,
     }
-    page = report(root, Story("billion-scale", "test", "again", outputs), options.report)
+    story = Story(
+        "billion-scale",
+        "test",
+        "again",
+        {**outputs, "supervised": teacher},
+        ROLES,
+        result="student",
+        compared_with="baseline",
+    )
+    page = report(root, story, options.report)
     return {**outputs, "report": page}
 
 

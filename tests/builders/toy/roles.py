@@ -2,4 +2,9 @@
 
 from tasks.report import Role
 
-MODELS = (Role("teacher", "Teacher"), Role("student", "Student"))
+ROLES = (
+    Role("images", "Images"),
+    Role("teacher", "Teacher"),
+    Role("student", "Student"),
+    Role("score", "Scores"),
+)

@@ -1,0 +1,104 @@
+"""Class cards: what the page says of each class of a choice, and of which classes it warns.
+
+In: the choice, the measures and the suspect classes. Out: a `ClassCard` for each class.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tasks.evaluate import SuspectClass
+from tasks.report.choice import Choice
+from tasks.report.format import probability
+from tasks.report.measures import Measures
+from tasks.topk import count_dropped
+
+
+@dataclass(frozen=True)
+class ClassCard:
+    """A class of the choice; None for what was not measured. Shares are in [0, 1].
+
+    Three things may be wrong with its choice: it is `short` of images, `doubtful` when its last
+    images are more likely of another class, and `uncertain` when it may not be exact. `suspect` is
+    the reason why it may have filled with images of other things, or empty.
+    """
+
+    label: int
+    name: str
+    kept: int
+    candidates: int
+    kth_log_odds: float | None
+    certified: bool
+    agreement: float | None
+    precision: float | None
+    suspect: str
+    short: bool
+    doubtful: bool
+    uncertain: bool
+    warnings: tuple[str, ...]
+
+
+def make_cards(
+    choice: Choice, measures: Measures, suspects: Sequence[SuspectClass]
+) -> list[ClassCard]:
+    """A card for each class, in the order of the labels."""
+    reasons = {suspect.label: suspect.reason for suspect in suspects}
+    return [_card(choice, measures, row, reasons) for row in choice.classes.to_pylist()]
+
+
+def most_in_need(cards: Sequence[ClassCard], k: int, max_classes: int) -> list[ClassCard]:
+    """The classes to show; when there are more, the suspect, short and uncertain ones first."""
+    if len(cards) <= max_classes:
+        return list(cards)
+
+    def need(card: ClassCard) -> tuple[bool, float, bool, float, int]:
+        agreement = 1.0 if card.agreement is None else card.agreement
+        return (not card.suspect, card.kept / k, card.certified, agreement, card.label)
+
+    return sorted(cards, key=need)[:max_classes]
+
+
+def _card(
+    choice: Choice, measures: Measures, row: Mapping[str, Any], reasons: Mapping[int, str]
+) -> ClassCard:
+    label, kept = row["label"], row["kept"]
+    short = kept < choice.k and not choice.across_classes
+    doubtful = choice.options.mode == "per_class" and kept > 0 and row["kth_log_odds"] < 0
+    uncertain = choice.can_be_certified and not row["certified"]
+    return ClassCard(
+        label=label,
+        name=row["name"],
+        kept=kept,
+        candidates=row["candidates"],
+        kth_log_odds=row["kth_log_odds"],
+        certified=row["certified"],
+        agreement=measures.of_choice("view_agreement", label),
+        precision=measures.of_choice("precision", label),
+        suspect=reasons.get(label, ""),
+        short=short,
+        doubtful=doubtful,
+        uncertain=uncertain,
+        warnings=tuple(_warnings(choice, row, short, doubtful, uncertain)),
+    )
+
+
+def _warnings(
+    choice: Choice, row: Mapping[str, Any], short: bool, doubtful: bool, uncertain: bool
+) -> Iterator[str]:
+    if short:
+        dropped = sum(count_dropped(row).values())
+        yield (
+            f"short: {row['kept']:,} of {choice.k:,} places are filled, because only "
+            f"{row['candidates']:,} images {choice.candidate_phrase}"
+            + (f", {dropped:,} of them near-duplicates" if dropped else "")
+        )
+    if uncertain:
+        yield (
+            "not certified: an image whose best classes were cut off before this one might have "
+            "ranked; raise score.top_p and topk.top_p to be sure"
+        )
+    if doubtful:
+        yield (
+            f"its last image has p {probability(row['kth_log_odds'])}: K may be more than the pile "
+            "has of this class"
+        )
