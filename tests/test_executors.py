@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from distributed import LocalCluster
 
 from infra.devices import worker_rank
 from infra.executors import Cluster, Executor, Failures, Inline, Threads, open_executor
+from infra.lease import HOLDER
 from infra.settings import DaskSettings, Settings
+from tests.builders.waiting import EVENT_SECONDS, wait_for
 
 
 def double(number: int) -> int:
@@ -22,6 +25,14 @@ def double(number: int) -> int:
 
 def fail(number: int) -> int:
     raise ValueError(f"no {number}")
+
+
+def fail_fifteens(number: int) -> int:
+    return number if number % 15 else fail(number)
+
+
+def letter(number: int) -> str:
+    return chr(ord("a") + number)
 
 
 def add(numbers: list[int]) -> int:
@@ -48,14 +59,58 @@ def test_every_item_is_done_once(executor: Executor) -> None:
 
 def test_tree_reduction_is_the_sum_for_any_number_of_items(executor: Executor) -> None:
     for count in (1, 2, 8, 9, 100):
-        held = executor.reduce(double, add, range(count))
-        assert executor.result(held) == count * (count - 1)
+        total = executor.reduce(double, add, range(count))
+        assert executor.result(total) == count * (count - 1)
 
 
-def test_what_is_held_can_be_used_again(executor: Executor) -> None:
+def test_handle_can_be_used_again(executor: Executor) -> None:
     first, second = (executor.reduce(double, add, range(count)) for count in (5, 9))
     assert executor.result(executor.apply(operator.sub, second, first)) == 72 - 20
     assert executor.result(executor.apply(str, first)) == "20"
+
+
+def test_failed_items_are_raised_when_all_others_are_done(executor: Executor) -> None:
+    done: list[int] = []
+    with pytest.raises(Failures, match=r"2 of 30 failed\. The first: ValueError: no ") as failures:
+        done.extend(executor.run(fail_fifteens, range(1, 31)))
+    assert sorted(done) == [number for number in range(1, 31) if number % 15]
+    assert len(failures.value.errors) == 2
+
+
+def test_error_in_a_reduction_is_raised_with_its_result(executor: Executor) -> None:
+    handle = executor.apply(str, executor.reduce(fail, add, range(20)))
+    with pytest.raises(ValueError, match="no "):
+        executor.result(handle)
+
+
+def test_reduction_keeps_the_order_and_counts_its_chunks(executor: Executor) -> None:
+    done: list[None] = []
+    handle = executor.reduce(letter, "".join, range(26), lambda: done.append(None))
+    assert executor.result(handle) == "abcdefghijklmnopqrstuvwxyz"
+    wait_for(lambda: len(done) == 26, "every chunk is counted")
+
+
+def test_run_that_is_abandoned_starts_nothing_more() -> None:
+    started: list[int] = []
+    for _ in Threads(2).run(started.append, range(1000)):
+        break
+    assert len(started) <= 4
+
+
+def test_threads_work_at_the_same_time_and_in_the_context_of_the_caller() -> None:
+    both = threading.Barrier(2, timeout=EVENT_SECONDS)
+
+    def meet(_: int) -> str:
+        both.wait()
+        return HOLDER.get()
+
+    token = HOLDER.set("run gentle-otter")
+    try:
+        threads = Threads(2)
+        assert set(threads.run(meet, range(4))) == {"run gentle-otter"}
+        assert threads.result(threads.reduce(meet, max, range(4))) == "run gentle-otter"
+    finally:
+        HOLDER.reset(token)
 
 
 def test_many_failures_stop_the_rest_from_being_tried(executor: Executor) -> None:

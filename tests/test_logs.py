@@ -192,7 +192,7 @@ def test_two_runs_in_one_worker_hear_each_of_its_own_work(tmp_path: Path) -> Non
 
     def work(own: str, other: str, address: str) -> None:
         with Cluster(DaskSettings(address=address)) as cluster:
-            cluster._listener._throttle = Throttle(lambda line: heard[own].append(str(line)))
+            cluster._worker_log._throttle = Throttle(lambda line: heard[own].append(str(line)))
             heard[own] = []
             list(cluster.run(meet, [(str(tmp_path / own), str(tmp_path / other))]))
 

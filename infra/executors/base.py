@@ -63,9 +63,9 @@ def ignore() -> None:
 
 @dataclass(frozen=True)
 class Handle(Generic[Result]):
-    """A result that stays on the machine that made it; only its executor can use it."""
+    """A result to come, which stays on the machine that makes it; only its executor can use it."""
 
-    value: Any
+    future: Any
 
 
 class Executor(Protocol):
@@ -99,5 +99,5 @@ class Executor(Protocol):
         ...
 
     def result(self, handle: Handle[Result]) -> Result:
-        """The result itself, brought here. Raises what its making has raised."""
+        """The result itself, brought here. Raises what the work for it has raised."""
         ...
