@@ -3,17 +3,18 @@
 import operator
 import os
 import signal
-import subprocess
-import sys
 import threading
-import time
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
-from distributed import LocalCluster
+from distributed import Client, Nanny, Scheduler, SpecCluster, get_worker
 
 from infra.devices import worker_rank
 from infra.executors import Cluster, Executor, Failures, Inline, Threads, open_executor
+from infra.executors.clusters import unchanged_environment
 from infra.lease import HOLDER
 from infra.settings import DaskSettings, Settings
 from tests.builders.waiting import EVENT_SECONDS, wait_for
@@ -144,30 +145,48 @@ def test_settings_name_the_executor(
         assert type(executor) is kind
 
 
-def rank_after(_: int) -> tuple[int, int]:
-    """The rank of the worker that does it, and its process, so that both workers have a turn."""
-    time.sleep(0.2)
-    return worker_rank(), os.getpid()
+@pytest.fixture
+def worded() -> Iterator[Any]:
+    """The client of a cluster whose workers are called by words, as on SSH and Kubernetes."""
+    nanny = {"cls": Nanny, "options": {"nthreads": 1, "host": "127.0.0.1"}}
+    scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, "dashboard": False}}
+    with (
+        unchanged_environment(),
+        SpecCluster({"left": nanny, "right": nanny}, scheduler) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
 
 
-def test_worker_has_a_rank_on_its_machine_whatever_it_is_called() -> None:
-    with LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address=None) as scheduler:
-        command = [sys.executable, "-m", "distributed.cli.dask_worker", scheduler.scheduler_address]
-        workers = [
-            subprocess.Popen([*command, "--name", name, "--nthreads", "1", "--no-dashboard"])
-            for name in ("left", "right")
-        ]
-        try:
-            scheduler.wait_for_workers(2)
-            settings = DaskSettings(address=scheduler.scheduler_address)
-            with Cluster(settings) as cluster:
-                ranks = set(cluster.run(rank_after, range(8)))
-        finally:
-            for worker in workers:
-                worker.terminate()
-                worker.wait()
-    assert sorted(rank for rank, _ in ranks) == [0, 1]
-    assert len({process for _, process in ranks}) == 2
+def identify() -> tuple[str, int, int]:
+    """The name of the worker that does it, its process, and its rank."""
+    return get_worker().name, os.getpid(), worker_rank()
+
+
+def identities(client: Any) -> dict[str, tuple[int, int]]:
+    """The process and the rank of each worker, by name."""
+    workers = client.scheduler_info(n_workers=-1)["workers"]
+    # A worker that is killed meanwhile is still listed; another one answers in its place.
+    where = {"allow_other_workers": True, "pure": False}
+    futures = [client.submit(identify, workers=[worker], **where) for worker in workers]
+    return {name: (pid, rank) for name, pid, rank in client.gather(futures)}
+
+
+def is_replaced(client: Any, name: str, pid: int) -> bool:
+    """Whether another process is the worker of this name; meanwhile there may be none."""
+    return identities(client).get(name, (pid, 0))[0] != pid
+
+
+def test_worker_has_a_rank_on_its_machine_whatever_it_is_called(worded: Any) -> None:
+    found = identities(worded)
+    assert sorted(found) == ["left", "right"]
+    assert sorted(rank for _, rank in found.values()) == [0, 1]
+    assert identities(worded) == found
+    for name, (pid, _) in found.items():
+        os.kill(pid, signal.SIGKILL)
+        wait_for(partial(is_replaced, worded, name, pid), f"{name} is replaced")
+    ranks = {name: rank for name, (_, rank) in identities(worded).items()}
+    assert ranks == {name: rank for name, (_, rank) in found.items()}
 
 
 def test_process_that_is_no_worker_has_the_first_rank() -> None:
