@@ -23,6 +23,7 @@ from typing import Any
 import psutil
 
 from infra.errors import ProtegeError
+from infra.lease.process import stop_processes
 from infra.logs import PLACE, Line, Throttle, listening
 
 LAUNCHER_VARIABLE = "PROTEGE_INTERNAL_LAUNCHER_PID"
@@ -153,12 +154,7 @@ def _last_words(log: str) -> str:
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:
-    if process.poll() is not None:
-        return
-    # Torchrun passes SIGTERM on to its workers. Should it hang, the watchdogs end them.
-    process.terminate()
-    try:
-        process.wait(GRACE_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
+    if process.poll() is None:
+        # Torchrun passes SIGTERM on to its workers. Should it hang, the watchdogs end them.
+        stop_processes([psutil.Process(process.pid)], GRACE_SECONDS)
         process.wait()

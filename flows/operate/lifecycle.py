@@ -5,15 +5,12 @@ after a crash half-way: what an earlier supervisor has left behind is ended firs
 """
 
 import os
-import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-
-import psutil
 
 from flows.engine.environment import NO_CALLS_HOME
 from flows.operate.csp import add_policy
@@ -24,8 +21,9 @@ from flows.operate.state import (
     ServerState,
     marked_processes,
 )
-from flows.operate.supervisor import healthy, stop
+from flows.operate.supervisor import GRACE_SECONDS, healthy
 from infra.errors import ProtegeError
+from infra.lease import stop_processes
 from infra.settings import Settings
 from infra.store import open_store
 
@@ -84,11 +82,7 @@ def down(state: ServerState) -> Iterator[str]:
             yield "nothing is up"
             return
         if supervisor is not None:
-            supervisor.send_signal(signal.SIGTERM)
-            try:
-                supervisor.wait(STOP_SECONDS)
-            except psutil.TimeoutExpired:
-                supervisor.kill()
+            stop_processes([supervisor], STOP_SECONDS)
         _end_leftovers(state)
         yield "all is down; the database, the logs and the outputs stay"
 
@@ -165,7 +159,7 @@ def _await(happened: Callable[[], bool], what: str, log: Path) -> None:
 
 def _end_leftovers(state: ServerState) -> None:
     """End what a supervisor that was killed has left behind."""
-    stop(marked_processes(str(state.folder)))
+    stop_processes(marked_processes(str(state.folder)), GRACE_SECONDS)
     state.clear_processes()
 
 

@@ -20,12 +20,11 @@ import psutil
 from flows.operate.environment import prefect_environment
 from flows.operate.state import HOST, ServerConfig, ServerState, marked_processes
 from infra.http import answers
-from infra.lease import ProcessId
+from infra.lease import ProcessId, stop_processes
 
 POOL = "protege"
 logger = logging.getLogger(__name__)
 POLL_SECONDS = 0.25
-HEALTH_TIMEOUT_SECONDS = 5
 GRACE_SECONDS = 10
 LONGEST_PAUSE_SECONDS = 30
 STEADY_SECONDS = 60  # whoever ran so long is started again without a pause
@@ -110,17 +109,20 @@ def children(config: ServerConfig) -> list[ManagedProcess]:
 
 def healthy(config: ServerConfig) -> bool:
     """Whether the server answers."""
-    return answers(f"{config.api}/health", HEALTH_TIMEOUT_SECONDS)
+    return answers(f"{config.api}/health")
 
 
 def stop_all(state: ServerState, everyone: list[ManagedProcess]) -> None:
     """Stop the worker and what it runs, tell the server which runs that ended, stop the server."""
     server = everyone[0].process
     keep_server = set(_family(server.pid)) if server is not None else set()
-    stop([process for process in marked_processes(str(state.folder)) if process not in keep_server])
+    others = [
+        process for process in marked_processes(str(state.folder)) if process not in keep_server
+    ]
+    stop_processes(others, GRACE_SECONDS)
     if server is not None and server.poll() is None:
         _mark_crashed()
-    stop(marked_processes(str(state.folder)))
+    stop_processes(marked_processes(str(state.folder)), GRACE_SECONDS)
     state.clear_processes()
 
 
@@ -138,23 +140,6 @@ def _family(pid: int) -> list[psutil.Process]:
         return [parent, *parent.children(recursive=True)]
     except psutil.Error:
         return []
-
-
-def stop(processes: list[psutil.Process]) -> None:
-    """SIGTERM, a time of grace, SIGKILL."""
-    for process in processes:
-        _signal(process, signal.SIGTERM)
-    _, alive = psutil.wait_procs(processes, GRACE_SECONDS)
-    for process in alive:
-        _signal(process, signal.SIGKILL)
-    psutil.wait_procs(alive, GRACE_SECONDS)
-
-
-def _signal(process: psutil.Process, number: int) -> None:
-    try:
-        process.send_signal(number)
-    except psutil.NoSuchProcess:
-        return
 
 
 def _mark_crashed() -> None:

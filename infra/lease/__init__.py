@@ -2,11 +2,20 @@
 
 lease.py    a lease: acquired, renewed, checked, released
 claims.py   the numbered files that it consists of
-process.py  which process holds it, and whether that one has ended
+process.py  which process has it, and whether that one has ended
 """
 
 from infra.lease.claims import Claim, Claims
 from infra.lease.lease import HOLDER, Lease, LeaseLost, acquire
-from infra.lease.process import ProcessId
+from infra.lease.process import ProcessId, stop_processes
 
-__all__ = ["HOLDER", "Claim", "Claims", "Lease", "LeaseLost", "ProcessId", "acquire"]
+__all__ = [
+    "HOLDER",
+    "Claim",
+    "Claims",
+    "Lease",
+    "LeaseLost",
+    "ProcessId",
+    "acquire",
+    "stop_processes",
+]
