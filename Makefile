@@ -9,7 +9,7 @@ IMAGES ?= 10000000
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-seeds test test-operate debian check format
+.PHONY: help install demo demo-seeds test test-operate test-operate-ci debian check format
 .PHONY: operate-sqlite operate-postgres bench-overhead bench-topk bench-operate clean
 
 help:  ## List the targets
@@ -31,13 +31,18 @@ demo-seeds: $(READY)  ## Run the demo over five seeds, each also with a random c
 	$(BIN)/protege demo --out $(OUT) --seeds $(SEEDS)
 
 test: $(READY)  ## Run every test that needs nothing but Python packages
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile \
+	# The files with the longest tests come first in this order, so that no process waits for the other.
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder \
 		--ignore tests/operate --ignore tests/browser
 
 test-operate: $(READY) debian  ## Run the tests of the server and, in a browser, of its UI
 	# One after the other: at once they would take less time, but starve Prefect's server on SQLite.
 	$(MAKE) operate-sqlite
 	$(MAKE) operate-postgres
+
+test-operate-ci: $(READY) debian  ## The same on PostgreSQL, and on SQLite what a user does first
+	$(MAKE) operate-postgres
+	$(BIN)/python -m pytest tests/browser tests/operate --database sqlite -m short
 
 operate-sqlite operate-postgres: operate-%: $(READY)
 	$(BIN)/python -m pytest tests/browser tests/operate --database $*

@@ -17,7 +17,7 @@ that was done before, by whomever, is found in the root and not done again.
 """
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace, TracebackType
@@ -46,14 +46,11 @@ __all__ = ["Result", "Run", "load", "open", "recipes"]
 class Result(Output):
     """An output with what a notebook wants of it: pictures, and the answers of a model."""
 
-    def predict(self, images: Sequence[Any], *, top: int = 1) -> "list[Prediction]":
-        """Ask a model about images: paths, bytes or PIL images. Raises ProtegeError.
-
-        A prediction has the best labels of its image with their probabilities, best first.
-        """
+    def predict(self, images: Any, *, top_k: int = 5) -> "list[Prediction]":
+        """The most probable classes of images: paths, bytes or PIL images. Raises ProtegeError."""
         from tasks.inference.model import load_model
 
-        return load_model(self).predict(images, top=top)
+        return load_model(self).predict(images, top_k=top_k)
 
     def __repr__(self) -> str:
         rejected = f", {self.rejected:,} rejected" if self.rejected else ""
@@ -110,8 +107,8 @@ def open(root: str | Path, *, workers: int = 0, dask: str = "") -> Run:  # noqa:
 def load(path: str | Path) -> "Model":
     """A model of ours from a weights file, or from the output of a training.
 
-    `model.network` is the torch module, in evaluation mode; `model.preprocess(image)` gives its
-    input for a path, bytes or a PIL image; `model.predict(images)` labels and probabilities.
+    `model.network` is the torch module, in evaluation mode; `model.decode(image)` gives the pixels
+    of its input for a path, bytes or a PIL image; `model.predict(images)` labels and probabilities.
     """
     from tasks.inference.model import open_model
 

@@ -19,14 +19,15 @@ if TYPE_CHECKING:
     from flows.campaign.run import Run
     from tasks.contract import Output
     from tasks.estimate import Estimate
+    from tasks.report import Role
 
 
 @dataclass(frozen=True)
 class Recipe:
     """A recipe: where it stands, its presets, and what its outputs are to it.
 
-    `models` are the roles of the models that it measures, in the order in which one would compare
-    them; `result` is the one that a campaign is run for, `compared_with` the one that it must beat.
+    `result` is the role of the model that a campaign is run for, `compared_with` that of the model
+    that it must beat; `roles.py` names all models.
     Retraining holds images of the section `labelled` out, and may keep the model `teacher`.
     """
 
@@ -36,11 +37,16 @@ class Recipe:
     function: str
     options: str
     presets: Mapping[str, str] = field(default_factory=dict)
-    models: tuple[str, ...] = ()
     result: str = ""
     compared_with: str = ""
     labelled: str = ""
     teacher: str = ""
+
+    @property
+    def models(self) -> "tuple[Role, ...]":
+        """The models that it measures, in the order in which one would compare them."""
+        models: tuple[Role, ...] = import_module(f"{self.module}.roles").MODELS
+        return models
 
     def load_method(self) -> "Callable[[Run, Any], Mapping[str, Output]]":
         """The recipe itself, as a function of (run, options)."""
@@ -95,7 +101,6 @@ BILLION_SCALE = Recipe(
         "digits": "the demo: 50 labelled digits, a pile of 11,950 cells, on a laptop",
         "imagenet-yfcc": "the paper's setting: ImageNet-1k and YFCC100M, a ResNet-50 student",
     },
-    models=("teacher", "baseline", "pretrained", "student"),
     result="student",
     compared_with="baseline",
     labelled="labelled",

@@ -39,10 +39,19 @@ class Network(nn.Module, ABC):
         """The head applied to features: logits_BC, in float32 also under autocast.
 
         Images are ranked by log-odds, and in bfloat16 most of those would be equal.
+
+        But for training, each image is computed by itself. A product of two matrices takes rows in
+        blocks, and those at the edge of a block by other kernels, which on most processors differ
+        in the last bits: the place of an image in its batch would decide on its scores.
         """
         with torch.autocast(features_BD.device.type, enabled=False):
-            logits_BC: Tensor = self.head(features_BD.float())
-        return logits_BC
+            features_BD, head = features_BD.float(), self.head
+            if self.training:
+                logits_BC: Tensor = head(features_BD)
+                return logits_BC
+            weight_BDC = head.weight.t().expand(len(features_BD), -1, -1)
+            logits_BC = torch.bmm(features_BD[:, None], weight_BDC)[:, 0]
+            return logits_BC if head.bias is None else logits_BC + head.bias
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
         """Logits_BC of images_BCHW."""

@@ -180,18 +180,29 @@ HISTORY = _schema(
 
 PREDICTIONS = _schema(
     "predictions",
-    _field("model", pa.string(), "role of the model in the campaign"),
     IMAGE_ID,
-    _field("label", pa.int32(), "true class, as an index into the list of classes"),
+    _field("label", pa.int32(), "true class, as an index into the model's classes", nullable=True),
     _field("predicted", pa.int32(), "class with the highest logit"),
-    _field("rank", pa.int32(), "place of the true class among the logits, 0 is the best"),
+    _field("rank", pa.int32(), "place of the true class, 0 is the best", nullable=True),
     _field("confidence", pa.float32(), "probability of the predicted class"),
-    _field("loss", pa.float32(), "negative log probability of the true class, in nats"),
+    _field("loss", pa.float32(), "minus log p of the true class, in nats", nullable=True),
 )
+
+
+def predictions_with_logits(num_classes: int) -> pa.Schema:
+    """The `predictions` schema with all logits of each image.
+
+    They are plain bytes, because Parquet writes and reads lists of numbers many times slower.
+    """
+    logits = _field("logits", pa.binary(4 * num_classes), "a little-endian float32 for each class")
+    return PREDICTIONS.append(logits)
+
 
 METRICS = _schema(
     "metrics",
     _field("model", pa.string(), "role of the model in the campaign, or `chosen`"),
+    _field("dataset", pa.string(), "name of the test set; empty for `chosen`"),
+    _field("slice", pa.string(), "part of the test set; empty for the whole"),
     _field("measure", pa.string(), "what was measured"),
     _field("label", pa.int32(), "class, when it is a measure of one", nullable=True),
     _field("value", pa.float64(), "the figure"),

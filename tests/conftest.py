@@ -7,7 +7,9 @@ loopback, Prefect runs on its own database in a temporary folder.
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.builders.waiting import EVENT_SECONDS, TEST_SECONDS
 
@@ -28,6 +30,9 @@ from infra.executors import Cluster
 from infra.settings import DaskSettings
 from infra.store import Store, open_store
 from tests.builders.pictures import write_sources
+
+if TYPE_CHECKING:
+    from tests.operate.served import Served
 
 # An example that takes long on a busy machine is no error.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -78,6 +83,25 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pictures")
     write_sources(folder, seed=0, labelled=4, pile=20, test=5)
     return folder
+
+
+@pytest.fixture(scope="session")
+def served(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator["Served"]:
+    """The server on a database, started once by `protege up` for all tests of it.
+
+    Those in the browser come first, because they want it as a new user has it.
+    """
+    from tests.operate.postgres import postgres
+    from tests.operate.served import server
+
+    folder = tmp_path_factory.mktemp(request.param)
+    with (
+        postgres() if request.param == "postgres" else nullcontext("") as database,
+        server(folder, database) as served,
+    ):
+        yield served
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,7 @@ from flows.billion_scale.options import BillionScale
 from flows.engine.execute import execute, resumed_options
 from infra.errors import ProtegeError
 from infra.store import open_store
-from tasks.campaigns import campaigns
-from tasks.contract import Output
+from tasks.campaigns import Campaign, campaigns
 from tests.builders.campaign import tables_of, tiny
 from tests.builders.pictures import write_folder
 
@@ -23,28 +23,41 @@ def run(root: str, options: BillionScale) -> dict[str, Any]:
     return execute("billion-scale", options, root)
 
 
-def outputs(root: str) -> dict[str, Output]:
-    """The outputs of the newest campaign by role."""
-    return dict(campaigns(open_store(root))[-1].outputs)
+def campaigns_of(root: Path | str, *, k: int = 6, images_per_shard: int = 16) -> list[Campaign]:
+    """The campaigns with these options, oldest first."""
+    return [
+        campaign
+        for campaign in campaigns(open_store(str(root)))
+        if campaign.options["topk"]["k"] == k
+        and campaign.options["pile"]["images_per_shard"] == images_per_shard
+    ]
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> str:
+def data(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
+    """Sources of this module's own, which a test may let grow for a while."""
+    folder = tmp_path_factory.mktemp("data")
+    shutil.copytree(pictures, folder, dirs_exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, data: Path) -> str:
     """The root of a finished campaign."""
     root = str(tmp_path_factory.mktemp("finished"))
-    run(root, tiny(pictures))
+    run(root, tiny(data))
     return root
 
 
 def test_campaign_ends_with_figures_a_report_and_every_stage(finished: str) -> None:
-    campaign = campaigns(open_store(finished))[0]
+    (campaign,) = campaigns_of(finished)
     assert campaign.finished
     expected = ["labelled", "pile", "test", "teacher", "score", "labelled_signatures"]
     expected += ["test_signatures", "topk", "gather", "pretrained"]
     expected += ["student", "supervised", "baseline", "evaluate", "report"]
     assert list(campaign.outputs) == expected
     for number, role in enumerate(("teacher", "baseline", "pretrained", "student")):
-        evaluated = Path(str(campaign.outputs["evaluate"]["uri"]))
+        evaluated = Path(campaign.outputs["evaluate"].uri)
         ranks = pq.read_table(evaluated / f"part-{number:05d}.parquet")["rank"].to_numpy()
         assert len(ranks) == 15
         assert campaign.summary[f"{role}_top1"] == pytest.approx(np.mean(ranks == 0))
@@ -53,37 +66,38 @@ def test_campaign_ends_with_figures_a_report_and_every_stage(finished: str) -> N
 
 
 def test_every_row_is_kept_or_rejected_in_every_output(finished: str) -> None:
-    for output in outputs(finished).values():
+    (campaign,) = campaigns_of(finished)
+    for output in campaign.outputs.values():
         assert output.rows_in == output.kept + output.rejected
 
 
-def test_same_run_again_does_no_work(finished: str, pictures: Path) -> None:
+def test_same_run_again_does_no_work(finished: str, data: Path) -> None:
     before = {name: entry.version for name, entry in open_store(finished).sizes().items()}
-    again = run(finished, tiny(pictures))
-    assert again == campaigns(open_store(finished))[0].summary
+    again = run(finished, tiny(data))
+    assert again == campaigns_of(finished)[0].summary
     after = {name: entry.version for name, entry in open_store(finished).sizes().items()}
     assert after == before
 
 
-def test_changed_option_re_does_exactly_the_stages_after_it(finished: str, pictures: Path) -> None:
-    before = outputs(finished)
-    changed = tiny(pictures, topk={"k": 7})
+def test_changed_option_re_does_exactly_the_stages_after_it(finished: str, data: Path) -> None:
+    (before,) = campaigns_of(finished)
+    changed = tiny(data, topk={"k": 7})
     run(finished, changed)
-    campaign = next(one for one in campaigns(open_store(finished)) if one.options["topk"]["k"] == 7)
+    (campaign,) = campaigns_of(finished, k=7)
     again = [role for role, output in campaign.outputs.items() if not output.reused]
     # The baseline learns from the labels for as many steps as before, so it stays.
     assert again == ["topk", "gather", "pretrained", "student", "evaluate", "report"]
     for role in ("labelled", "pile", "test", "teacher", "score", "supervised", "baseline"):
-        assert campaign.outputs[role].digest == before[role].digest
+        assert campaign.outputs[role].digest == before.outputs[role].digest
 
 
 def test_campaign_whose_database_and_manifests_were_lost_goes_on(
-    finished: str, pictures: Path, tmp_path: Path
+    finished: str, data: Path, tmp_path: Path
 ) -> None:
     """Resume needs nothing but the store: here all that comes after `topk` is gone."""
     root = tmp_path / "copy"
     shutil.copytree(finished, root)
-    campaign = campaigns(open_store(str(root)))[0]
+    (campaign,) = campaigns_of(root)
     for stage in ("gather", "evaluate", "report"):
         shutil.rmtree(root / stage)
     kept = tables_of(str(root))
@@ -98,37 +112,44 @@ def test_campaign_whose_database_and_manifests_were_lost_goes_on(
 
 
 def test_damaged_part_that_was_deleted_is_made_again_in_a_finished_campaign(
-    finished: str, pictures: Path, tmp_path: Path
+    finished: str, data: Path, tmp_path: Path
 ) -> None:
     root = tmp_path / "copy"
     shutil.copytree(finished, root)
-    campaign = next(
-        one for one in campaigns(open_store(str(root))) if one.options["topk"]["k"] == 6
-    )
+    (campaign,) = campaigns_of(root)
     fingerprint = campaign.outputs["gather"].fingerprint
     lost = root / "gather" / fingerprint / "part-00000.parquet"
     whole = lost.read_bytes()
-    assert run(str(root), tiny(pictures)) == campaign.summary  # a root may be moved
+    assert run(str(root), tiny(data)) == campaign.summary  # a root may be moved
     lost.unlink()
-    run(str(root), tiny(pictures))
+    run(str(root), tiny(data))
     assert lost.read_bytes() == whole
 
 
+@pytest.fixture
+def grown(data: Path) -> Iterator[Path]:
+    """The sources with more images in the pile, which are taken away again."""
+    new = write_folder(
+        data / "pile", np.random.default_rng(9), per_class=5, labelled=False, prefix="a"
+    )
+    yield data
+    for path in new:
+        path.unlink()
+
+
 def test_source_that_grew_is_sharded_and_scored_only_where_it_is_new(
-    tmp_path: Path, pictures: Path
+    finished: str, grown: Path, tmp_path: Path
 ) -> None:
-    data, root = tmp_path / "data", str(tmp_path / "root")
-    shutil.copytree(pictures, data)
-    run(root, tiny(data))
-    first = outputs(root)
+    root = str(tmp_path / "root")
+    shutil.copytree(finished, root)
+    first = campaigns_of(root)[0].outputs
     parts = {
         path: path.stat().st_mtime_ns
         for role in ("pile", "score")
         for path in Path(first[role].uri).glob("part-*.parquet")
     }
-    write_folder(data / "pile", np.random.default_rng(9), per_class=5, labelled=False, prefix="a")
-    run(root, tiny(data))
-    second = next(one for one in campaigns(open_store(root)) if one.id.endswith("001")).outputs
+    run(root, tiny(grown))
+    second = campaigns_of(root)[1].outputs
     for role in ("pile", "score"):
         assert second[role].fingerprint == first[role].fingerprint
         assert second[role].rows_in == first[role].rows_in + 15
@@ -139,9 +160,9 @@ def test_source_that_grew_is_sharded_and_scored_only_where_it_is_new(
 
 
 def test_campaign_on_s3_gives_the_same_tables_as_one_on_disk(
-    finished: str, pictures: Path, s3: str
+    finished: str, data: Path, s3: str
 ) -> None:
-    run(f"{s3}/whole-campaign", tiny(pictures))
+    run(f"{s3}/whole-campaign", tiny(data))
     here, there = tables_of(finished), tables_of(f"{s3}/whole-campaign")
     assert set(there) <= set(here)
     assert {name: here[name] for name in there} == there
@@ -150,21 +171,16 @@ def test_campaign_on_s3_gives_the_same_tables_as_one_on_disk(
 
 
 def test_other_shard_size_chooses_the_same_images_in_the_same_order(
-    finished: str, pictures: Path, tmp_path: Path
+    finished: str, data: Path, tmp_path: Path
 ) -> None:
     root = str(tmp_path / "root")
     shutil.copytree(finished, root)  # the teacher and the baseline are there already
-    run(root, tiny(pictures, pile={"images_per_shard": 7}))
+    run(root, tiny(data, pile={"images_per_shard": 7}))
     assert _chosen_keys(root, 7) == _chosen_keys(finished, 16)
 
 
 def _chosen_keys(root: str, images_per_shard: int) -> list[tuple[int, int, str]]:
-    found = next(
-        one
-        for one in campaigns(open_store(root))
-        if one.options["topk"]["k"] == 6
-        and one.options["pile"]["images_per_shard"] == images_per_shard
-    )
+    (found,) = campaigns_of(root, images_per_shard=images_per_shard)
     keys = {}
     for part in sorted(Path(found.outputs["pile"].uri).glob("part-*.parquet")):
         table = pq.read_table(part, columns=["image_id", "key"])
@@ -195,4 +211,4 @@ def test_mended_source_mends_the_campaign(tmp_path: Path, pictures: Path) -> Non
     mended = campaigns(open_store(root))[-1]
     assert mended.finished
     labelled = mended.outputs["labelled"]
-    assert (labelled["rows_in"], labelled["kept"], labelled["rejected"]) == (13, 9, 4)
+    assert (labelled.rows_in, labelled.kept, labelled.rejected) == (13, 9, 4)

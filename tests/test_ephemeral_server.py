@@ -9,7 +9,7 @@ import pytest
 from tests.builders.waiting import EVENT_SECONDS
 
 NAME = "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"
-METHOD, PREFECT = "import flows.engine.flow", "import prefect"
+FLOWS, PREFECT = "import flows.engine.flow", "import prefect"
 TELL = f"from prefect.settings import {NAME}; print({NAME}.value())"
 
 
@@ -27,10 +27,10 @@ def limit(*lines: str, **environment: str) -> str:
     return done.stdout.strip()
 
 
-@pytest.mark.parametrize("lines", [(METHOD,), (PREFECT, METHOD)])
+@pytest.mark.parametrize("lines", [(FLOWS,), (PREFECT, FLOWS)])
 def test_limit_holds_in_whatever_order_things_are_imported(lines: tuple[str, ...]) -> None:
     assert limit(*lines) == "600"
 
 
 def test_limit_of_the_user_wins() -> None:
-    assert limit(METHOD, **{NAME: "30"}) == "30"
+    assert limit(FLOWS, **{NAME: "30"}) == "30"

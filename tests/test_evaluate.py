@@ -1,30 +1,43 @@
 """evaluate: measures against plain definitions, and errors that name what is wrong."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
+import torch
 from PIL import Image
 
 from infra.errors import ProtegeError
-from infra.executors import Inline
+from infra.executors import Failures, Inline
 from infra.store import Store
 from tasks import tables
+from tasks.contract import Output
 from tasks.evaluate import (
+    TEST,
     Choice,
     EvaluateOptions,
+    PredictOptions,
+    Row,
     evaluate,
     figure,
+    predict,
+    predictions_in,
     read_metrics,
+    read_predictions,
 )
-from tasks.evaluate.measures import calibration_error, measure_models
-from tasks.shard import ShardOptions, shard
+from tasks.evaluate.protocols import accuracy
+from tasks.evaluate.protocols.accuracy import calibration_error
+from tasks.inference.model import load_model
+from tasks.shard import ShardOptions, read_images, shard
 from tests.builders.chosen import chosen_of
 from tests.builders.models import CLASSES, colour_model, model
+from tests.builders.pictures import write_folder
 
 
-def predictions(model: str, right: list[bool]) -> pa.Table:
+def predictions(right: list[bool]) -> pa.Table:
     rows = [
         {
             "model": model,
@@ -40,18 +53,20 @@ def predictions(model: str, right: list[bool]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=tables.PREDICTIONS)
 
 
-def value(rows: list[dict], model: str, measure: str) -> float:
+def value(rows: list[Row], model: str, measure: str) -> float:
     return next(
-        row["value"]
-        for row in rows
-        if (row["model"], row["measure"], row["label"]) == (model, measure, None)
+        row.value for row in rows if (row.model, row.measure, row.label) == (model, measure, None)
     )
+
+
+def labelled_test(root: Store, pictures: Path) -> Output:
+    return shard(root, ShardOptions(source=str(pictures / "test"), labelled=True))
 
 
 def test_gain_is_measured_image_by_image() -> None:
     student, baseline = [True] * 9 + [False], [True] * 5 + [False] * 5
-    table = pa.concat_tables([predictions("student", student), predictions("baseline", baseline)])
-    rows = measure_models(table, num_classes=3)
+    tables_of = {"student": predictions(student), "baseline": predictions(baseline)}
+    rows = list(accuracy.measure({"test": tables_of}, 3, ("student", "baseline")))
     assert value(rows, "student", "top1") == pytest.approx(0.9)
     assert value(rows, "student", "gain") == pytest.approx(0.4)
     differences = np.array(student, float) - np.array(baseline, float)
@@ -73,7 +88,7 @@ def colour(path: Path) -> str:
 
 
 def test_models_and_choice_are_measured(root: Store, pictures: Path, tmp_path: Path) -> None:
-    test = shard(root, ShardOptions(source=str(pictures / "test"), labelled=True))
+    test = labelled_test(root, pictures)
     pile = shard(root, ShardOptions(source=str(pictures / "pile")))
     models = {"teacher": colour_model(root), "student": colour_model(root, weight=0)}
     chosen = chosen_of(root, pile, [(place, place % 3) for place in range(12)])
@@ -104,8 +119,132 @@ def test_models_and_choice_are_measured(root: Store, pictures: Path, tmp_path: P
 
 
 def test_audit_list_without_its_columns_is_refused(root: Store, pictures: Path, tmp_path) -> None:
-    test = shard(root, ShardOptions(source=str(pictures / "test"), labelled=True))
+    test = labelled_test(root, pictures)
     (tmp_path / "truth.csv").write_text("name,class\na,b\n")
     options = EvaluateOptions(audit=str(tmp_path / "truth.csv"))
     with pytest.raises(ProtegeError, match="columns key and label"):
         evaluate(root, test, {"teacher": model(root)}, options)
+
+
+def test_another_model_costs_its_own_predictions_only(root: Store, pictures: Path) -> None:
+    test, first, second = labelled_test(root, pictures), model(root), model(root, seed=1)
+    evaluate(root, test, {"first": first})
+    before = folders(root)
+    measured = evaluate(root, test, {"first": first, "second": second})
+    assert len(before) == 1
+    assert len(folders(root)) == 2
+    assert predict(root, first, test).reused
+    # The same weights under another name are the same model.
+    again = evaluate(root, test, {"other name": first, "second": second})
+    assert len(folders(root)) == 2
+    assert again.fingerprint != measured.fingerprint
+
+
+def folders(root: Store) -> set[str]:
+    return {name.split("/")[1] for name in root.sizes("predictions")}
+
+
+def test_a_test_set_that_grows_keeps_its_predictions(root: Store, tmp_path, pictures: Path) -> None:
+    folder = tmp_path / "test"
+    shutil.copytree(pictures / "test" / "blue", folder / "blue")
+    options = ShardOptions(source=str(folder), labelled=True, images_per_shard=5)
+    before = predict(root, model(root), shard(root, options))
+    shutil.copytree(pictures / "test" / "red", folder / "red")
+    after = predict(root, model(root), shard(root, options))
+    assert (before.kept, after.kept) == (5, 10)
+    assert before.uri == after.uri
+    assert before.body["parts"] == after.body["parts"][:1]
+
+
+def test_several_test_sets_are_measured_apart(root: Store, pictures: Path) -> None:
+    teacher, student = model(root), model(root, seed=1)
+    whole = labelled_test(root, pictures)
+    blue = shard(root, ShardOptions(source=str(pictures / "labelled"), labelled=True))
+    measured = evaluate(
+        root,
+        {"whole": whole, "blue": blue},
+        {"teacher": teacher, "student": student},
+        compare=("student", "teacher"),
+    )
+    metrics = read_metrics(measured)
+    counts = {
+        dataset: metrics.filter(pc.field("dataset") == dataset)["count"][0].as_py()
+        for dataset in ("whole", "blue")
+    }
+    assert counts == {"whole": whole.kept, "blue": blue.kept}
+    alone = read_metrics(evaluate(root, whole, {"student": student}))
+    top1 = figure(metrics, "student", "top1", "whole")
+    assert top1 == figure(alone, "student", "top1") == figure(alone, "student", "top1", TEST)
+    assert figure(metrics, "student", "gain", "blue") is not None
+    assert figure(metrics, "teacher", "gain", "blue") is None
+    with pytest.raises(ProtegeError, match="measured on blue, whole"):
+        figure(metrics, "student", "top1")
+
+
+def test_predictions_are_those_of_the_logits(root: Store, pictures: Path) -> None:
+    test, teacher = labelled_test(root, pictures), model(root)
+    predicted = predict(root, teacher, test, PredictOptions(batch_size=4, keep_logits=True))
+    table, loaded = read_predictions(predicted), load_model(teacher)
+    images = read_images(test, 0, ["label"])
+    pixels_NHWC = np.stack([loaded.decode(data) for data in images["image"].to_pylist()])
+    logits_NC = loaded.logits(pixels_NHWC).numpy()
+    assert [np.frombuffer(row, "<f4").tolist() for row in table["logits"].to_pylist()] == [
+        pytest.approx(row, rel=1e-5) for row in logits_NC.tolist()
+    ]
+    labels_N = np.array([teacher.classes.index(name) for name in images["label"].to_pylist()])
+    probabilities_NC = torch.softmax(torch.from_numpy(logits_NC).double(), dim=1).numpy()
+    true_N = probabilities_NC[np.arange(len(labels_N)), labels_N]
+    assert table["image_id"].to_pylist() == images["image_id"].to_pylist()
+    assert table["label"].to_pylist() == labels_N.tolist()
+    assert table["predicted"].to_pylist() == logits_NC.argmax(axis=1).tolist()
+    assert table["rank"].to_pylist() == (probabilities_NC > true_N[:, None]).sum(axis=1).tolist()
+    assert table["confidence"].to_pylist() == pytest.approx(probabilities_NC.max(axis=1), rel=1e-5)
+    assert table["loss"].to_pylist() == pytest.approx(-np.log(true_N), rel=1e-5)
+
+
+def test_measures_name_the_predictions_they_rest_on(root: Store, pictures: Path) -> None:
+    test, teacher = labelled_test(root, pictures), model(root)
+    measured = evaluate(root, test, {"teacher": teacher})
+    rows = read_predictions(predictions_in(measured, "teacher"), ["label", "predicted"])
+    right = np.array(rows["label"]) == np.array(rows["predicted"])
+    assert figure(read_metrics(measured), "teacher", "top1") == pytest.approx(right.mean())
+    with pytest.raises(ProtegeError, match="student was not measured on test"):
+        predictions_in(measured, "student")
+
+
+def test_images_without_a_class_are_predicted_but_not_measured(root: Store, pictures: Path) -> None:
+    pile, teacher = shard(root, ShardOptions(source=str(pictures / "pile"))), model(root)
+    table = read_predictions(predict(root, teacher, pile))
+    assert len(table) == pile.kept
+    for column in ("label", "rank", "loss"):
+        assert table[column].null_count == pile.kept
+    with pytest.raises(ProtegeError, match="60 images of test have no class"):
+        evaluate(root, pile, {"teacher": teacher})
+
+
+def test_test_image_that_cannot_be_decoded_is_named(root: Store, tmp_path: Path) -> None:
+    folder = tmp_path / "test"
+    paths = write_folder(folder, np.random.default_rng(0), per_class=2, labelled=True)
+    paths[3].write_bytes(paths[3].read_bytes()[:-30])
+    test = shard(root, ShardOptions(source=str(folder), labelled=True, verify="header"))
+    predicted = predict(root, model(root), test)
+    assert (predicted.rows_in, predicted.kept, predicted.rejected) == (6, 5, 1)
+    with pytest.raises(ProtegeError, match=r"1 of the 6 .*\(1 damaged\): .*verify=decode"):
+        evaluate(root, test, {"teacher": model(root)})
+
+
+def test_model_whose_answers_are_not_finite_is_not_measured(root: Store, pictures: Path) -> None:
+    with pytest.raises(ProtegeError, match=r"15 not_finite.*train teacher again"):
+        evaluate(root, labelled_test(root, pictures), {"teacher": model(root, spoil=True)})
+
+
+def test_models_of_different_classes_are_not_compared(root: Store, pictures: Path) -> None:
+    teacher, other = model(root), model(root, seed=1, classes=("blue", "red", "green"))
+    with pytest.raises(ProtegeError, match="know different classes"):
+        evaluate(root, labelled_test(root, pictures), {"teacher": teacher, "other": other})
+
+
+def test_test_class_that_the_model_does_not_know_is_named(root: Store, pictures: Path) -> None:
+    teacher = model(root, classes=("blue", "red", "pink"))
+    with pytest.raises(Failures, match="classes that no labelled image has: green"):
+        evaluate(root, labelled_test(root, pictures), {"teacher": teacher})

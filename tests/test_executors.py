@@ -3,6 +3,7 @@
 import operator
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -191,3 +192,15 @@ def test_worker_has_a_rank_on_its_machine_whatever_it_is_called(worded: Any) -> 
 
 def test_process_that_is_no_worker_has_the_first_rank() -> None:
     assert worker_rank() == 0
+
+
+def loaded(module: str) -> bool:
+    return module in sys.modules
+
+
+def test_workers_load_a_module_beforehand() -> None:
+    with Cluster(DaskSettings(workers=1)) as own:
+        own.preload("colorsys")  # no worker is there yet, so nothing happens
+        assert list(own.run(loaded, ["colorsys"])) == [False]
+        own.preload("colorsys")
+        assert list(own.run(loaded, ["colorsys"])) == [True]

@@ -103,7 +103,7 @@ def test_logits_are_the_head_of_the_features(name: str) -> None:
     network = network_of(name)
     features_BD = network.features(images())
     assert features_BD.shape == (2, network.head.in_features)
-    assert torch.equal(network(images()), network.head(features_BD))
+    torch.testing.assert_close(network(images()), network.head(features_BD))
     assert torch.equal(network(images()), network.logits(features_BD))
 
 
@@ -119,7 +119,7 @@ def test_head_is_in_float32_under_autocast_and_features_are_not(name: str) -> No
         assert network(images()).dtype == torch.float32
         if name != "mean_colour":  # it has no layer that autocast would lower
             assert network.features(images()).dtype == torch.bfloat16
-    assert torch.equal(logits_BC, network.head(features_BD.float()))
+    torch.testing.assert_close(logits_BC, network.head(features_BD.float()))
 
 
 @pytest.mark.parametrize("name", EVERY_NAME)
@@ -159,7 +159,7 @@ def test_timm_network_has_the_weights_and_keys_of_timm(timm: ModuleType) -> None
     for key, tensor in original.state_dict().items():
         assert torch.equal(network.state_dict()[key], tensor), key
     with torch.inference_mode():
-        assert torch.equal(network(images()), original(images()))
+        torch.testing.assert_close(network(images()), original(images()))
     larger = nn.ModuleDict({"encoder": copy.deepcopy(network), "projection": nn.Linear(6, 2)})
     keys = [f"encoder.{key}" for key in original.state_dict()]
     assert list(larger.state_dict()) == [*keys, "projection.weight", "projection.bias"]

@@ -12,11 +12,12 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from flows.billion_scale.roles import MODELS
 from infra.errors import ProtegeError
 from infra.store import Store, open_store
 from tasks import contract, tables
 from tasks.contract import Manifest, Output, RowCounts
-from tasks.evaluate import METRICS
+from tasks.evaluate import METRICS, TEST
 from tasks.report import PAGE, ReportOptions, Story, report
 from tasks.report.format import duration, percent, points, probability
 from tasks.report.pictures import ranks
@@ -155,24 +156,27 @@ def measures(made: Made) -> list[dict[str, Any]]:
     if made.precision:
         figures += [("chosen", "precision", None, 0.87)]
     keys = ("model", "measure", "label", "value")
-    return [dict(zip(keys, figure, strict=True)) | {"count": 100} for figure in figures]
+    return [
+        dict(zip(keys, figure, strict=True))
+        | {"dataset": "" if figure[0] == "chosen" else TEST, "slice": "", "count": 100}
+        for figure in figures
+    ]
 
 
 def evaluation(root: Store, made: Made, inputs: Mapping[str, Output]) -> Output:
     count, classes = 50, len(made.names)
     rows = [
-        {"model": model, "image_id": row, "label": row % classes, "rank": 0, "confidence": 0.9}
-        | {"predicted": (row + (row % 7 == 0)) % classes, "loss": 0.1}
-        for model in ("student", "baseline")
+        {"image_id": row, "label": row % classes, "rank": 0, "confidence": 0.9, "loss": 0.1}
+        | {"predicted": (row + (row % 7 == 0)) % classes}
         for row in range(count)
     ]
-    predictions = pa.Table.from_pylist(rows, schema=tables.PREDICTIONS)
+    table = pa.Table.from_pylist(rows, schema=tables.PREDICTIONS)
+    parts = {"part-00000.parquet": (table, RowCounts(count, count, 0))}
+    student = {"images": inputs["test"], "model": inputs["student"]}
+    predictions = put(root, "predictions", "student", parts, student)
     metrics = pa.Table.from_pylist(measures(made), schema=tables.METRICS)
-    parts = {
-        "part-00000.parquet": (predictions, RowCounts(len(rows), len(rows), 0)),
-        METRICS: (metrics, RowCounts(0, 0, 0)),
-    }
-    return put(root, "evaluate", "evaluate", parts, inputs)
+    parts = {METRICS: (metrics, RowCounts(0, 0, 0))}
+    return put(root, "evaluate", "evaluate", parts, {"student on test": predictions})
 
 
 def campaign(root: Store, made: Made = Made(), **changes: Any) -> Story:
@@ -192,7 +196,15 @@ def campaign(root: Store, made: Made = Made(), **changes: Any) -> Story:
     outputs = {"labelled": labelled, "pile": pile, "test": test, "teacher": teacher}
     outputs |= {"score": score, "topk": topk, "gather": gather, "pretrained": pretrained}
     outputs |= {"student": student, "baseline": baseline, "evaluate": evaluate}
-    story = Story("billion-scale", "c-1", "protege run billion-scale", outputs)
+    story = Story(
+        "billion-scale",
+        "c-1",
+        "protege run billion-scale",
+        outputs,
+        MODELS,
+        result="student",
+        compared_with="baseline",
+    )
     return dataclasses.replace(story, **changes)
 
 
@@ -301,10 +313,10 @@ def test_a_short_class_is_named(root: Store, short: int) -> None:
 
 
 def test_recipes_may_lack_a_baseline(root: Store) -> None:
-    outputs = dict(campaign(root, Made(gain=False)).outputs)
-    for role in ("baseline", "pretrained", "gather"):
-        del outputs[role]
-    page = page_of(root, Story("noisy-student", "c-1", "again", outputs))
+    story = campaign(root, Made(gain=False))
+    without = {"baseline", "pretrained", "gather"}
+    outputs = {role: output for role, output in story.outputs.items() if role not in without}
+    page = page_of(root, dataclasses.replace(story, outputs=outputs, compared_with=""))
     check_self_contained(page)
     assert "Baseline, labels only" not in page
 

@@ -16,12 +16,11 @@ from models.pixels import channels_last
 from models.registry import build
 from tasks import contract, tables
 from tasks.contract import Output
+from tasks.images import Inputs
 from tasks.inference.model import Model
-from tasks.inference.weights import Description, read_description
+from tasks.inference.weights import WEIGHTS, Description, read_description
 from tasks.score import ScoreOptions, score
 from tasks.shard import ShardOptions, shard
-from tasks.train.job import WEIGHTS
-from tasks.train.options import Inputs
 from tests.builders.models import CLASSES, model
 from tests.builders.pictures import write_folder
 
@@ -61,7 +60,7 @@ def test_logits_of_an_image_do_not_depend_on_its_place_in_the_batch(num_classes:
     description = Description("small_resnet_8", classes, Inputs(size=16, resize=16))
     network = channels_last(build(description.model, num_classes).eval())
     image_1HWC = np.random.default_rng(0).integers(0, 256, (1, 16, 16, 3), dtype=np.uint8)
-    for rows in range(1, 20):
+    for rows in (*range(1, 20), 256):
         batch_BHWC = np.repeat(image_1HWC, rows, axis=0)
         logits_BC = Model(network, description, torch.device("cpu")).logits(batch_BHWC)
         assert torch.equal(logits_BC, logits_BC[:1].expand(rows, -1)), rows

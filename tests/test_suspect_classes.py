@@ -59,7 +59,9 @@ def agreement(values: list[float]) -> pa.Table:
         {"model": "chosen", "measure": "view_agreement", "label": label, "value": value}
         for label, value in enumerate(values)
     ]
-    return pa.Table.from_pylist([row | {"count": 50} for row in rows], schema=tables.METRICS)
+    return pa.Table.from_pylist(
+        [row | {"dataset": "", "slice": "", "count": 50} for row in rows], schema=tables.METRICS
+    )
 
 
 @given(seed=st.integers(0, 10_000), count=st.integers(5, 40))

@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -26,6 +27,7 @@ from tasks.topk import (
     candidates,
     class_ranges,
     dedup,
+    job,
     read_chosen,
     read_classes,
     reduction,
@@ -115,8 +117,9 @@ def test_choice_is_that_of_brute_force_for_any_grouping_and_order(
         patch.setattr(candidates, "PRUNE_PAIRS", random.choice([1, 7, 4_000_000]))
         patch.setattr(reduction, "SAMPLE_IMAGES_PER_CLASS", 1)
         patch.setattr(reduction, "MIN_SAMPLE_STRIDE_PARTS", random.choice([1, 1_000]))
-        patch.setattr(reduction, "PAIRS_PER_ROUND", random.choice([1, 2 * k, 32_000_000]))
-        patch.setattr(dedup, "quota_with_reserve", random.choice([np.copy, lambda k: k + 16]))
+        patch.setattr(job, "PAIRS_PER_ROUND", random.choice([1, 2 * k, 32_000_000]))
+        reserves = [lambda job: job, lambda job: replace(job, quota_G=job.quota_G + 16)]
+        patch.setattr(reduction, "reserve_for_duplicates", random.choice(reserves))
         patch.setattr(dedup, "HASH_PAIRS_PER_BLOCK", random.choice([1, 5, 4_000_000]))
         patch.setattr(dedup, "THUMBNAIL_PAIRS_PER_BLOCK", random.choice([1, 100_000]))
         patch.setattr(class_ranges, "ROWS_PER_RANGE", random.choice([1, 1_000]))
@@ -246,7 +249,7 @@ def test_class_without_a_candidate_is_named(root: Store, mode: str, told: str) -
 def test_class_without_a_candidate_is_named_in_any_round(
     root: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reduction, "PAIRS_PER_ROUND", 2)
+    monkeypatch.setattr(job, "PAIRS_PER_ROUND", 2)
     rows = [Row(label, [label], [1.0]) for label in range(4)]
     with pytest.raises(ProtegeError, match=r"candidate for class-4 \(1 classes\)"):
         topk(root, scores_of(root, [rows], 5, 1), TopkOptions(k=1, top_p=1))

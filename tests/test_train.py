@@ -20,12 +20,12 @@ from infra.settings import Processes
 from infra.store import LocalStore, Store, open_store
 from models.registry import build
 from tasks.contract import Output
-from tasks.inference.weights import load_network, read_description
+from tasks.inference.weights import WEIGHTS, load_network, read_description
 from tasks.options import Length
 from tasks.shard import ShardOptions, class_names, shard
 from tasks.train import TrainOptions, train
 from tasks.train.data import epoch_order
-from tasks.train.job import HISTORY, WEIGHTS, TrainJob
+from tasks.train.job import HISTORY, TrainJob
 from tasks.train.options import Augment, LearningRate
 from tasks.train.trainer import Trainer
 from tasks.train.world import World

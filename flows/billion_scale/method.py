@@ -14,7 +14,7 @@ from flows.billion_scale.options import BillionScale
 from flows.campaign.run import Run
 from tasks.contract import Output
 from tasks.evaluate import Choice
-from tasks.score import estimate_scoring
+from tasks.score.estimate import estimate_scoring
 from tasks.train.estimate import estimate_training
 
 
@@ -62,6 +62,7 @@ def billion_scale(run: Run, options: BillionScale) -> Mapping[str, Output]:
         "student": student,
     }
     choice = Choice(pile, chosen, teacher)
-    run.evaluate(test, models, options.evaluate, choice=choice)
+    compare = ("student", "baseline")
+    run.evaluate(test, models, options.evaluate, compare=compare, choice=choice)
     run.report(options.report)
     return models

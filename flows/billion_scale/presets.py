@@ -9,12 +9,13 @@ from typing import Any
 from flows.billion_scale.options import BaselineOptions, BillionScale
 from tasks.evaluate import EvaluateOptions
 from tasks.gather import GatherOptions
+from tasks.images import Inputs
 from tasks.options import Length
 from tasks.score import ScoreOptions
 from tasks.shard import ShardOptions
 from tasks.topk import TopkOptions
 from tasks.train import Training, TrainOptions
-from tasks.train.options import Augment, Inputs, LearningRate, TrainSpeed
+from tasks.train.options import Augment, LearningRate, TrainSpeed
 
 
 def digits(data: str = "demo-output/data/seed-0", seed: int = 0) -> BillionScale:

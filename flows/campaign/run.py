@@ -11,8 +11,10 @@ Here the stages are called as they are. The engine's run makes a Prefect task of
 
 import logging
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -63,6 +65,7 @@ class Run:
         self.executor = executor
         self._campaign = campaign
         self._watch = watch
+        self._preloaded = False
         self.made_seconds = 0.0  # of the stages that this very run did the work of
 
     # ----------------------------------------------------------------------------------- verbs
@@ -109,6 +112,7 @@ class Run:
     ) -> Output:
         """Train a network on labelled images or on lessons, in processes of its own."""
         chosen = _options(TrainOptions, options, fields)
+        self._preload()
 
         def work(watch: OnProgress) -> Output:
             return train(self.store, data, chosen, classes=classes, init=init, on_progress=watch)
@@ -214,15 +218,19 @@ class Run:
 
     def evaluate(
         self,
-        test: Output,
+        test: Output | Mapping[str, Output],
         models: Mapping[str, Output],
         options: EvaluateOptions | None = None,
         *,
+        compare: tuple[str, str] | None = None,
         choice: Choice | None = None,
         role: str = "evaluate",
         **fields: Any,
     ) -> Output:
-        """Measure models, and the choice that they have learned from."""
+        """Measure models on one or several test sets, and the choice that they learned from.
+
+        `compare` names two of the models: the gain is that of the first over the second.
+        """
         chosen = _options(EvaluateOptions, options, fields)
 
         def work(watch: OnProgress) -> Output:
@@ -231,6 +239,7 @@ class Run:
                 test,
                 models,
                 chosen,
+                compare=compare,
                 choice=choice,
                 executor=self.executor,
                 on_progress=watch,
@@ -310,6 +319,16 @@ class Run:
             raise ProtegeError(f"{stage} was not approved. What is finished is kept")
 
     # ---------------------------------------------------------------------------------- private
+
+    def _preload(self) -> None:
+        """Load what comes after a training while it runs, for then this process only waits."""
+        if not self._preloaded:
+            self._preloaded = True
+            self.executor.preload("tasks.inference.model")
+            page = "tasks.report.page"
+            threading.Thread(
+                target=import_module, args=(page,), name="preload", daemon=True
+            ).start()
 
     def _signed(self, name: str, output: Output) -> Output:
         if output.stage == "signature":

@@ -75,7 +75,8 @@ def _gather(run: Run, given: Given, options: Options) -> Output:
 def _evaluate(run: Run, given: Given, options: Options) -> Output:
     assert isinstance(options, EvaluateOptions)
     models = {name: given[name] for name in ("student", "baseline") if name in given}
-    return run.evaluate(given["test"], models, options)
+    compare = ("student", "baseline") if "baseline" in models else None
+    return run.evaluate(given["test"], models, options, compare=compare)
 
 
 STAGES = {

@@ -32,7 +32,7 @@ def figures(campaign: Campaign) -> dict[str, Any]:
         return {}
     known, metrics = recipe(campaign.recipe), read_metrics(measured[-1])
     return {
-        **{f"{role}_top1": figure(metrics, role, "top1") for role in known.models},
+        **{f"{model.name}_top1": figure(metrics, model.name, "top1") for model in known.models},
         "chosen_precision": figure(metrics, "chosen", "precision"),
         "gain": figure(metrics, known.result, "gain"),
         "gain_standard_error": figure(metrics, known.result, "gain_standard_error"),
@@ -46,11 +46,15 @@ def story_of(root: Store, campaign: Campaign) -> Story:
     outputs = {
         role: output for role, output in campaign.outputs.items() if output.stage != "report"
     }
+    known = recipe(campaign.recipe)
     return Story(
         recipe=campaign.recipe,
         campaign=campaign.id,
         command=f"protege resume {campaign.id} --root {root.uri}",
         outputs=outputs,
+        models=known.models,
+        result=known.result,
+        compared_with=known.compared_with,
         spread=_spread(root, campaign, figures(campaign)),
     )
 

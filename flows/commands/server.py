@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from flows.commands.arguments import EXAMPLES
-from flows.operate import lifecycle as updown
+from flows.operate import lifecycle
 from flows.operate.state import ServerState
 from infra.errors import ProtegeError
 from infra.settings import Settings
@@ -29,21 +29,21 @@ def up() -> None:
     May be repeated: what runs stays, what is missing is started. Settings:
     PROTEGE_ROOT, and of PROTEGE_SERVER__: DATABASE, PORT, REPORTS_PORT, NOTIFY, HOME.
     """
-    for line in updown.up(ServerState(), updown.config_of(Settings())):
+    for line in lifecycle.up(ServerState(), lifecycle.config_of(Settings())):
         typer.echo(line)
 
 
 @app.command()
 def down() -> None:
     """Stop all that `up` has started; runs at work end as Crashed, and Retry goes on with them."""
-    for line in updown.down(ServerState()):
+    for line in lifecycle.down(ServerState()):
         typer.echo(line)
 
 
 @app.command()
 def status() -> None:
     """Say whether the server is up, where, and what is at work."""
-    for line in updown.status(ServerState()):
+    for line in lifecycle.status(ServerState()):
         typer.echo(line)
 
 
@@ -58,6 +58,6 @@ def arrived(source: Annotated[str, typer.Argument(help="The source that has grow
 
 def need_server() -> str:
     """Point Prefect to a server; returns its address. Raises ProtegeError when there is none."""
-    if not updown.use_running_server():
+    if not lifecycle.use_running_server():
         raise ProtegeError("no server is up: `protege up` starts one, or set PREFECT_API_URL")
     return os.environ["PREFECT_API_URL"]

@@ -184,7 +184,8 @@ def _compare(run: Run, held_out: Output, student: Output, last: PointerEntry) ->
         return Comparison(why_not="other images were held out from its training")
     models = {"student": student, "baseline": holder}
     options = EvaluateOptions(views=0)
-    measured = run.evaluate(held_out, models, options, role="promotion metrics")
+    compare = ("student", "baseline")
+    measured = run.evaluate(held_out, models, options, compare=compare, role="promotion metrics")
     metrics = read_metrics(measured)
     gain = figure(metrics, "student", "gain")
     return Comparison(held_out.kept, gain, figure(metrics, "student", "gain_standard_error"))

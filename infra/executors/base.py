@@ -76,6 +76,10 @@ class Executor(Protocol):
         """How many items are worked on at a time."""
         ...
 
+    def preload(self, module: str) -> None:
+        """Let every worker that is there import a module, while this process does other things."""
+        ...
+
     def run(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Results in any order; `Failures` at the end if there were any."""
         ...

@@ -8,6 +8,7 @@ In: settings. Out: results, as they come.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from importlib import import_module
 from itertools import islice
 from types import TracebackType
 from typing import Any
@@ -56,6 +57,15 @@ class Cluster:
             self._client = self._opened.enter_context(open_client(self._settings))
             self._client.subscribe_topic(self._worker_log.topic, self._worker_log.receive)
         return self._client
+
+    def preload(self, module: str) -> None:
+        if self._client is None:
+            return
+        from distributed import fire_and_forget
+
+        for address in self._client.nthreads():
+            key = f"preload-{uuid4().hex}"
+            fire_and_forget(self._client.submit(_load, module, workers=[address], key=key))
 
     def run(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         from distributed import as_completed
@@ -107,3 +117,7 @@ class Cluster:
         key = f"{funcname(function)}-{uuid4().hex}"
         wrapped = self._worker_log.wrap(function)
         return self.client.submit(*wrapped, *items, key=key, priority=priority)
+
+
+def _load(module: str) -> None:
+    import_module(module)

@@ -36,6 +36,9 @@ class Inline:
     ) -> None:
         """Nothing was opened."""
 
+    def preload(self, module: str) -> None:
+        """Nothing is gained: this process imports a module when it needs it."""
+
     def run(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         failures = FailureCount()
         for item in items:

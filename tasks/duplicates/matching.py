@@ -23,7 +23,7 @@ from PIL import Image
 
 from tasks.images import Pixels
 
-DUPLICATES_VERSION = 1  # goes into fingerprints; raise it when other images are told to be copies
+DUPLICATES_VERSION = 1  # goes into fingerprints; raise it when other images are near-duplicates
 
 SIDE = 32
 LOW = 8

@@ -1,112 +1,206 @@
-"""evaluate: every measure of the models of a campaign.
+"""evaluate: every measure of some models, and of the choice of images.
 
-In: a labelled test set and the models by role; optionally the chosen images, for measures of the
-choice. Out: `predictions`, a row for each model and test image, and `metrics`.
+In: labelled test sets and models, both by name; optionally the chosen images. Out: `metrics`, a row
+for each figure.
 
-    measured = evaluate(root, test, {"student": student}, EvaluateOptions())
+    measured = evaluate(root, test, {"student": student, "baseline": baseline})
+    figure(read_metrics(measured), "student", "top1")
 
-Measures of a model: top1, top5, loss (nats), calibration_error (15 bins, Guo et al. 2017), top1 of
-each class, and for `student` the difference to `baseline`, image by image, with its standard error.
-Measures of the choice: view_agreement (no labels needed) and precision (against an audit list).
+The predictions of each model on each test set are outputs of their own (predictions.py), so that
+another model in the comparison costs no more than its own predictions. What is measured of models
+is in protocols/, one file each. Measures of the choice (choice.py): view_agreement, which needs no
+labels, and precision, against an audit list.
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import pyarrow as pa
 
+from infra.errors import ProtegeError
 from infra.executors import Executor, Inline
-from infra.store import Store, open_store
-from tasks import contract, tables
+from infra.store import Store
+from tasks import contract
 from tasks.contract import (
     Made,
     OnProgress,
     Output,
-    Receipt,
     RowCounts,
     Session,
     Target,
     make_output,
-    run_shards,
+    output_at,
     silent,
 )
 from tasks.evaluate.choice import audit_digest, measure_choice
-from tasks.evaluate.measures import measure_models
-from tasks.evaluate.options import Choice, EvaluateOptions
-from tasks.evaluate.predictions import PredictJob, predict
+from tasks.evaluate.metrics import METRICS, Row, figure, metrics_table, read_metrics
+from tasks.evaluate.options import Choice, EvaluateOptions, PredictOptions
+from tasks.evaluate.predictions import PREDICTIONS, predict, read_predictions
+from tasks.evaluate.protocols import Predictions, accuracy
 from tasks.images import IMAGES_VERSION
 
 STAGE = "evaluate"
 VERSION = 3
-METRICS = "metrics.parquet"
+TEST = "test"  # the name of the only test set
 
-__all__ = ["METRICS", "Choice", "EvaluateOptions", "evaluate", "figure", "read_metrics"]
+__all__ = [
+    "METRICS",
+    "TEST",
+    "Choice",
+    "EvaluateOptions",
+    "PredictOptions",
+    "Row",
+    "evaluate",
+    "figure",
+    "predict",
+    "predictions_in",
+    "read_metrics",
+    "read_predictions",
+]
+
+
+@dataclass(frozen=True)
+class EvaluateJob:
+    """What is measured: predictions by (data set, model), and perhaps the choice."""
+
+    options: EvaluateOptions
+    predicted: Mapping[tuple[str, str], Output]
+    classes: list[str]
+    compare: tuple[str, str] | None
+    choice: Choice | None
 
 
 def evaluate(
     root: Store,
-    test: Output,
+    test: Output | Mapping[str, Output],
     models: Mapping[str, Output],
     options: EvaluateOptions = EvaluateOptions(),
     *,
+    compare: tuple[str, str] | None = None,
     choice: Choice | None = None,
     executor: Executor = Inline(),
     on_progress: OnProgress = silent,
 ) -> Output:
     """Measure, or take the output that is there.
 
-    Raises ProtegeError for a test class that the models do not know, or an audit list that cannot
-    be read.
+    `test` is a labelled set of images, or several by name. `compare` names two of the models: the
+    gain is that of the first over the second. Raises ProtegeError for models of different classes,
+    a test image without a prediction, or an audit list that cannot be read; Failures for a test
+    class that the models do not know.
     """
-    inputs = {"test": test, **models}
+    tests = {TEST: test} if isinstance(test, Output) else test
+    classes = _common_classes(models)
+    audit = audit_digest(options)
+    predicted = _predict_all(root, tests, models, options, executor, on_progress)
+    inputs = {_role(model, dataset): output for (dataset, model), output in predicted.items()}
     if choice is not None:
         inputs |= {"images": choice.images, "chosen": choice.chosen, "judge": choice.teacher}
     content = {
-        "models": sorted(models),
+        "compare": list(compare or ()),
         "images_version": IMAGES_VERSION,
-        "audit": audit_digest(options),
+        "audit": audit,
     }
     target = Target(root, STAGE, VERSION, options, inputs, content=content)
-    classes = next(iter(models.values())).classes
-    job = PredictJob(target.uri, options, test, dict(sorted(models.items())), classes)
-    make = functools.partial(_make, job, choice, executor)
-    return make_output(target, make, on_progress)
+    job = EvaluateJob(options, predicted, classes, compare, choice)
+    return make_output(target, functools.partial(_make, job, executor), on_progress)
 
 
-def _make(job: PredictJob, choice: Choice | None, executor: Executor, session: Session) -> Made:
-    count = len(job.models) * len(contract.part_names(job.test))
-    make_part = functools.partial(predict, job)
-    receipts = run_shards(session.store, range(count), make_part, executor, session.on_progress)
-    table = _metrics(job, receipts, choice, executor)
-    counts = RowCounts(len(table), len(table), 0)
-    metrics = contract.write_part(session.store, METRICS, table, counts)
-    extra = {"classes": job.classes, "models": list(job.models), "seed": job.options.seed}
-    return Made([*receipts, Receipt(METRICS, 0, 0, 0, metrics.digest)], extra)
+def predictions_in(measured: Output, model: str, dataset: str = TEST) -> Output:
+    """The predictions that the figures of a model rest on. Raises ProtegeError."""
+    inputs = measured.body["inputs"]
+    if _role(model, dataset) not in inputs:
+        raise ProtegeError(f"{measured.uri}: {model} was not measured on {dataset}")
+    manifest = inputs[_role(model, dataset)]["manifest"]
+    return output_at(f"{measured.root.uri}/{manifest}", PREDICTIONS)
 
 
-def _metrics(
-    job: PredictJob, receipts: Sequence[Receipt], choice: Choice | None, executor: Executor
-) -> pa.Table:
-    store = open_store(job.uri)
-    predictions = pa.concat_tables(
-        contract.read_part(store, receipt.name, tables.PREDICTIONS) for receipt in receipts
+def _role(model: str, dataset: str) -> str:
+    """What an output of evaluate calls the predictions of a model on a data set."""
+    return f"{model} on {dataset}"
+
+
+def _common_classes(models: Mapping[str, Output]) -> list[str]:
+    """The classes that all models know, by label. Raises ProtegeError where they differ."""
+    names = {model: output.classes for model, output in models.items()}
+    first = next(iter(names))
+    for model, classes in names.items():
+        if classes != names[first]:
+            raise ProtegeError(
+                f"{model} and {first} know different classes: measure them one after the other"
+            )
+    return names[first]
+
+
+def _predict_all(
+    root: Store,
+    tests: Mapping[str, Output],
+    models: Mapping[str, Output],
+    options: EvaluateOptions,
+    executor: Executor,
+    on_progress: OnProgress,
+) -> dict[tuple[str, str], Output]:
+    """The predictions of every model on every data set, in the order of their names."""
+    predicted, predict_options = {}, PredictOptions(batch_size=options.batch_size)
+    shards = {dataset: len(contract.part_names(images)) for dataset, images in tests.items()}
+    done, total = 0, len(models) * sum(shards.values())
+    for dataset, images in sorted(tests.items()):
+        for model, weights in sorted(models.items()):
+            output = predict(
+                root,
+                weights,
+                images,
+                predict_options,
+                executor=executor,
+                on_progress=functools.partial(_report, on_progress, done, total),
+            )
+            _check_complete(output, model, images)
+            predicted[dataset, model] = output
+            done += shards[dataset]
+    return predicted
+
+
+def _report(on_progress: OnProgress, before: int, total: int, done: int, _: int, note: str) -> None:
+    on_progress(before + done, total, note)
+
+
+def _check_complete(predicted: Output, model: str, images: Output) -> None:
+    """Raise ProtegeError when some images have no prediction."""
+    if not predicted.rejected:
+        return
+    reasons = contract.reject_reasons(predicted)
+    counts = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+    if "not_finite" in reasons:
+        remedy = f"train {model} again with a lower learning rate"
+    else:
+        remedy = "shard the test set with verify=decode, which rejects such images"
+    raise ProtegeError(
+        f"{model} has no prediction for {predicted.rejected:,} of the {predicted.rows_in:,} images "
+        f"of {images.uri} ({counts}): {remedy}"
     )
-    rows = measure_models(predictions, len(job.classes))
-    if choice is not None:
+
+
+def _make(job: EvaluateJob, executor: Executor, session: Session) -> Made:
+    rows = list(accuracy.measure(_read_all(job), len(job.classes), job.compare))
+    if job.choice is not None:
         # On a worker, where the teacher and a GPU may be, and torch is loaded already.
         measure = functools.partial(measure_choice, job.options, classes=job.classes)
-        rows += [row for found in executor.run(measure, [choice]) for row in found]
-    return pa.Table.from_pylist(rows, schema=tables.METRICS)
+        rows += [row for found in executor.run(measure, [job.choice]) for row in found]
+    table = metrics_table(rows)
+    counts = RowCounts(len(table), len(table), 0)
+    receipt = contract.write_part(session.store, METRICS, table, counts)
+    datasets, models = (sorted(set(names)) for names in zip(*job.predicted))
+    extra = {
+        "classes": job.classes,
+        "datasets": datasets,
+        "models": models,
+        "seed": job.options.seed,
+    }
+    return Made([receipt], extra)
 
 
-def read_metrics(measured: Output) -> pa.Table:
-    """The `metrics` table."""
-    return contract.read_part(measured.store, METRICS, tables.METRICS)
-
-
-def figure(metrics: pa.Table, model: str, measure: str) -> float | None:
-    """One figure over all classes, or None when it was not measured."""
-    for row in metrics.to_pylist():
-        if (row["model"], row["measure"], row["label"]) == (model, measure, None):
-            return float(row["value"])
-    return None
+def _read_all(job: EvaluateJob) -> Predictions:
+    found: dict[str, dict[str, pa.Table]] = {}
+    for (dataset, model), predicted in job.predicted.items():
+        found.setdefault(dataset, {})[model] = read_predictions(predicted)
+    return found

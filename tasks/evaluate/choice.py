@@ -7,7 +7,8 @@ audit list.
 
 import csv
 import io
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -16,18 +17,21 @@ import pyarrow as pa
 from infra.errors import ProtegeError
 from infra.store import split_uri
 from tasks import contract
-from tasks.evaluate.measures import row
+from tasks.evaluate.metrics import Row
 from tasks.evaluate.options import Choice, EvaluateOptions
-from tasks.images import Limits, decode, square
+from tasks.images import Pixels
 from tasks.shard import read_keys, read_many
 from tasks.topk import read_chosen
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-def measure_choice(
-    options: EvaluateOptions, choice: Choice, classes: list[str]
-) -> list[dict[str, Any]]:
+CHOSEN = "chosen"  # what stands for the model in the rows; they are of no test set
+
+
+def measure_choice(options: EvaluateOptions, choice: Choice, classes: list[str]) -> list[Row]:
     """Rows of `metrics` about the choice."""
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     table = read_chosen(choice.chosen)
     if options.views:
         rows += _view_agreement(options, choice, table, len(classes))
@@ -36,16 +40,19 @@ def measure_choice(
     return rows
 
 
+def _row(measure: str, label: int | None, values_N: npt.NDArray[np.bool_]) -> Row:
+    """The share of images that something is true of."""
+    return Row(CHOSEN, "", measure, float(values_N.mean()), len(values_N), label)
+
+
 def _view_agreement(
     options: EvaluateOptions, choice: Choice, chosen: pa.Table, num_classes: int
-) -> list[dict[str, Any]]:
+) -> Iterator[Row]:
     """How often the teacher stays with the class when it sees a chosen image changed a little.
 
     It needs no label. A class that is held by a shortcut falls apart here; one that filled with
-    what the teacher has never seen may not, which is why tasks/suspects.py looks at scores first.
+    what the teacher has never seen may not, which is why suspect_classes.py looks at scores first.
     """
-    import torch
-
     labels = chosen["label"].to_numpy()
     sampled = np.concatenate(
         [
@@ -53,51 +60,64 @@ def _view_agreement(
             for label in range(num_classes)
         ]
     )
-    ids, asked = chosen["image_id"].to_numpy()[sampled], labels[sampled]
-    torch.manual_seed(options.seed)
-    answers = [
-        # A batch at a time: all decoded images of a thousand classes would not fit in memory.
-        _ask_again(options, choice, ids[at : at + options.batch_size])
-        for at in range(0, len(ids), options.batch_size)
-    ]
-    agree_NV = np.concatenate(answers) == asked[:, None]
-    rows = []
+    ids, labels = chosen["image_id"].to_numpy()[sampled], labels[sampled]
+    agree_NV = _predict_views(options, choice, ids) == labels[:, None]
     for label in range(num_classes):
-        mine = agree_NV[asked == label]
-        rows.append(row("chosen", "view_agreement", label, float(mine.mean()), len(mine)))
-    rows.append(row("chosen", "view_agreement", None, float(agree_NV.mean()), len(agree_NV)))
-    return rows
+        yield _row("view_agreement", label, agree_NV[labels == label])
+    yield _row("view_agreement", None, agree_NV)
 
 
-def _ask_again(
+def _predict_views(
     options: EvaluateOptions, choice: Choice, ids: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:
     """The teacher's best class for each changed view of these images, (N, views)."""
     import torch
 
     from models.augment import Augmentation, augment
-    from models.pixels import standardise, to_unit
     from tasks.inference.model import load_model
+    from tasks.inference.pipeline import run_pipeline
 
-    loaded = load_model(choice.teacher)
-    inputs = loaded.description.inputs
-    images = read_many(choice.images, ids)
-    pixels = [square(decode(data, Limits()), inputs.size, inputs.resize) for data in images]
-    images_BCHW = to_unit(torch.from_numpy(np.stack(pixels)).to(loaded.device))
+    teacher = load_model(choice.teacher)
     mild = Augmentation(
         flip=False, rotate_degrees=15, translate=0.08, scale=0.1, shear=0.1, elastic=0.02, erase=0
     )
-    answers = []
-    for _ in range(options.views):
-        views_BCHW = standardise(augment(images_BCHW, mild), inputs.mean, inputs.std)
-        with torch.inference_mode():
-            answers.append(loaded.network(views_BCHW).argmax(dim=1).cpu().numpy())
-    return np.stack(answers, axis=1)
+
+    def forward(pixels_BHWC: Pixels, num_images: int) -> "Tensor":
+        def change(images_BCHW: "Tensor") -> "Tensor":
+            # Not the padding, which would use up random numbers.
+            changed_BCHW = augment(images_BCHW[:num_images], mild)
+            return torch.cat([changed_BCHW, images_BCHW[num_images:]])
+
+        views = [teacher.logits(pixels_BHWC, change=change) for _ in range(options.views)]
+        return torch.stack([logits_BC.argmax(dim=1) for logits_BC in views], dim=1)
+
+    torch.manual_seed(options.seed)
+    batches = run_pipeline(
+        _read_images(choice, ids, options.batch_size),
+        teacher.decode,
+        forward,
+        size=teacher.description.inputs.size,
+        batch_size=options.batch_size,
+    )
+    labels = []
+    for batch in batches:
+        if batch.problems:
+            row = min(batch.problems)
+            raise ProtegeError(f"chosen image {ids[row]} cannot be used: {batch.problems[row]}")
+        labels.append(batch.outputs_BC.cpu().numpy())
+    return np.concatenate(labels)
+
+
+def _read_images(choice: Choice, ids: npt.NDArray[np.int64], batch_size: int) -> Iterator[bytes]:
+    # A batch at a time: all images of a thousand classes would not fit in memory.
+    for first in range(0, len(ids), batch_size):
+        yield from read_many(choice.images, ids[first : first + batch_size])
 
 
 def _precision(
     options: EvaluateOptions, choice: Choice, chosen: pa.Table, classes: list[str]
-) -> list[dict[str, Any]]:
+) -> Iterator[Row]:
+    """How many of the chosen images have the class that the audit list gives them."""
     truth = _read_audit(options.audit)
     keys = read_keys(choice.images, chosen["image_id"].to_numpy())
     labels = chosen["label"].to_numpy()
@@ -105,13 +125,11 @@ def _precision(
     if not known.any():
         raise ProtegeError(f"{options.audit}: none of its keys is among the chosen images")
     right = np.array([truth.get(key) == classes[label] for key, label in zip(keys, labels)])
-    rows = [row("chosen", "precision", None, float(right[known].mean()), int(known.sum()))]
+    yield _row("precision", None, right[known])
     for label in range(len(classes)):
-        mine = known & (labels == label)
-        if mine.any():
-            value = float(right[mine].mean())
-            rows.append(row("chosen", "precision", label, value, int(mine.sum())))
-    return rows
+        inside = known & (labels == label)
+        if inside.any():
+            yield _row("precision", label, right[inside])
 
 
 def _spread(places: npt.NDArray[np.intp], count: int) -> npt.NDArray[np.intp]:

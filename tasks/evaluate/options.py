@@ -1,4 +1,4 @@
-"""Options of the stage `evaluate`, and what it is told of the choice."""
+"""Options of predictions and of the stage `evaluate`, and what it is given of the choice."""
 
 from dataclasses import dataclass
 
@@ -6,6 +6,15 @@ from pydantic import Field
 
 from tasks.contract import Output
 from tasks.options import Options
+
+
+class PredictOptions(Options):
+    """What is kept of a model's answers, and how many images it is given at a time."""
+
+    batch_size: int = Field(256, ge=1, le=65_536)
+    """Images in a forward pass."""
+    keep_logits: bool = False
+    """Keep all logits of each image beside its prediction."""
 
 
 class EvaluateOptions(Options):

@@ -1,104 +1,151 @@
-"""Predictions: what a model says of every test image.
+"""predictions: what a model says of every image of a data set.
 
-In: a model and a shard of the test set. Out: a part of the table `predictions`.
+In: a model and `images` shards. Out: `predictions`, a part for each shard. They depend on the
+weights and the images alone, so models that are compared share nothing, and none is asked twice.
+
+    predicted = predict(root, student, test, PredictOptions(keep_logits=True))
+    table = read_predictions(predicted, ["image_id", "logits"])
+
+Images that cannot be decoded, or whose logits are not finite, become rejects.
 """
 
+import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from infra.errors import ProtegeError
-from infra.store import open_store
+from infra.executors import Executor, Inline
+from infra.store import Store
 from tasks import contract, tables
-from tasks.contract import Output, Receipt, RowCounts, Stopwatch
-from tasks.evaluate.options import EvaluateOptions
-from tasks.images import Limits, Unusable, decode, square
-from tasks.shard import read_images
+from tasks.contract import OnProgress, Output, PartWriter, Receipt, Target, map_images, silent
+from tasks.evaluate.options import PredictOptions
+from tasks.images import IMAGES_VERSION, Unusable
+from tasks.shard import read_images, reject_images
+
+if TYPE_CHECKING:
+    from tasks.inference.pipeline import Batch
+
+PREDICTIONS = "predictions"
+VERSION = 1
+NO_LABEL = -1
+
+
+def predict(
+    root: Store,
+    model: Output,
+    images: Output,
+    options: PredictOptions = PredictOptions(),
+    *,
+    executor: Executor = Inline(),
+    on_progress: OnProgress = silent,
+) -> Output:
+    """Make the predictions of the shards that have none yet.
+
+    Raises Failures when an image has a class that the model does not know.
+    """
+    target = Target(
+        root,
+        PREDICTIONS,
+        VERSION,
+        options,
+        inputs={"images": images, "model": model},
+        identities={"images": images.fingerprint, "model": model.weights},
+        content={"images_version": IMAGES_VERSION},
+    )
+    make_part = functools.partial(predict_shard, PredictJob(target.uri, options, images, model))
+    extra = {"classes": model.classes}
+    return map_images(target, images, make_part, executor, on_progress, extra)
+
+
+def read_predictions(predicted: Output, columns: Sequence[str] | None = None) -> pa.Table:
+    """The rows of an output of `predict`, in the order of their ids. Raises ProtegeError."""
+    options = PredictOptions.model_validate(predicted.options)
+    schema = _schema(options, predicted)
+    return contract.read_rows(predicted, schema, columns)
 
 
 @dataclass(frozen=True)
 class PredictJob:
-    """What a worker is told: parts are numbered by shard within model."""
+    """What every worker of this stage is given."""
 
     uri: str
-    options: EvaluateOptions
-    test: Output
-    models: dict[str, Output]
-    classes: list[str]
+    options: PredictOptions
+    images: Output
+    model: Output
 
 
-def predict(job: PredictJob, number: int) -> Receipt:
-    """Predictions of one model on one shard; the number counts shards within models."""
-    shards = contract.part_names(job.test)
-    role = list(job.models)[number // len(shards)]
-    shard = contract.part_number(shards[number % len(shards)])
-    watch = Stopwatch()
-    table = read_images(job.test, shard, ["label"])
-    watch.lap("read")
-    logits_NC = _logits(job.models[role], table["image"].to_pylist(), job.options.batch_size)
-    watch.lap("compute")
-    labels_N = _label_indices(table["label"].to_pylist(), job.classes, job.test)
-    predictions = _predictions(role, table["image_id"].to_numpy(), labels_N, logits_NC)
-    rows = len(predictions)
-    store = open_store(job.uri)
-    name = contract.part_name(number)
-    receipt = contract.write_part(store, name, predictions, RowCounts(rows, rows, 0))
-    return contract.timed(receipt, watch)
-
-
-def _logits(model: Output, images: list[bytes], batch_size: int) -> npt.NDArray[np.float32]:
+def predict_shard(job: PredictJob, number: int) -> Receipt:
+    """Make the part of one shard: the predictions of one model for its images."""
+    # Imported here: it loads torch, which a run that finds everything done does not need.
     from tasks.inference.model import load_model
 
-    loaded = load_model(model)
-    inputs = loaded.description.inputs
-    pieces = [np.zeros((0, len(loaded.description.classes)), np.float32)]
-    for at in range(0, len(images), batch_size):
-        try:
-            batch = [
-                square(decode(data, Limits()), inputs.size, inputs.resize)
-                for data in images[at : at + batch_size]
-            ]
-        except Unusable as unusable:
-            raise ProtegeError(
-                f"a test image cannot be decoded ({unusable}): shard the test set with "
-                "verify=decode, which rejects such images"
-            ) from unusable
-        pieces.append(loaded.logits(np.stack(batch)).cpu().numpy())
-    return np.concatenate(pieces)
+    writer = PartWriter(job.uri, number)
+    model = load_model(job.model)
+    writer.lap("load model")
+    table = read_images(job.images, number, ["key", "label"])
+    writer.lap("read")
+    ids_N = table["image_id"].to_numpy()
+    labels_N = _label_indices(table["label"].to_pylist(), job.model.classes, job.images)
+    schema = _schema(job.options, job.model)
+    parts, problems = [schema.empty_table()], dict[int, Unusable]()
+    images, batch_size = table["image"].to_pylist(), job.options.batch_size
+    for batch in model.run(images, model.decode, batch_size=batch_size, lap=writer.lap):
+        parts.append(_predictions(batch, ids_N[batch.rows], labels_N[batch.rows], schema))
+        problems |= batch.problems
+    reject_images(writer, table, problems)
+    return writer.write(pa.concat_tables(parts), facts={"device": model.device.type})
+
+
+def _schema(options: PredictOptions, with_classes: Output) -> pa.Schema:
+    """The schema of the predictions, by an output that names the classes."""
+    if options.keep_logits:
+        return tables.predictions_with_logits(len(with_classes.classes))
+    return tables.PREDICTIONS
 
 
 def _label_indices(
-    labels: list[str | None], classes: list[str], test: Output
+    labels: Sequence[str | None], classes: Sequence[str], images: Output
 ) -> npt.NDArray[np.int32]:
-    index = {name: place for place, name in enumerate(classes)}
-    unknown = sorted({str(label) for label in labels if label not in index})
+    """The labels as indices into the classes of the model; NO_LABEL for images without one."""
+    index = {name: label for label, name in enumerate(classes)}
+    unknown = sorted({label for label in labels if label is not None and label not in index})
     if unknown:
         raise ProtegeError(
-            f"{test.uri}: the test images have classes that no labelled image has: "
+            f"{images.uri}: the test images have classes that no labelled image has: "
             f"{', '.join(unknown[:5])}. Label some, or take them out of the test set"
         )
-    return np.array([index[str(label)] for label in labels], np.int32)
+    found = [NO_LABEL if label is None else index[label] for label in labels]
+    return np.array(found, np.int32)
 
 
 def _predictions(
-    role: str,
-    ids: npt.NDArray[np.int64],
-    labels_N: npt.NDArray[np.int32],
-    logits_NC: npt.NDArray[np.float32],
+    batch: "Batch", ids_B: npt.NDArray[np.int64], labels_B: npt.NDArray[np.int32], schema: pa.Schema
 ) -> pa.Table:
-    logits_NC = logits_NC.astype(np.float64)
-    shifted_NC = logits_NC - logits_NC.max(axis=1, keepdims=True)
-    log_p_NC = shifted_NC - np.log(np.exp(shifted_NC).sum(axis=1, keepdims=True))
-    true_N = logits_NC[np.arange(len(ids)), labels_N]
+    """The rows of the images of a batch that have no problem."""
+    usable_B = batch.usable
+    ids_B, labels_B = ids_B[usable_B], labels_B[usable_B]
+    raw_logits_BC = batch.outputs_BC.cpu().numpy()[usable_B]
+    logits_BC = raw_logits_BC.astype(np.float64)
+    shifted_BC = logits_BC - logits_BC.max(axis=1, keepdims=True)
+    log_p_BC = shifted_BC - np.log(np.exp(shifted_BC).sum(axis=1, keepdims=True))
+    unlabelled_B = labels_B == NO_LABEL
+    true_B = np.where(unlabelled_B, 0, labels_B)[:, None]
+    rank_B = (logits_BC > np.take_along_axis(logits_BC, true_B, axis=1)).sum(axis=1)
+    loss_B = -np.take_along_axis(log_p_BC, true_B, axis=1)[:, 0]
     columns = [
-        pa.array([role] * len(ids), pa.string()),
-        pa.array(ids),
-        pa.array(labels_N),
-        pa.array(logits_NC.argmax(axis=1).astype(np.int32)),
-        pa.array((logits_NC > true_N[:, None]).sum(axis=1).astype(np.int32)),
-        pa.array(np.exp(log_p_NC.max(axis=1)).astype(np.float32)),
-        pa.array((-log_p_NC[np.arange(len(ids)), labels_N]).astype(np.float32)),
+        pa.array(ids_B),
+        pa.array(labels_B, mask=unlabelled_B),
+        pa.array(logits_BC.argmax(axis=1).astype(np.int32)),
+        pa.array(rank_B.astype(np.int32), mask=unlabelled_B),
+        pa.array(np.exp(log_p_BC.max(axis=1)).astype(np.float32)),
+        pa.array(loss_B.astype(np.float32), mask=unlabelled_B),
     ]
-    return pa.Table.from_arrays(columns, schema=tables.PREDICTIONS)
+    if "logits" in schema.names:
+        rows = [row.tobytes() for row in raw_logits_BC.astype("<f4")]
+        columns.append(pa.array(rows, schema.field("logits").type))
+    return pa.Table.from_arrays(columns, schema=schema)

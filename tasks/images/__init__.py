@@ -11,11 +11,13 @@ from tasks.images.decode import (
     encode_png,
 )
 from tasks.images.thumbnail import thumbnail
-from tasks.images.transform import random_crop, square
+from tasks.images.transform import PIXEL_SCALES, Inputs, random_crop, square
 
 __all__ = [
     "IMAGES_VERSION",
+    "PIXEL_SCALES",
     "REASONS",
+    "Inputs",
     "Limits",
     "Pixels",
     "Unusable",

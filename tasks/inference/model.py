@@ -1,53 +1,175 @@
-"""Predict: a finished model, ready to answer, on the device of this process.
+"""Model: a network whose training is finished, on the device of this process.
 
-In: the output of a training. Out: logits of decoded pixels. Workers load a model once.
+In: the output of a training, or a weights file. Out: logits of pixels, or classes of images.
+
+    model = open_model("out/train/3f2a90cc11d0ab42")
+    model.predict(["cat.jpg", "dog.jpg"])[0].label
 """
 
 import functools
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from infra.devices import worker_gpu
+from infra.errors import ProtegeError
+from infra.store import split_uri
+from models.network import Network
 from models.pixels import channels_last, standardise, to_unit
 from tasks.contract import Output
 from tasks.images import Pixels
-from tasks.inference.weights import Description, load_network
+from tasks.inference.pictures import Picture, describe_picture, read_picture
+from tasks.inference.pipeline import DECODE_THREADS, Batch, Decode, Item, Lap, no_lap, run_pipeline
+from tasks.inference.weights import WEIGHTS, Description, load_network, parse_network
 
 Precision = Literal["float32", "bfloat16"]
-# MKL multiplies fewer rows by kernels that differ from row to row, so the last bits of an image's
-# logits would depend on its place in the batch.
-MIN_BATCH_ROWS = 16
+Change = Callable[[Tensor], Tensor]
+
+CACHED_MODELS = 4
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The most probable classes of an image, best first, and their probabilities."""
+
+    labels: tuple[str, ...]
+    probabilities: tuple[float, ...]
+
+    @property
+    def label(self) -> str:
+        """The most probable class."""
+        return self.labels[0]
+
+    @property
+    def probability(self) -> float:
+        """The probability of the most probable class."""
+        return self.probabilities[0]
 
 
 @dataclass(frozen=True)
 class Model:
-    """A network in evaluation mode, what it expects, and where it lies."""
+    """A network in evaluation mode, its description and its device."""
 
-    network: nn.Module
+    network: Network
     description: Description
     device: torch.device
 
-    def logits(self, pixels_BHWC: Pixels, precision: Precision = "float32") -> Tensor:
-        """Logits (B, C), float32, of uint8 pixels (B, S, S, 3)."""
-        inputs, num_images = self.description.inputs, len(pixels_BHWC)
-        missing_rows = max(0, MIN_BATCH_ROWS - num_images)
-        pixels_BHWC = np.pad(pixels_BHWC, ((0, missing_rows), (0, 0), (0, 0), (0, 0)))
+    def decode(self, picture: Picture) -> Pixels:
+        """The network's input, pixels (S, S, 3), from an image. Raises Unusable."""
+        return self.description.inputs.square(read_picture(picture))
+
+    def logits(
+        self,
+        pixels_BHWC: Pixels,
+        precision: Precision = "float32",
+        *,
+        change: Change | None = None,
+    ) -> Tensor:
+        """Logits (B, C), float32, of uint8 pixels (B, S, S, 3).
+
+        `change` is done to the images, (B, 3, S, S) in [0, 1], before they are standardised.
+        """
+        features_BD = self.features(pixels_BHWC, precision, change=change)
+        with torch.no_grad():
+            return self.network.logits(features_BD)
+
+    def features(
+        self,
+        pixels_BHWC: Pixels,
+        precision: Precision = "float32",
+        *,
+        change: Change | None = None,
+    ) -> Tensor:
+        """Features (B, D), float32, of uint8 pixels (B, S, S, 3): what the head sees."""
+        inputs = self.description.inputs
         images_BHWC = torch.from_numpy(np.ascontiguousarray(pixels_BHWC)).to(self.device)
-        images_BCHW = standardise(to_unit(images_BHWC), inputs.mean, inputs.std)
+        images_BCHW = to_unit(images_BHWC)
+        if change is not None:
+            images_BCHW = change(images_BCHW)
+        images_BCHW = standardise(images_BCHW, inputs.mean, inputs.std)
         low = precision == "bfloat16"
-        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=low):
-            logits_BC: Tensor = self.network(images_BCHW)
-        return logits_BC[:num_images].float()
+        with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=low):
+            features_BD = self.network.features(images_BCHW)
+        return features_BD.float()
+
+    def run(
+        self,
+        items: Iterable[Item],
+        decode: Decode[Item],
+        *,
+        batch_size: int,
+        precision: Precision = "float32",
+        decode_threads: int = DECODE_THREADS,
+        lap: Lap = no_lap,
+    ) -> Iterator[Batch]:
+        """Logits of many images, batch by batch, as `run_pipeline` gives them."""
+
+        def forward(pixels_BHWC: Pixels, _num_images: int) -> Tensor:
+            return self.logits(pixels_BHWC, precision)
+
+        return run_pipeline(
+            items,
+            decode,
+            forward,
+            size=self.description.inputs.size,
+            batch_size=batch_size,
+            decode_threads=decode_threads,
+            lap=lap,
+        )
+
+    def predict(
+        self, images: Picture | Iterable[Picture], *, top_k: int = 5, batch_size: int = 64
+    ) -> list[Prediction]:
+        """The `top_k` most probable classes of each image.
+
+        An image is the address of a file, the bytes of one, or a PIL image. Raises ProtegeError for
+        one that cannot be used.
+        """
+        # A single path would otherwise be read letter by letter.
+        pictures = [images] if isinstance(images, Picture) else list(images)
+        predictions: list[Prediction] = []
+        for batch in self.run(pictures, self.decode, batch_size=batch_size):
+            if batch.problems:
+                row = min(batch.problems)
+                name = describe_picture(pictures[row], row)
+                raise ProtegeError(f"{name} cannot be used: {batch.problems[row]}")
+            predictions += self._most_probable(batch.outputs_BC, top_k)
+        return predictions
+
+    def _most_probable(self, logits_BC: Tensor, top_k: int) -> list[Prediction]:
+        classes = self.description.classes
+        best = torch.softmax(logits_BC.double(), dim=1).topk(min(top_k, len(classes)), dim=1)
+        return [
+            Prediction(tuple(classes[label] for label in labels), tuple(probabilities))
+            for labels, probabilities in zip(best.indices.tolist(), best.values.tolist())
+        ]
 
 
-@functools.lru_cache(maxsize=4)
-def load_model(model: Output) -> Model:
-    """The model, on the GPU of this worker where there is one."""
-    network, description = load_network(model)
+@functools.lru_cache(maxsize=CACHED_MODELS)
+def load_model(output: Output) -> Model:
+    """The model that a training has made; a worker loads it once. Raises ProtegeError."""
+    return _to_device(*load_network(output))
+
+
+def open_model(address: str) -> Model:
+    """The model at an address: a weights file of ours, or the folder of a training.
+
+    Raises ProtegeError when it cannot be read, or was not written by protege.
+    """
+    uri = address if address.endswith(".safetensors") else f"{address.rstrip('/')}/{WEIGHTS}"
+    store, name = split_uri(uri)
+    try:
+        return _to_device(*parse_network(store.read(name)))
+    except (OSError, ProtegeError) as error:
+        raise ProtegeError(f"{uri} cannot be used as a model: {error}") from error
+
+
+def _to_device(network: Network, description: Description) -> Model:
+    """The model on the GPU of this worker, where there is one."""
     device = torch.device("cpu")
     if torch.cuda.is_available():
         device = torch.device("cuda", worker_gpu())

@@ -1,4 +1,4 @@
-"""Weights: the file of a finished model, which says of itself what it is.
+"""Weights: the file of a finished model, which describes itself.
 
 <output>/weights.safetensors      the tensors; network, classes and inputs are in its metadata
 """
@@ -8,28 +8,28 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pickle import UnpicklingError
-
-import safetensors
-import safetensors.torch
-import torch
-from torch import nn
+from typing import TYPE_CHECKING
 
 from infra.errors import ProtegeError
 from infra.store import split_uri
-from models.network import Network
 from models.registry import build
-from models.state_dicts import load_published
 from tasks.contract import Output, bytes_digest
-from tasks.train.checkpoint import _encode
-from tasks.train.job import WEIGHTS
-from tasks.train.options import Inputs
+from tasks.images import Inputs
 
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from models.network import Network
+
+# torch is imported where it is needed: the names and the description are read without it.
+
+WEIGHTS = "weights.safetensors"
 METADATA = "protege"
 
 
 @dataclass(frozen=True)
 class Description:
-    """What one must know to use weights: the network, its classes and its inputs."""
+    """What weights are used by: the network, its classes and its inputs."""
 
     model: str
     classes: tuple[str, ...]
@@ -37,32 +37,45 @@ class Description:
 
     def to_metadata(self) -> dict[str, str]:
         """As the text metadata of a safetensors file, which keeps no order of several entries."""
-        told = {"model": self.model, "classes": self.classes, "inputs": self.inputs.model_dump()}
-        return {METADATA: json.dumps(told, sort_keys=True, ensure_ascii=False)}
+        body = {"model": self.model, "classes": self.classes, "inputs": self.inputs.model_dump()}
+        return {METADATA: json.dumps(body, sort_keys=True, ensure_ascii=False)}
 
     @staticmethod
     def from_metadata(metadata: Mapping[str, str]) -> "Description":
         """The description in the metadata of a weights file of ours."""
-        told = json.loads(metadata[METADATA])
-        inputs = Inputs.model_validate(told["inputs"])
-        return Description(told["model"], tuple(told["classes"]), inputs)
+        body = json.loads(metadata[METADATA])
+        inputs = Inputs.model_validate(body["inputs"])
+        return Description(body["model"], tuple(body["classes"]), inputs)
 
 
-def save_weights(network: nn.Module, description: Description) -> bytes:
-    """The bytes of a weights file that says of itself what it is."""
-    return _encode(network.state_dict(), description.to_metadata())
+def encode_tensors(
+    tensors: "Mapping[str, Tensor]", metadata: Mapping[str, str] | None = None
+) -> bytes:
+    """The bytes of a safetensors file."""
+    import safetensors.torch
+
+    plain = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+    return safetensors.torch.save(plain, metadata=dict(metadata) if metadata else None)
+
+
+def save_weights(network: "nn.Module", description: Description) -> bytes:
+    """The bytes of a weights file that describes itself."""
+    return encode_tensors(network.state_dict(), description.to_metadata())
 
 
 def read_description(weights: bytes) -> Description:
     """The description inside a weights file of ours. Raises ProtegeError for others."""
     size = int.from_bytes(weights[:8], "little")
-    metadata = json.loads(weights[8 : 8 + size]).get("__metadata__", {})
+    try:
+        metadata = json.loads(weights[8 : 8 + size]).get("__metadata__", {})
+    except (ValueError, AttributeError) as error:
+        raise ProtegeError("these are no weights in the safetensors format") from error
     if METADATA not in metadata:
         raise ProtegeError("these weights do not say what they are; protege did not write them")
     return Description.from_metadata(metadata)
 
 
-def load_network(output: Output) -> tuple[Network, Description]:
+def load_network(output: Output) -> "tuple[Network, Description]":
     """The network of a finished training, in evaluation mode, on the CPU.
 
     Raises ProtegeError when the weights are not those that were published.
@@ -73,14 +86,29 @@ def load_network(output: Output) -> tuple[Network, Description]:
             f"{output.uri}/{WEIGHTS} is damaged: it is not what was published there. Delete this "
             "file and run again; then it is made again"
         )
-    description = read_description(data)
+    return parse_network(data)
+
+
+def parse_network(weights: bytes) -> "tuple[Network, Description]":
+    """The network of a weights file that describes itself, in evaluation mode, on the CPU.
+
+    Raises ProtegeError for other files.
+    """
+    import safetensors.torch
+
+    description = read_description(weights)
     network = build(description.model, len(description.classes))
-    network.load_state_dict(safetensors.torch.load(data))
+    network.load_state_dict(safetensors.torch.load(weights))
     return network.eval(), description
 
 
-def load_given(uri: str, network: Network) -> None:
+def load_given(uri: str, network: "Network") -> None:
     """Load weights that somebody else has published, strictly. Raises ProtegeError."""
+    import safetensors.torch
+    import torch
+
+    from models.state_dicts import load_published
+
     store, name = split_uri(uri)
     try:
         data = store.read(name)

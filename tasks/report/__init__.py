@@ -9,50 +9,22 @@ their manifests tell.
 """
 
 import functools
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict
 
 from infra.errors import ProtegeError
 from infra.store import Store
 from tasks import contract
 from tasks.contract import Made, OnProgress, Output, Receipt, Session, Target, make_output, silent
 from tasks.report.options import ReportOptions
+from tasks.report.story import Role, Story
 
-__all__ = ["PAGE", "ROLES", "STAGE", "ReportOptions", "Story", "report"]
+__all__ = ["PAGE", "STAGE", "ReportOptions", "Role", "Story", "report"]
 
 STAGE = "report"
-VERSION = 2
+VERSION = 3
 PAGE = "index.html"
-ROLES = (
-    "labelled",
-    "pile",
-    "test",
-    "teacher",
-    "score",
-    "topk",
-    "gather",
-    "pretrained",
-    "student",
-    "baseline",
-    "evaluate",
-)
-OPTIONAL = frozenset({"gather", "pretrained", "baseline"})  # some recipes have no such step
-
-
-@dataclass(frozen=True)
-class Story:
-    """What happened in a campaign, and how to make it happen again.
-
-    `outputs` are by role, in the order of the run (`ROLES`); `spread` has one entry for each run of
-    the same settings with another seed: seed, baseline_top1, student_top1, perhaps random_top1 and
-    chosen_precision.
-    """
-
-    recipe: str
-    campaign: str
-    command: str
-    outputs: Mapping[str, Output]
-    spread: tuple[Mapping[str, float], ...] = ()
+# The page is about a choice and what was learned from it.
+NEEDED_STAGES = ("score", "topk", "evaluate")
 
 
 def report(
@@ -63,7 +35,7 @@ def report(
     on_progress: OnProgress = silent,
 ) -> Output:
     """Write the page, or take the one that is there. Raises ProtegeError for a missing output."""
-    missing = [role for role in ROLES if role not in story.outputs and role not in OPTIONAL]
+    missing = [stage for stage in NEEDED_STAGES if story.made_by(stage) is None]
     if missing:
         raise ProtegeError(
             f"the report needs the outputs of all stages; missing: {', '.join(missing)}. Run the "
@@ -74,6 +46,9 @@ def report(
         "recipe": story.recipe,
         "campaign": story.campaign,
         "command": story.command,
+        "models": [asdict(model) for model in story.models],
+        "result": story.result,
+        "compared_with": story.compared_with,
         "spread": spread,
     }
     target = Target(root, STAGE, VERSION, options, story.outputs, content=content)

@@ -3,8 +3,8 @@
 In: the outputs of a campaign by role. Out: plain values for the template, with nothing about how
 they look.
 
-    campaign = load(story.outputs)
-    head = headline(campaign)
+    data = load(story)
+    head = headline(data)
 """
 
 import json
@@ -16,36 +16,54 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from infra.store import Store
 from tasks import contract, tables
 from tasks.contract import Output
-from tasks.evaluate import read_metrics
+from tasks.evaluate import TEST, predictions_in, read_metrics, read_predictions
+from tasks.report.story import Story
 from tasks.topk import TopkOptions, describe_dropped, read_chosen, read_classes
 from tasks.train import HISTORY
 
-MODELS = ("teacher", "baseline", "pretrained", "student")
-TRAININGS = ("teacher", "pretrained", "student", "baseline")
 KINDS = ("read", "decode", "compute", "write")
 
 Measures = Mapping[tuple[str, str, int | None], tuple[float, int]]
 
 
 @dataclass(frozen=True)
-class Campaign:
+class ReportData:
     """Everything that is read once: manifests by role, and the tables of the choice."""
 
-    outputs: Mapping[str, Output]
+    story: Story
     manifests: Mapping[str, Mapping[str, Any]]
     classes: pa.Table
     chosen: pa.Table
     metrics: pa.Table
 
     @property
+    def outputs(self) -> Mapping[str, Output]:
+        """The outputs of the campaign, by role."""
+        return self.story.outputs
+
+    @property
+    def chosen_output(self) -> Output:
+        """The output of topk."""
+        return _made_by(self.story, "topk")
+
+    @property
+    def scored_images(self) -> Output:
+        """The images that were chosen from."""
+        link = _made_by(self.story, "score").body["inputs"]["images"]
+        return next(
+            output
+            for output in self.outputs.values()
+            if output.link["manifest"] == link["manifest"]
+        )
+
+    @property
     def topk(self) -> TopkOptions:
         """How the images were chosen."""
-        return TopkOptions.model_validate(self.manifests["topk"]["options"])
+        return TopkOptions.model_validate(self.chosen_output.options)
 
     @property
     def k(self) -> int:
@@ -58,6 +76,7 @@ class Campaign:
         return {
             (row["model"], row["measure"], row["label"]): (row["value"], row["count"])
             for row in self.metrics.to_pylist()
+            if not row["slice"] and row["dataset"] in ("", TEST)
         }
 
 
@@ -65,8 +84,8 @@ class Campaign:
 class Headline:
     """The result in a few figures; None for what was not measured. Shares are in [0, 1]."""
 
-    baseline: float | None
-    student: float | None
+    compared: float | None
+    result: float | None
     gain: float | None
     gain_error: float | None
     error_cut: float | None
@@ -120,15 +139,22 @@ class Node:
     sources: tuple[tuple[str, str], ...]
 
 
-def load(outputs: Mapping[str, Output]) -> Campaign:
+def load(story: Story) -> ReportData:
     """Read the manifests and the small tables. Raises ProtegeError for a damaged part."""
-    return Campaign(
-        outputs,
-        {role: output.body for role, output in outputs.items()},
-        read_classes(outputs["topk"]),
-        read_chosen(outputs["topk"]),
-        read_metrics(outputs["evaluate"]),
+    chosen = _made_by(story, "topk")
+    return ReportData(
+        story,
+        {role: output.body for role, output in story.outputs.items()},
+        read_classes(chosen),
+        read_chosen(chosen),
+        read_metrics(_made_by(story, "evaluate")),
     )
+
+
+def _made_by(story: Story, stage: str) -> Output:
+    output = story.made_by(stage)
+    assert output is not None, "the stage was asked for before"
+    return output
 
 
 def value(measures: Measures, model: str, measure: str, label: int | None = None) -> float | None:
@@ -137,58 +163,59 @@ def value(measures: Measures, model: str, measure: str, label: int | None = None
     return None if found is None else found[0]
 
 
-def headline(campaign: Campaign) -> Headline:
-    """Student against baseline."""
-    measures = campaign.measures
-    baseline, student = value(measures, "baseline", "top1"), value(measures, "student", "top1")
+def headline(data: ReportData) -> Headline:
+    """The result against the model that it must beat."""
+    measures, result = data.measures, data.story.result
+    compared_top1 = value(measures, data.story.compared_with, "top1")
+    result_top1 = value(measures, result, "top1")
     cut = None
-    if baseline is not None and student is not None and baseline < 1:
-        cut = (student - baseline) / (1 - baseline)
-    gain = value(measures, "student", "gain")
-    error = value(measures, "student", "gain_standard_error")
-    tested = measures.get(("student", "top1", None), (0.0, campaign.outputs["test"].kept))[1]
-    return Headline(baseline, student, gain, error, cut, tested)
+    if compared_top1 is not None and result_top1 is not None and compared_top1 < 1:
+        cut = (result_top1 - compared_top1) / (1 - compared_top1)
+    gain = value(measures, result, "gain")
+    error = value(measures, result, "gain_standard_error")
+    tested = measures.get((result, "top1", None), (0.0, 0))[1]
+    return Headline(compared_top1, result_top1, gain, error, cut, tested)
 
 
-def models(campaign: Campaign) -> list[ModelRow]:
+def models(data: ReportData) -> list[ModelRow]:
     """The table of models, in the order in which one would compare them."""
-    measures = campaign.measures
+    measures = data.measures
     return [
         ModelRow(
             role,
-            str(campaign.manifests[role]["options"].get("model", "")),
+            str(data.manifests[role]["options"].get("model", "")),
             value(measures, role, "top1"),
             value(measures, role, "top5"),
             value(measures, role, "loss"),
             value(measures, role, "calibration_error"),
         )
-        for role in MODELS
-        if role in campaign.outputs
+        for role in (model.name for model in data.story.models)
+        if role in data.outputs
     ]
 
 
-def histories(campaign: Campaign) -> Iterator[tuple[str, pa.Table]]:
+def histories(data: ReportData) -> Iterator[tuple[str, pa.Table]]:
     """(role, history) of each training that took any step."""
-    for role in filter(campaign.outputs.__contains__, TRAININGS):
-        store = campaign.outputs[role].store
+    compared = {model.name for model in data.story.models}
+    for role in filter(compared.__contains__, data.outputs):
+        store = data.outputs[role].store
         table = contract.read_part(store, HISTORY, tables.HISTORY)
         if len(table):
             yield role, table
 
 
-def confusion(campaign: Campaign, num_classes: int) -> npt.NDArray[np.int64]:
-    """Test images by true and predicted class of the student, shape (C, C)."""
-    columns = ["model", "label", "predicted"]
-    rows = contract.read_rows(campaign.outputs["evaluate"], tables.PREDICTIONS, columns)
-    mine = rows.filter(pc.equal(rows["model"], "student"))
-    cells = mine["label"].to_numpy().astype(np.int64) * num_classes + mine["predicted"].to_numpy()
+def confusion(data: ReportData, num_classes: int) -> npt.NDArray[np.int64]:
+    """Test images by true and predicted class of the result, shape (C, C)."""
+    predicted = predictions_in(_made_by(data.story, "evaluate"), data.story.result)
+    rows = read_predictions(predicted, ["label", "predicted"])
+    cells = rows["label"].to_numpy().astype(np.int64) * num_classes + rows["predicted"].to_numpy()
     return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
-def times(campaign: Campaign) -> list[StageTime]:
+def times(data: ReportData) -> list[StageTime]:
     """How long each stage took, in the order of the run."""
     rows = []
-    for role, manifest in campaign.manifests.items():
+    for role, manifest in data.manifests.items():
         work = manifest["work_seconds"]
         known = [kind for kind in KINDS if kind in work]
         kinds = [*known, *sorted(set(work) - set(known))]
@@ -197,11 +224,11 @@ def times(campaign: Campaign) -> list[StageTime]:
     return rows
 
 
-def machines(campaign: Campaign) -> list[Machines]:
+def machines(data: ReportData) -> list[Machines]:
     """What the parts say of the machines that made them; stages that say the same are one entry."""
     roles: dict[tuple[str, ...], list[str]] = {}
     mixed: dict[tuple[str, ...], bool] = {}
-    for role, manifest in campaign.manifests.items():
+    for role, manifest in data.manifests.items():
         counts: dict[str, Counter[str]] = {}
         for part in manifest["parts"]:
             for name, told in part["facts"].items():
@@ -221,30 +248,31 @@ def _told(name: str, counts: Counter[str]) -> str:
     return f"{name} {', '.join(several)}"
 
 
-def rejects(campaign: Campaign) -> list[tuple[str, int, int, dict[str, int]]]:
+def rejects(data: ReportData) -> list[tuple[str, int, int, dict[str, int]]]:
     """(role, rows in, rejected, images by reason) of each stage that may reject."""
     found = []
-    for role in ("labelled", "pile", "test", "score"):
-        output = campaign.outputs[role]
+    for role, output in data.outputs.items():
+        if output.stage not in ("shard", "score"):
+            continue
         reasons = contract.reject_reasons(output)
         found.append((role, output.rows_in, output.rejected, reasons))
     return found
 
 
-def copies(campaign: Campaign) -> list[str]:
+def copies(data: ReportData) -> list[str]:
     """What was left out of the choice as a copy, by reason."""
-    return describe_dropped(campaign.classes.to_pylist())
+    return describe_dropped(data.classes.to_pylist())
 
 
-def lineage(root: Store, campaign: Campaign) -> list[Node]:
+def lineage(root: Store, data: ReportData) -> list[Node]:
     """Every output behind the campaign, its own first; an output with two roles is one node."""
     roles: dict[str, list[str]] = {}
     known: dict[str, Mapping[str, Any]] = {}
     pending: list[Mapping[str, str]] = []
-    for role, output in campaign.outputs.items():
+    for role, output in data.outputs.items():
         place = output.link["manifest"]
         roles.setdefault(place, []).append(role)
-        known[place] = campaign.manifests[role]
+        known[place] = data.manifests[role]
         pending.append(output.link)
     nodes: dict[str, Node] = {}
     while pending:
@@ -266,10 +294,10 @@ def lineage(root: Store, campaign: Campaign) -> list[Node]:
     return list(nodes.values())
 
 
-def versions(campaign: Campaign) -> dict[str, str]:
+def versions(data: ReportData) -> dict[str, str]:
     """Library versions; where stages differ, each version with the stages that had it."""
     found: dict[str, dict[str, list[str]]] = {}
-    for role, manifest in campaign.manifests.items():
+    for role, manifest in data.manifests.items():
         for package, version in manifest["versions"].items():
             found.setdefault(package, {}).setdefault(version, []).append(role)
     return {

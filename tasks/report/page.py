@@ -21,7 +21,7 @@ from tasks.contract import OnProgress
 from tasks.evaluate.suspect_classes import Suspect, counts_above, median_class, suspects
 from tasks.report import facts, pictures, plots
 from tasks.report import format as words
-from tasks.report.facts import Campaign
+from tasks.report.facts import ReportData
 from tasks.topk import count_dropped
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ TEMPLATE = "page.html.j2"
 MATRIX_CLASSES = 20  # a larger matrix cannot be read; its largest errors are listed instead
 LISTED_ERRORS = 20
 STEPS = 5  # of progress
+GAIN = "Gain, in points"
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class ClassCard:
 
 @dataclass(frozen=True)
 class Confusion:
-    """The student's answers: the matrix where it can be read, and its largest errors."""
+    """The answers of the result: the matrix where it can be read, and its largest errors."""
 
     counts_CC: npt.NDArray[np.int64] | None
     errors: tuple[tuple[str, str, int], ...]
@@ -61,39 +62,37 @@ class Confusion:
 def render(root: Store, options: "ReportOptions", story: "Story", on_progress: OnProgress) -> str:
     """The page."""
     on_progress(0, STEPS, "reading tables")
-    campaign = facts.load(story.outputs)
-    flagged = suspects(campaign.classes, campaign.metrics, campaign.k)
-    cards = _cards(campaign, flagged)
-    shown = _in_need(cards, campaign.k, options.max_classes)
+    data = facts.load(story)
+    flagged = suspects(data.classes, data.metrics, data.k)
+    cards = _cards(data, flagged)
+    shown = _in_need(cards, data.k, options.max_classes)
     on_progress(1, STEPS, "pictures")
     names = {card.label: card.name for card in shown}
-    strips = pictures.strips(
-        campaign.outputs["pile"], campaign.chosen, names, options.images_per_strip
-    )
+    strips = pictures.strips(data.scored_images, data.chosen, names, options.images_per_strip)
     on_progress(2, STEPS, "plots")
-    drawn = _plots(campaign, shown, story.spread)
+    drawn = _plots(data, shown)
     on_progress(3, STEPS, "lineage")
     context = {
         "title": options.title or story.recipe.replace("_", " ").capitalize(),
         "story": story,
-        "campaign": campaign,
-        "head": facts.headline(campaign),
-        "chosen_words": words.choice(campaign.topk, campaign.outputs["topk"].kept),
-        "models": facts.models(campaign),
+        "data": data,
+        "head": facts.headline(data),
+        "chosen_words": words.choice(data.topk, data.chosen_output.kept),
+        "models": facts.models(data),
         "cards": cards,
         "shown": shown,
         "strips": strips,
         "plots": drawn,
-        "seeds": _seeds(story.spread),
-        "confusion": _confusion(campaign, [card.name for card in cards]),
-        "times": facts.times(campaign),
-        "machines": facts.machines(campaign),
-        "rejects": facts.rejects(campaign),
-        "copies": facts.copies(campaign),
-        "lineage": facts.lineage(root, campaign),
-        "versions": facts.versions(campaign),
-        "precision": facts.value(campaign.measures, "chosen", "precision"),
-        "agreement": facts.value(campaign.measures, "chosen", "view_agreement"),
+        "seeds": _seeds(story),
+        "confusion": _confusion(data, [card.name for card in cards]),
+        "times": facts.times(data),
+        "machines": facts.machines(data),
+        "rejects": facts.rejects(data),
+        "copies": facts.copies(data),
+        "lineage": facts.lineage(root, data),
+        "versions": facts.versions(data),
+        "precision": facts.value(data.measures, "chosen", "precision"),
+        "agreement": facts.value(data.measures, "chosen", "view_agreement"),
     }
     on_progress(4, STEPS, "writing")
     page = _environment().get_template(TEMPLATE).render(context)
@@ -119,12 +118,12 @@ def _environment() -> jinja2.Environment:
 # -------------------------------------------------------------------------------------- classes
 
 
-def _cards(campaign: Campaign, flagged: Sequence[Suspect]) -> list[ClassCard]:
+def _cards(data: ReportData, flagged: Sequence[Suspect]) -> list[ClassCard]:
     """A card for each class, in the order of the labels."""
-    measures = campaign.measures
+    measures = data.measures
     reasons = {suspect.label: suspect.reason for suspect in flagged}
     found = []
-    for row in campaign.classes.to_pylist():
+    for row in data.classes.to_pylist():
         label = row["label"]
         found.append(
             ClassCard(
@@ -136,21 +135,21 @@ def _cards(campaign: Campaign, flagged: Sequence[Suspect]) -> list[ClassCard]:
                 certified=row["certified"],
                 agreement=facts.value(measures, "chosen", "view_agreement", label),
                 precision=facts.value(measures, "chosen", "precision", label),
-                top1=facts.value(measures, "student", "top1", label),
+                top1=facts.value(measures, data.story.result, "top1", label),
                 suspect=reasons.get(label, ""),
-                warnings=tuple(_warnings(campaign, row)),
+                warnings=tuple(_warnings(data, row)),
             )
         )
     return found
 
 
-def _warnings(campaign: Campaign, row: Mapping[str, Any]) -> list[str]:
-    topk = campaign.topk
+def _warnings(data: ReportData, row: Mapping[str, Any]) -> list[str]:
+    topk = data.topk
     found = []
-    if row["kept"] < campaign.k and not topk.across_classes:
+    if row["kept"] < data.k and not topk.across_classes:
         copies = sum(count_dropped(row).values())
         found.append(
-            f"short: {row['kept']:,} of {campaign.k:,} places are filled, because only "
+            f"short: {row['kept']:,} of {data.k:,} places are filled, because only "
             f"{row['candidates']:,} images {words.candidacy(topk)}"
             + (f", and {copies:,} of them are copies" if copies else "")
         )
@@ -182,16 +181,14 @@ def _in_need(cards: Sequence[ClassCard], k: int, most: int) -> list[ClassCard]:
 # ---------------------------------------------------------------------------------------- plots
 
 
-def _plots(
-    campaign: Campaign, shown: Sequence[ClassCard], spread: Sequence[Mapping[str, float]]
-) -> dict[str, Any]:
-    by_score = not campaign.topk.random
-    k = campaign.k
-    some = plots.curves(campaign.classes, campaign.chosen, k, by_score=by_score)
+def _plots(data: ReportData, shown: Sequence[ClassCard]) -> dict[str, Any]:
+    by_score = not data.topk.random
+    k = data.k
+    some = plots.curves(data.classes, data.chosen, k, by_score=by_score)
     wanted = {card.label for card in shown}
     some = [curve for curve in some if curve.label in wanted]
     suspected = {card.label for card in shown if card.suspect}
-    typical_B = median_class(counts_above(campaign.classes))
+    typical_B = median_class(counts_above(data.classes))
     names = {card.label: card.name for card in shown}
     each = {
         curve.label: plots.class_curve(
@@ -200,23 +197,25 @@ def _plots(
         for curve in some
     }
     training = [
-        (role, plots.training_curve(role, history)) for role, history in facts.histories(campaign)
+        (data.story.training_title(role), plots.training_curve(role, history))
+        for role, history in facts.histories(data)
     ]
     return {
         "scores": plots.score_curves(some, k, suspected),
         "classes": each,
         "training": training,
-        "seeds": _seed_dots(spread),
+        "seeds": _seed_dots(data.story),
     }
 
 
-def _seed_dots(spread: Sequence[Mapping[str, float]]) -> Markup | None:
+def _seed_dots(story: "Story") -> Markup | None:
+    spread = story.spread
     if len(spread) < 2:
         return None
     rows = [
         (
-            100 * run["baseline_top1"],
-            100 * run["student_top1"],
+            100 * run[f"{story.compared_with}_top1"],
+            100 * run[f"{story.result}_top1"],
             100 * run["random_top1"] if "random_top1" in run else None,
         )
         for run in spread
@@ -224,21 +223,30 @@ def _seed_dots(spread: Sequence[Mapping[str, float]]) -> Markup | None:
     return plots.seed_dots(rows, [f"seed {run['seed']:g}" for run in spread])
 
 
-def _seeds(spread: Sequence[Mapping[str, float]]) -> list[tuple[str, float, float, float, float]]:
-    """(what, mean, standard deviation, lowest, highest) over the runs, of each of their figures."""
+def _seeds(story: "Story") -> list[tuple[str, float, float, float, float]]:
+    """(title, mean, standard deviation, lowest, highest) of each figure over the runs."""
+    spread = story.spread
     if len(spread) < 2:
         return []
     columns = {name: [run[name] for run in spread if name in run] for name in spread[0]}
-    columns["gain"] = [run["student_top1"] - run["baseline_top1"] for run in spread]
+    result, compared = f"{story.result}_top1", f"{story.compared_with}_top1"
+    columns["gain"] = [run[result] - run[compared] for run in spread]
+    titles = {
+        compared: f"{story.compared_with.capitalize()}, top-1",
+        "random_top1": "Random choice, top-1",
+        result: f"{story.result.capitalize()}, top-1",
+        "gain": GAIN,
+        "chosen_precision": "Right among the chosen",
+    }
     return [
-        (what, float(np.mean(some)), float(np.std(some, ddof=1)), min(some), max(some))
-        for what in ("baseline_top1", "random_top1", "student_top1", "gain", "chosen_precision")
-        if len(some := columns.get(what, [])) > 1
+        (title, float(np.mean(values)), float(np.std(values, ddof=1)), min(values), max(values))
+        for name, title in titles.items()
+        if len(values := columns.get(name, [])) > 1
     ]
 
 
-def _confusion(campaign: Campaign, names: Sequence[str]) -> Confusion:
-    counts_CC = facts.confusion(campaign, len(names))
+def _confusion(data: ReportData, names: Sequence[str]) -> Confusion:
+    counts_CC = facts.confusion(data, len(names))
     wrong_CC = counts_CC - np.diag(np.diag(counts_CC))
     order = np.argsort(-wrong_CC, axis=None, kind="stable")[:LISTED_ERRORS]
     errors = []

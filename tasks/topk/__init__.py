@@ -1,15 +1,25 @@
 """topk: the exact K best images of every class, and other ways to choose.
 
-In: `scores`, and the `signatures` of images that may not be chosen. Out: `chosen`, sorted by
-(label, rank), and `classes`, a row for each class. The order is total, (label, -log_odds,
+In: `scores`, and the `signatures` of images whose near-duplicates may not be chosen. Out: `chosen`,
+sorted by (label, rank), and `classes`, a row for each class. The order is total, (label, -log_odds,
 image_id), so the same scores give the same bytes, whatever the order and grouping of the parts and
 the number of workers.
 
-A sample of the parts tells of each class a floor, a value that the K-th best surely exceeds. Then
-every part is looked at once, and only what is above the floors goes on (`Pile`); few candidates
-are left of many, and they are brought together (`combine`), freed of copies (`guard`) and ranked
-(`choose`). `look` has these steps, docs/topk.md the reasons.
+A sample of the parts gives each class a floor, a value that its K-th best surely exceeds. Then
+every part is scanned once, and only candidates above the floors are kept. They are combined in a
+tree, near-duplicates are dropped, and the rest is ranked. reduction.py has these steps in their
+order, docs/topk.md the reasons.
 "Billion-scale semi-supervised learning" (Yalniz et al. 2019), section 3.2.
+
+job.py           what is reduced, in which rounds
+reduction.py     the steps
+reader.py        the columns of a part of the scores
+candidates.py    the pairs that can still be chosen, and floors
+dedup.py         near-duplicates are dropped
+ranking.py       the table `chosen`
+class_ranges.py  the candidates of a few classes, sorted
+order.py         the total order
+options.py       the options
 
     chosen = topk(root, scores, TopkOptions(k=16_000, top_p=10), exclude={"test": signatures})
 """
@@ -40,11 +50,12 @@ from tasks.contract import (
 )
 from tasks.duplicates.matching import DUPLICATES_VERSION
 from tasks.topk.candidates import DROP_REASONS, HISTOGRAM_EDGES
+from tasks.topk.job import ReductionJob
 from tasks.topk.options import TopkOptions
 from tasks.topk.order import Values, hash_ids
 from tasks.topk.ranking import RoundResult
 from tasks.topk.reader import Reader, check_ids
-from tasks.topk.reduction import ReductionJob, run_rounds
+from tasks.topk.reduction import run_rounds
 
 STAGE = "topk"
 VERSION = 4
@@ -114,23 +125,23 @@ def read_classes(chosen: Output) -> pa.Table:
 
 
 def count_dropped(row: Mapping[str, Any]) -> dict[str, int]:
-    """How many candidates of a class, a row of `classes`, were left out, by reason."""
+    """Number of candidates dropped by reason, from a row of `classes`."""
     return {name: row[f"dropped_{name}"] for name in DROP_REASONS}
 
 
 def describe_dropped(classes: Sequence[Mapping[str, Any]]) -> list[str]:
     """A sentence for each reason for which candidates were dropped, from the rows of `classes`."""
-    what = {
+    image = {
         "near_duplicates": "a better one",
         "labelled": "a labelled image",
         "test": "a test image",
     }
-    each = [count_dropped(row) for row in classes]
-    counts = {name: sum(one[name] for one in each) for name in DROP_REASONS}
+    dropped = [count_dropped(row) for row in classes]
+    totals = {reason: sum(counts[reason] for counts in dropped) for reason in DROP_REASONS}
     return [
-        f"{count:,} candidates dropped as near-duplicates of {what[name]}"
-        for name, count in counts.items()
-        if count
+        f"{total:,} candidates dropped as near-duplicates of {image[reason]}"
+        for reason, total in totals.items()
+        if total
     ]
 
 
@@ -164,24 +175,26 @@ def _with_rejects(store: Store, results: Sequence[RoundResult]) -> list[Receipt]
 def _write_classes(
     reduction: ReductionJob, store: Store, results: Sequence[RoundResult]
 ) -> Receipt:
-    per_class = [one for result in results for one in result.per_class]
+    summaries = [summary for result in results for summary in result.summaries]
     counts = [result.counts for result in results]
-    kept_C = np.concatenate([one.kept_C for one in per_class])
-    last_log_odds_C = np.concatenate([one.last_log_odds_C for one in per_class])
-    dropped_CR = np.concatenate([one.dropped_CR for one in counts])
+    kept_C = np.concatenate([summary.kept_C for summary in summaries])
+    last_log_odds_C = np.concatenate([summary.last_log_odds_C for summary in summaries])
+    dropped_CR = np.concatenate([count.dropped_CR for count in counts])
+    histogram_CB = np.concatenate([count.histogram_CB for count in counts])
     columns = [
         np.arange(len(reduction.classes), dtype=np.int32),
         list(reduction.classes),
-        np.concatenate([one.candidates_C for one in counts]),
+        np.concatenate([count.candidates_C for count in counts]),
         kept_C.astype(np.int32),
         pa.array(last_log_odds_C, mask=kept_C == 0),
         pa.array(_probability(last_log_odds_C), mask=kept_C == 0),
-        np.concatenate([one.ties_C for one in per_class]),
+        np.concatenate([summary.ties_C for summary in summaries]),
         *(dropped_CR[:, reason] for reason in range(len(DROP_REASONS))),
         _certified(reduction, kept_C, last_log_odds_C),
-        list(np.concatenate([one.histogram_CB for one in counts]) * reduction.histogram_stride),
+        list(histogram_CB * reduction.histogram_stride),
     ]
-    arrays = [pa.array(one, kind.type) for one, kind in zip(columns, tables.CLASSES, strict=True)]
+    fields = zip(columns, tables.CLASSES, strict=True)
+    arrays = [pa.array(column, field.type) for column, field in fields]
     table = pa.Table.from_arrays(arrays, schema=tables.CLASSES)
     return contract.write_part(store, CLASSES, table, contract.RowCounts(0, 0, 0))
 
@@ -190,13 +203,15 @@ def _certified(
     reduction: ReductionJob, kept_C: npt.NDArray[np.int64], last_log_odds_C: Values
 ) -> npt.NDArray[np.bool_]:
     """Whether no class that was cut off from an image's P best could have ranked (docs/topk.md)."""
-    width, options = reduction.options.width(reduction.reader.scored_p), reduction.options
+    options, count = reduction.options, len(reduction.classes)
+    width = options.width(reduction.reader.scored_p)
     if options.random or options.best_class_only:
-        return np.zeros(len(kept_C), bool)
-    if options.by_tag or width >= len(reduction.classes):
-        return np.ones(len(kept_C), bool)
-    whole = options.across_classes
-    full = kept_C.sum() == options.k * len(kept_C) if whole else kept_C == options.k
+        return np.zeros(count, bool)
+    if options.by_tag or width >= count:
+        return np.ones(count, bool)
+    full = kept_C == options.k
+    if options.across_classes:
+        full = kept_C.sum() == options.k * count
     certified_C: npt.NDArray[np.bool_] = full & (_probability(last_log_odds_C) > 1 / (width + 1))
     return certified_C
 
@@ -209,13 +224,13 @@ def _probability(log_odds_C: Values) -> npt.NDArray[np.float64]:
 def _check_every_class(reduction: ReductionJob, result: RoundResult) -> None:
     if reduction.options.across_classes:
         return
-    lacking = np.flatnonzero(result.counts.candidates_C == 0)
-    empty = [reduction.classes[result.classes[label]] for label in lacking.tolist()]
-    if empty:
-        others = " and others" if len(empty) > 10 else ""
+    labels = np.flatnonzero(result.counts.candidates_C == 0)
+    names = [reduction.classes[result.classes[label]] for label in labels.tolist()]
+    if names:
+        others = " and others" if len(names) > 10 else ""
         raise ProtegeError(
-            f"no image of the pile is a candidate for {', '.join(empty[:10])}{others} "
-            f"({len(empty)} classes): {_remedy(reduction.options)}, or label more images of them"
+            f"no image of the pile is a candidate for {', '.join(names[:10])}{others} "
+            f"({len(names)} classes): {_remedy(reduction.options)}, or label more images of them"
         )
 
 

@@ -1,13 +1,13 @@
-"""Candidates: the pairs (image, class) that may still be chosen, few of the many that there are.
+"""Candidates: the few pairs (image, class) that can still be chosen, of the many that there are.
 
-In: parts of `scores`, and for each class a floor, the least value that can still be chosen. Out:
-the pairs at or above the floors, 14 bytes each (22 with hashes), and counts over all that were
-seen. Floors only rise: when K candidates of a class are known, nothing below the worst of them can
-be chosen.
+In: parts of `scores`, and for each class a floor, a value below which no pair can be chosen. Out:
+the pairs at or above the floors, 14 bytes each (22 with hashes), and counts over all pairs that
+were read. A floor only rises: when K candidates of a class are known, no pair below the K-th of
+them can be chosen.
 
-    pile = Pile(job, floors_C)
-    for part in reader.parts(names): pile.add(part)
-    found = pile.found()
+    buffer = CandidateBuffer(job, floors_C)
+    for part in reader.parts(names): buffer.add(part)
+    partial_result = buffer.result()
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,70 +18,25 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.duplicates.matching import Hashes
-from tasks.topk.options import TopkOptions
+from tasks.topk.job import RoundJob
 from tasks.topk.order import Ids, Labels, Positions, Values, hash_ids, random_values, select_best
 from tasks.topk.reader import Part
 
-# Bins of the histogram of log-odds: a half each, the first and last one open.
+# Bins of the histogram of log-odds: a half each; the first and the last one are open.
 HISTOGRAM_EDGES = np.arange(-24, 40.5, 0.5)
 HISTOGRAM_BINS = len(HISTOGRAM_EDGES) - 1
-PRUNE_PAIRS = 4_000_000  # pairs, 56 MB
-MIN_PRUNE_PAIRS = 500_000  # pairs; before that it is not worth its time, however few are wanted
-MAX_PIECES = 128  # each costs some time at every later step
-PIECES_PER_JOIN = 16  # pieces that are joined at a time; joining many at once takes much memory
-DROP_REASONS = ("near_duplicates", "labelled", "test")  # why one is left out: as a copy of what
-NO_FLOOR = np.float32(-np.inf)  # a floor that everything is above
-
-
-@dataclass(frozen=True)
-class RoundJob:
-    """What every task of a reduction knows.
-
-    `classes` are those that are chosen for, of `all_classes`; in what is found, the first of them
-    is 0. `wanted_G` is how many are kept of each group, which is a class, or all classes together.
-    The histogram is made of one image in `one_in`.
-    """
-
-    options: TopkOptions
-    classes: range
-    all_classes: int
-    quota_G: npt.NDArray[np.int64]
-    histogram_stride: int
-
-    @property
-    def num_classes(self) -> int:
-        """How many classes are chosen for."""
-        return len(self.classes)
-
-    @property
-    def class_filter(self) -> range | None:
-        """The classes, unless they are all."""
-        return self.classes if self.num_classes < self.all_classes else None
-
-    @property
-    def total_quota(self) -> int:
-        """How many are wanted of all groups together."""
-        return int(self.quota_G.sum())
-
-    def values(self, some: "Candidates") -> Values:
-        """What the candidates compete by; greater is better."""
-        if self.options.random:
-            return random_values(some.image_ids_N, self.options.seed)
-        return some.log_odds_N
-
-    def groups(self, some: "Candidates") -> Iterator[tuple[slice, int]]:
-        """The candidates that compete with one another, and how many are wanted of them."""
-        if self.options.across_classes:
-            yield slice(0, len(some)), self.total_quota
-            return
-        class_offsets = some.class_offsets(self.num_classes)
-        for label in np.flatnonzero(np.diff(class_offsets)).tolist():
-            yield slice(class_offsets[label], class_offsets[label + 1]), int(self.quota_G[label])
+PRUNE_PAIRS = 4_000_000  # 56 MB
+MIN_PRUNE_PAIRS = 500_000  # with fewer, pruning costs more time than it saves
+MAX_PIECES = 128  # each piece costs some time in every later step
+PIECES_PER_JOIN = 16  # joining many pieces in one go takes much memory
+# Why a candidate is dropped: it is a near-duplicate of a better candidate, or of such an image.
+DROP_REASONS = ("near_duplicates", "labelled", "test")
+NO_FLOOR = np.float32(-np.inf)
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """Pairs, sorted by label."""
+    """Pairs (image, class), sorted by label."""
 
     labels_N: Labels
     log_odds_N: Values
@@ -91,33 +46,35 @@ class Candidates:
     def __len__(self) -> int:
         return len(self.labels_N)
 
-    def take(self, rows: Positions) -> "Candidates":
-        """Some of them."""
-        return self._each(lambda column: column.take(rows))
+    @property
+    def hashes(self) -> Hashes:
+        """The perceptual hashes, which are read when near-duplicates are dropped."""
+        assert self.phashes_N is not None, "the hashes were read"
+        return self.phashes_N
 
-    def between(self, first: int, last: int) -> "Candidates":
-        """Some that stand together, without a copy."""
-        return self._each(lambda column: column[first:last])
+    def take(self, positions: Positions) -> "Candidates":
+        """The candidates at these positions."""
+        return self._map(lambda column: column.take(positions))
 
-    def _each(self, change: Callable[[Any], Any]) -> "Candidates":
+    def view(self, first: int, last: int) -> "Candidates":
+        """The candidates from the first to before the last; they share memory with these."""
+        return self._map(lambda column: column[first:last])
+
+    def _map(self, function: Callable[[Any], Any]) -> "Candidates":
         return Candidates(
-            change(self.labels_N),
-            change(self.log_odds_N),
-            change(self.image_ids_N),
-            None if self.phashes_N is None else change(self.phashes_N),
+            function(self.labels_N),
+            function(self.log_odds_N),
+            function(self.image_ids_N),
+            None if self.phashes_N is None else function(self.phashes_N),
         )
-
-    def class_offsets(self, num_classes: int) -> Positions:
-        """Where each class begins, and the end: shape (C + 1,)."""
-        return class_offsets(self.labels_N, range(num_classes))
 
 
 @dataclass(frozen=True)
 class ScanCounts:
-    """Counts over all pairs that were looked at, whatever became of them.
+    """Counts over all pairs that were read, also over those that were not kept.
 
-    `spans_S3` has of each part the place in the manifest, and its lowest and highest image_id.
-    `dropped_CR` are copies, by the reasons of `guard`.
+    `spans_S3` has a row for each part: its number in the manifest, its lowest and its highest
+    image_id. `dropped_CR` counts the candidates that were dropped, by class and DROP_REASONS.
     """
 
     candidates_C: npt.NDArray[np.int64]
@@ -129,134 +86,132 @@ class ScanCounts:
 
 @dataclass(frozen=True)
 class PartialResult:
-    """What came out of some parts: pieces of candidates, and counts."""
+    """What some parts contain: pieces of candidates, and counts."""
 
     pieces: tuple[Candidates, ...]
     counts: ScanCounts
 
 
 def class_offsets(labels_N: Labels, classes: range) -> Positions:
-    """Where each of these classes begins in sorted labels, and where the last one ends."""
-    # Keys of another type would have all the labels converted.
+    """Where each of these classes begins in sorted labels, and the end of the last: (C + 1,)."""
+    # Keys of another type than the labels would make NumPy convert all of the labels.
     keys = np.arange(classes.start, classes.stop + 1, dtype=np.uint16)
     return np.searchsorted(labels_N, keys)
 
 
-def no_candidates() -> Candidates:
-    """No pairs."""
-    return Candidates(np.zeros(0, np.uint16), np.zeros(0, np.float32), np.zeros(0, np.int64))
-
-
-def join(several: Sequence[Candidates]) -> Candidates:
-    """All of them, sorted by label."""
-    labels_N = np.concatenate([one.labels_N for one in several])
-    order = np.argsort(labels_N, kind="stable")  # of 16 bits, this is a radix sort
-    phashes = [one.phashes_N for one in several if one.phashes_N is not None]
+def join(pieces: Sequence[Candidates]) -> Candidates:
+    """All candidates of these pieces in one."""
+    if not pieces:
+        return Candidates(np.zeros(0, np.uint16), np.zeros(0, np.float32), np.zeros(0, np.int64))
+    labels_N = np.concatenate([piece.labels_N for piece in pieces])
+    order = np.argsort(labels_N, kind="stable")  # a radix sort, for labels have 16 bits
+    phashes = [piece.phashes_N for piece in pieces if piece.phashes_N is not None]
     return Candidates(
         labels_N.take(order),
-        np.concatenate([one.log_odds_N for one in several]).take(order),
-        np.concatenate([one.image_ids_N for one in several]).take(order),
+        np.concatenate([piece.log_odds_N for piece in pieces]).take(order),
+        np.concatenate([piece.image_ids_N for piece in pieces]).take(order),
         np.concatenate(phashes).take(order) if phashes else None,
     )
 
 
-def _few(pieces: Sequence[Candidates]) -> tuple[Candidates, ...]:
-    """The same, in one piece if there are many."""
+def join_if_many(pieces: Sequence[Candidates]) -> tuple[Candidates, ...]:
+    """The same pieces, or a single one if there are more than MAX_PIECES."""
     return (join(pieces),) if len(pieces) > MAX_PIECES else tuple(pieces)
 
 
-def combine(job: RoundJob, several: Sequence[PartialResult]) -> PartialResult:
-    """What came out of several groups of parts; no more than is wanted of each group."""
-    pieces = _few([piece for one in several for piece in one.pieces if len(piece)])
+def values_of(job: RoundJob, candidates: Candidates) -> Values:
+    """The values by which candidates compete; the greater value wins."""
+    if job.options.random:
+        return random_values(candidates.image_ids_N, job.options.seed)
+    return candidates.log_odds_N
+
+
+def groups_of(job: RoundJob, candidates: Candidates) -> Iterator[tuple[slice, int]]:
+    """Each group of candidates that compete with one another, and its quota."""
+    if job.options.across_classes:
+        yield slice(0, len(candidates)), job.total_quota
+        return
+    offsets = class_offsets(candidates.labels_N, range(job.num_classes))
+    for label in np.flatnonzero(np.diff(offsets)).tolist():
+        yield slice(offsets[label], offsets[label + 1]), int(job.quota_G[label])
+
+
+def prune(job: RoundJob, candidates: Candidates) -> Candidates:
+    """The best candidates of each group, as many as its quota."""
+    values_N = values_of(job, candidates)
+    positions = [np.zeros(0, np.intp)]
+    for group, quota in groups_of(job, candidates):
+        labels, ids = candidates.labels_N[group], candidates.image_ids_N[group]
+        positions.append(np.sort(select_best(values_N[group], labels, ids, quota)) + group.start)
+    return candidates.take(np.concatenate(positions))
+
+
+def floors(job: RoundJob, candidates: Candidates) -> Values:
+    """The value of the last candidate within the quota of each class, or NO_FLOOR: shape (C,)."""
+    floors_C = np.full(job.num_classes, NO_FLOOR)
+    values_N = values_of(job, candidates)
+    for group, quota in groups_of(job, candidates):
+        position = group.stop - group.start - quota
+        if position >= 0:
+            labels = slice(None) if job.options.across_classes else candidates.labels_N[group.start]
+            floors_C[labels] = np.partition(values_N[group], position)[position]
+    return floors_C
+
+
+def combine(job: RoundJob, partial_results: Sequence[PartialResult]) -> PartialResult:
+    """The results of several groups of parts as one, pruned if it has many pairs."""
+    pieces = join_if_many(
+        [piece for part in partial_results for piece in part.pieces if len(piece)]
+    )
     if len(pieces) > 1 and sum(map(len, pieces)) > max(PRUNE_PAIRS, 1.5 * job.total_quota):
         pieces = (prune(job, join(pieces)),)
-    counts = [one.counts for one in several]
+    counts = [partial_result.counts for partial_result in partial_results]
     return PartialResult(
         pieces,
         ScanCounts(
-            np.sum([one.candidates_C for one in counts], axis=0),
-            np.sum([one.histogram_CB for one in counts], axis=0),
-            np.concatenate([one.not_finite for one in counts]),
-            np.concatenate([one.spans_S3 for one in counts]),
-            np.sum([one.dropped_CR for one in counts], axis=0),
+            np.sum([count.candidates_C for count in counts], axis=0),
+            np.sum([count.histogram_CB for count in counts], axis=0),
+            np.concatenate([count.not_finite for count in counts]),
+            np.concatenate([count.spans_S3 for count in counts]),
+            np.sum([count.dropped_CR for count in counts], axis=0),
         ),
     )
 
 
-def prune(job: RoundJob, some: Candidates) -> Candidates:
-    """The best of each group."""
-    values_N = job.values(some)
-    kept = [
-        np.sort(select_best(values_N[group], some.labels_N[group], some.image_ids_N[group], wanted))
-        + group.start
-        for group, wanted in job.groups(some)
-    ]
-    return some.take(np.concatenate(kept)) if kept else some
-
-
-def floors(job: RoundJob, some: Candidates) -> Values:
-    """What the candidates of each class have to reach, since so many others do, shape (C,)."""
-    floors_C = np.full(job.num_classes, NO_FLOOR)
-    values_N = job.values(some)
-    for group, wanted in job.groups(some):
-        place = group.stop - group.start - wanted
-        if place >= 0:
-            labels = slice(None) if job.options.across_classes else some.labels_N[group.start]
-            floors_C[labels] = np.partition(values_N[group], place)[place]
-    return floors_C
-
-
 class CandidateBuffer:
-    """Candidates of one part after the other, of which only those stay that can be chosen."""
+    """Collects the candidates of one part after the other, and keeps those that can be chosen."""
 
     def __init__(self, job: RoundJob, floors_C: Values) -> None:
         self._job = job
         self._floors_C = floors_C
         self._pieces: list[Candidates] = []
-        self._fresh: list[Candidates] = []
+        self._new_pieces: list[Candidates] = []
         self._pairs = 0
-        self._prune_at = self._soonest = min(PRUNE_PAIRS, max(MIN_PRUNE_PAIRS, 2 * job.total_quota))
+        self._min_prune_pairs = min(PRUNE_PAIRS, max(MIN_PRUNE_PAIRS, 2 * job.total_quota))
+        self._prune_pairs = self._min_prune_pairs
         self._candidates_C = np.zeros(job.num_classes, np.int64)
         self._histogram_CB = np.zeros((job.num_classes, HISTOGRAM_BINS), np.int64)
         self._not_finite = [np.zeros(0, np.int64)]
         self._spans: list[tuple[int, int, int]] = []
 
     def add(self, part: Part) -> None:
-        """Look at a part."""
+        """Count the pairs of a part, and keep those at or above the floors."""
         if not len(part.image_ids_N):
             return
-        job = self._job
         self._spans.append((part.number, part.image_ids_N.min(), part.image_ids_N.max()))
-        bad_N = part.not_finite
-        self._not_finite.append(part.image_ids_N[bad_N])
-        chance_N = hash_ids(part.image_ids_N, 0) % np.uint64(job.histogram_stride)
-        sample = np.flatnonzero(chance_N == 0)
-        drawn_N = random_values(part.image_ids_N, job.options.seed) if job.options.random else None
-        phashes_N = part.phashes
-        pieces = []
-        for labels_M, log_odds_M, rows in part.pairs(
-            bad_N, job.options.min_log_odds, job.class_filter
-        ):
-            cells_M = labels_M.astype(np.intp)
-            self._candidates_C += np.bincount(cells_M, minlength=job.num_classes)
-            mine = sample if isinstance(rows, slice) else np.flatnonzero(np.isin(rows, sample))
-            self._add_to_histogram(cells_M[mine], log_odds_M[mine])
-            values_M = log_odds_M if drawn_N is None else drawn_N[rows]
-            hits = np.flatnonzero(values_M >= self._floors_C[cells_M])
-            images = hits if isinstance(rows, slice) else rows[hits]
-            phashes = None if phashes_N is None else phashes_N[images]
-            ids = part.image_ids_N[images]
-            pieces.append(Candidates(labels_M[hits], log_odds_M[hits], ids, phashes))
-        self._fresh.append(join(pieces))
-        self._pairs += len(self._fresh[-1])
-        if len(self._fresh) == PIECES_PER_JOIN:
-            self._pieces.append(join(self._fresh))
-            self._fresh = []
-        if self._pairs > self._prune_at:
+        not_finite_N = part.not_finite
+        self._not_finite.append(part.image_ids_N[not_finite_N])
+        piece = self._above_floors(part, not_finite_N)
+        self._new_pieces.append(piece)
+        self._pairs += len(piece)
+        if len(self._new_pieces) == PIECES_PER_JOIN:
+            self._pieces.append(join(self._new_pieces))
+            self._new_pieces = []
+        if self._pairs > self._prune_pairs:
             self._prune()
 
-    def found(self) -> PartialResult:
-        """What the parts have brought."""
+    def result(self) -> PartialResult:
+        """The candidates and counts of all parts that were added."""
         counts = ScanCounts(
             self._candidates_C,
             self._histogram_CB,
@@ -264,20 +219,42 @@ class CandidateBuffer:
             np.array(self._spans, np.int64).reshape(-1, 3),
             np.zeros((self._job.num_classes, len(DROP_REASONS)), np.int64),
         )
-        return PartialResult(_few([*self._pieces, *self._fresh]), counts)
+        return PartialResult(join_if_many([*self._pieces, *self._new_pieces]), counts)
 
-    def _add_to_histogram(self, cells_S: Positions, log_odds_S: Values) -> None:
-        """Add to the histogram."""
-        # The bins are a half wide; what is beyond the first or the last one counts there.
-        bins = np.clip(log_odds_S * 2 - 2 * HISTOGRAM_EDGES[0], 0, HISTOGRAM_BINS - 1).astype(
-            np.intp
-        )
-        cells = np.bincount(cells_S * HISTOGRAM_BINS + bins, minlength=self._histogram_CB.size)
-        self._histogram_CB += cells.reshape(-1, HISTOGRAM_BINS)
+    def _above_floors(self, part: Part, not_finite_N: npt.NDArray[np.bool_]) -> Candidates:
+        job, options = self._job, self._job.options
+        histogram_hash_N = hash_ids(part.image_ids_N, 0) % np.uint64(job.histogram_stride)
+        histogram_rows = np.flatnonzero(histogram_hash_N == 0)
+        random_N = random_values(part.image_ids_N, options.seed) if options.random else None
+        phashes_N = part.phashes
+        pieces = []
+        for labels_M, log_odds_M, rows in part.pairs(
+            not_finite_N, options.min_log_odds, job.class_filter
+        ):
+            classes_M = labels_M.astype(np.intp)
+            self._candidates_C += np.bincount(classes_M, minlength=job.num_classes)
+            in_histogram = histogram_rows
+            if not isinstance(rows, slice):
+                in_histogram = np.flatnonzero(np.isin(rows, histogram_rows))
+            self._add_to_histogram(classes_M[in_histogram], log_odds_M[in_histogram])
+            values_M = log_odds_M if random_N is None else random_N[rows]
+            kept = np.flatnonzero(values_M >= self._floors_C[classes_M])
+            kept_rows = kept if isinstance(rows, slice) else rows[kept]
+            phashes = None if phashes_N is None else phashes_N[kept_rows]
+            ids = part.image_ids_N[kept_rows]
+            pieces.append(Candidates(labels_M[kept], log_odds_M[kept], ids, phashes))
+        return join(pieces)
+
+    def _add_to_histogram(self, classes_S: Positions, log_odds_S: Values) -> None:
+        # Values beyond the first or the last bin count in that bin.
+        bins = np.clip(log_odds_S * 2 - 2 * HISTOGRAM_EDGES[0], 0, HISTOGRAM_BINS - 1)
+        cells = classes_S * HISTOGRAM_BINS + bins.astype(np.intp)
+        counts = np.bincount(cells, minlength=self._histogram_CB.size)
+        self._histogram_CB += counts.reshape(-1, HISTOGRAM_BINS)
 
     def _prune(self) -> None:
-        kept = prune(self._job, join([*self._pieces, *self._fresh]))
-        self._floors_C = np.fmax(self._floors_C, floors(self._job, kept))
-        self._pieces, self._fresh, self._pairs = [kept], [], len(kept)
-        # Where K times the classes is more than that, pruning again at once would be in vain.
-        self._prune_at = max(self._soonest, 2 * len(kept))
+        pruned = prune(self._job, join([*self._pieces, *self._new_pieces]))
+        self._floors_C = np.fmax(self._floors_C, floors(self._job, pruned))
+        self._pieces, self._new_pieces, self._pairs = [pruned], [], len(pruned)
+        # The quotas can be larger than the bound; then pruning again at once would remove little.
+        self._prune_pairs = max(self._min_prune_pairs, 2 * len(pruned))

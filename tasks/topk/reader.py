@@ -1,7 +1,7 @@
-"""Parts: the columns of one part of `scores` that a choice needs, checked.
+"""Reader: the columns of a part of `scores` that are needed, checked.
 
-In: the name of a part. Out: its images, and for each rank (or for the tags) the pairs of images and
-classes. Nothing is read that is not needed.
+In: the name of a part. Out: its images, and their pairs with classes: for each rank among the P
+best classes, or for the tags. Columns that are not needed are not read.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,18 +20,20 @@ from tasks.duplicates.matching import THUMBNAIL_BYTES, Hashes
 from tasks.topk.options import TopkOptions
 from tasks.topk.order import Ids, Labels, Positions, Values
 
-PREFETCH_ROWS = 200_000  # so many are read while a part is looked at,
-PREFETCH_PARTS = 2, 16  # in at least and at most so many parts: small ones wait for a far store
+# So many rows are read ahead while a part is scanned, in a bounded number of parts: of small parts
+# many are read at a time, because the requests to a remote store wait for each other otherwise.
+PREFETCH_ROWS = 200_000
+MIN_PREFETCH_PARTS, MAX_PREFETCH_PARTS = 2, 16
 
-PartName = tuple[int, str]  # the place of a part in its manifest, and what it is called
+PartName = tuple[int, str]  # the number of a part in the manifest, and its name
 
-# Labels, log-odds and the rows of the part that they belong to.
+# Labels, log-odds, and the rows of the part that they belong to.
 Pairs = tuple[Labels, Values, Positions | slice]
 
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads parts of an output of `score`. It travels with every task, so it knows no names."""
+    """Reads parts of an output of `score`. Every task gets it, so it has no list of the parts."""
 
     scores: Output
     scored_p: int
@@ -40,28 +42,27 @@ class Reader:
     options: TopkOptions
 
     @property
-    def parts_ahead(self) -> int:
-        """How many parts are read at a time."""
-        rows = self.scores.kept // max(1, self.num_parts)
-        fewest, most = PREFETCH_PARTS
-        return min(most, max(fewest, PREFETCH_ROWS // max(1, rows)))
+    def prefetch_parts(self) -> int:
+        """Number of parts that are read at a time."""
+        rows_per_part = max(1, self.scores.kept // max(1, self.num_parts))
+        return min(MAX_PREFETCH_PARTS, max(MIN_PREFETCH_PARTS, PREFETCH_ROWS // rows_per_part))
 
     def parts(self, names: Sequence[PartName]) -> Iterator["Part"]:
-        """These parts; the next ones are read while the caller has one."""
-        parts_ahead = self.parts_ahead
-        with ThreadPoolExecutor(parts_ahead) as pool:
-            reading = [pool.submit(self.part, name) for name in names[:parts_ahead]]
-            for at in range(len(names)):
-                part = reading.pop(0).result()
-                if at + parts_ahead < len(names):
-                    reading.append(pool.submit(self.part, names[at + parts_ahead]))
+        """These parts; the next ones are read while the caller works on a part."""
+        ahead = self.prefetch_parts
+        with ThreadPoolExecutor(ahead) as pool:
+            futures = [pool.submit(self.part, name) for name in names[:ahead]]
+            for position in range(len(names)):
+                part = futures.pop(0).result()
+                if position + ahead < len(names):
+                    futures.append(pool.submit(self.part, names[position + ahead]))
                 yield part
 
-    def part(self, which: PartName) -> "Part":
-        """A part. Raises ProtegeError, naming it, when it is damaged."""
-        number, name = which
+    def part(self, numbered_name: PartName) -> "Part":
+        """A part. Raises ProtegeError with its name when it is damaged."""
+        number, name = numbered_name
         width = 0 if self.options.by_tag else self.options.width(self.scored_p)
-        columns = [one for rank in range(width) for one in tables.score_columns(rank)]
+        columns = [column for rank in range(width) for column in tables.score_columns(rank)]
         columns = columns or list(tables.TAGGED)
         if self.options.drop_near_duplicates:
             columns.append("phash")
@@ -73,48 +74,52 @@ class Reader:
         return part
 
     def ids(self, name: str) -> Ids:
-        """The images of a part."""
+        """The image_ids of a part."""
         schema = tables.scores(self.scored_p)
         table = contract.read_part(self.scores.store, name, schema, ["image_id"])
         return _column(table, "image_id")
 
     def signatures(self, name: str, ids: Ids) -> "Signatures":
-        """Those of these images that are in a part."""
+        """The signatures of those of these images that are in a part."""
         schema, columns = tables.scores(self.scored_p), ["image_id", "phash", "thumbnail"]
         table = contract.read_part(self.scores.store, name, schema, columns, only=ids)
         return Signatures(_column(table, "image_id"), _column(table, "phash"), thumbnails_of(table))
 
-    def _check(self, part: "Part", place: str) -> None:
+    def _check(self, part: "Part", address: str) -> None:
         ids_N = part.image_ids_N
         if (ids_N[1:] <= ids_N[:-1]).any():
             sorted_N = np.sort(ids_N)
-            twice = sorted_N[1:][sorted_N[1:] == sorted_N[:-1]]
-            if len(twice):
-                raise ProtegeError(f"{place} has image {twice[0]} twice: delete it and run again")
+            repeated = sorted_N[1:][sorted_N[1:] == sorted_N[:-1]]
+            if len(repeated):
+                raise ProtegeError(
+                    f"{address} has image {repeated[0]} twice: delete it and run again"
+                )
         for labels_M, _, _ in part.all_pairs():
             if len(labels_M) and labels_M.max() >= self.num_classes:
                 raise ProtegeError(
-                    f"{place} has a class {labels_M.max()} of {self.num_classes}: delete it and "
+                    f"{address} has a class {labels_M.max()} of {self.num_classes}: delete it and "
                     "run again"
                 )
 
 
 @dataclass(frozen=True)
 class Signatures:
-    """What copies of some images are found by."""
+    """Hashes and thumbnails of images, by which near-duplicates are found."""
 
     image_ids_N: Ids
     phashes_N: Hashes
     thumbnails_NT: npt.NDArray[np.uint8]
 
-    def take(self, rows: Positions) -> "Signatures":
-        """Some of them."""
-        return Signatures(self.image_ids_N[rows], self.phashes_N[rows], self.thumbnails_NT[rows])
+    def take(self, positions: Positions) -> "Signatures":
+        """The signatures at these positions."""
+        return Signatures(
+            self.image_ids_N[positions], self.phashes_N[positions], self.thumbnails_NT[positions]
+        )
 
 
 @dataclass(frozen=True)
 class Part:
-    """A part of `scores`, or what was read of it."""
+    """The columns that were read of a part of `scores`."""
 
     number: int
     image_ids_N: Ids
@@ -123,38 +128,43 @@ class Part:
 
     @property
     def not_finite(self) -> npt.NDArray[np.bool_]:
-        """The images with a score that is not a number, shape (N,)."""
-        bad_N = np.zeros(len(self.image_ids_N), bool)
+        """Which images have a score that is not a number, shape (N,)."""
+        not_finite_N = np.zeros(len(self.image_ids_N), bool)
         for _, log_odds_M, rows in self.all_pairs():
-            # The maximum is NaN if there is any, and is found faster than where it is.
+            # The maximum is NaN if any value is, and it is faster than a test of every value.
             if len(log_odds_M) and np.isnan(log_odds_M.max()):
-                bad_N[np.arange(len(bad_N))[rows][np.isnan(log_odds_M)]] = True
-        return bad_N
+                all_rows = np.arange(len(not_finite_N))[rows]
+                not_finite_N[all_rows[np.isnan(log_odds_M)]] = True
+        return not_finite_N
 
     @property
     def phashes(self) -> Hashes | None:
-        """The hashes of the images, shape (N,), if they were asked for."""
+        """The perceptual hashes of the images, shape (N,), if they were read."""
         return _column(self.table, "phash") if "phash" in self.table.column_names else None
 
     def pairs(
-        self, bad_N: npt.NDArray[np.bool_], least: np.float32, classes: range | None
+        self,
+        not_finite_N: npt.NDArray[np.bool_],
+        min_log_odds: np.float32,
+        class_filter: range | None,
     ) -> Iterator[Pairs]:
-        """The pairs without the bad images, with log-odds of at least so much, of some classes.
+        """The pairs of finite images, with at least these log-odds, of these classes or of all.
 
-        None are all classes. Of some, the first is 0 in what comes out.
+        With a filter, the first of its classes has the label 0 in what is returned.
         """
-        some_bad = bool(bad_N.any())
+        all_finite = not not_finite_N.any()
         for labels_M, log_odds_M, rows in self.all_pairs():
-            if not some_bad and least == -np.inf and classes is None:
+            if all_finite and min_log_odds == -np.inf and class_filter is None:
                 yield labels_M, log_odds_M, rows
                 continue
-            all_rows = np.arange(len(bad_N))[rows]
-            good_M = ~bad_N[all_rows] & (log_odds_M >= least)
-            first = classes.start if classes else 0
-            if classes:
-                good_M &= (labels_M >= first) & (labels_M < classes.stop)
-            keep = np.flatnonzero(good_M)
-            yield labels_M[keep] - np.uint16(first), log_odds_M[keep], all_rows[keep]
+            all_rows = np.arange(len(not_finite_N))[rows]
+            wanted_M = ~not_finite_N[all_rows] & (log_odds_M >= min_log_odds)
+            first = class_filter.start if class_filter else 0
+            if class_filter:
+                wanted_M &= (labels_M >= first) & (labels_M < class_filter.stop)
+            positions = np.flatnonzero(wanted_M)
+            labels = labels_M[positions] - np.uint16(first)
+            yield labels, log_odds_M[positions], all_rows[positions]
 
     def all_pairs(self) -> Iterator[Pairs]:
         """The pairs rank by rank, or those of the tags."""
@@ -163,9 +173,9 @@ class Part:
             yield _column(self.table, labels), _column(self.table, log_odds), slice(None)
         if not self.width:
             labels, log_odds = tables.TAGGED
-            counts_N = self.table[labels].combine_chunks().value_lengths().to_numpy()
-            rows = np.repeat(np.arange(len(counts_N)), counts_N)
-            yield _flat(self.table, labels), _flat(self.table, log_odds), rows
+            tags_per_image_N = self.table[labels].combine_chunks().value_lengths().to_numpy()
+            rows = np.repeat(np.arange(len(tags_per_image_N)), tags_per_image_N)
+            yield _list_items(self.table, labels), _list_items(self.table, log_odds), rows
 
 
 def _column(table: pa.Table, name: str) -> npt.NDArray[Any]:
@@ -173,37 +183,38 @@ def _column(table: pa.Table, name: str) -> npt.NDArray[Any]:
     return values
 
 
-def _flat(table: pa.Table, name: str) -> npt.NDArray[Any]:
+def _list_items(table: pa.Table, name: str) -> npt.NDArray[Any]:
     values: npt.NDArray[Any] = table[name].combine_chunks().flatten().to_numpy()
     return values
 
 
 def thumbnails_of(table: pa.Table) -> npt.NDArray[np.uint8]:
-    """The column of the thumbnails, (N, bytes)."""
+    """The column of the thumbnails, shape (N, bytes)."""
     values = table["thumbnail"].combine_chunks()
     data = np.frombuffer(values.buffers()[1] or b"", np.uint8).reshape(-1, THUMBNAIL_BYTES)
     return data[values.offset : values.offset + len(values)]
 
 
 def check_ids(reader: Reader, names: Sequence[str], spans_S3: npt.NDArray[np.int64]) -> None:
-    """Raise ProtegeError, naming both parts, when an image is in two of them.
+    """Raise ProtegeError with the names of both parts when an image is in two parts.
 
-    Parts whose ids do not overlap, as those of one pile, need not be read for it.
+    `spans_S3` has the number and the lowest and highest image_id of each part. Only parts whose
+    ranges of ids overlap are read; in the scores of one pile, no ranges do.
     """
-    spans = spans_S3[np.argsort(spans_S3[:, 1], kind="stable")]
-    overlap = spans[1:, 1] <= np.maximum.accumulate(spans[:, 2])[:-1]
-    if not overlap.any():
+    spans_S3 = spans_S3[np.argsort(spans_S3[:, 1], kind="stable")]
+    overlaps = spans_S3[1:, 1] <= np.maximum.accumulate(spans_S3[:, 2])[:-1]
+    if not overlaps.any():
         return
-    several = np.flatnonzero(np.append(overlap, False) | np.append(False, overlap))
-    numbers = spans[several, 0].tolist()
-    ids = [reader.ids(names[number]) for number in numbers]
-    every = np.concatenate(ids)
-    order = np.argsort(every, kind="stable")
-    twice = np.flatnonzero(every[order][1:] == every[order][:-1])
-    if len(twice):
-        owner = np.repeat(numbers, [len(one) for one in ids])[order]
-        first, second = (names[owner[at]] for at in (twice[0], twice[0] + 1))
+    overlapping = np.flatnonzero(np.append(overlaps, False) | np.append(False, overlaps))
+    numbers = spans_S3[overlapping, 0].tolist()
+    ids_of_parts = [reader.ids(names[number]) for number in numbers]
+    ids = np.concatenate(ids_of_parts)
+    order = np.argsort(ids, kind="stable")
+    repeated = np.flatnonzero(ids[order][1:] == ids[order][:-1])
+    if len(repeated):
+        part_numbers = np.repeat(numbers, [len(part_ids) for part_ids in ids_of_parts])[order]
+        first, second = (names[part_numbers[repeated[0] + offset]] for offset in (0, 1))
         raise ProtegeError(
-            f"image {every[order][twice[0]]} is both in {first} and in {second} of "
+            f"image {ids[order][repeated[0]]} is both in {first} and in {second} of "
             f"{reader.scores.uri}: delete the one that does not belong there and run again"
         )

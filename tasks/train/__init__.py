@@ -33,12 +33,12 @@ from infra.store import Store, split_uri
 from tasks import contract
 from tasks.contract import Made, OnProgress, Output, Receipt, Session, Target, make_output, silent
 from tasks.images import IMAGES_VERSION
+from tasks.inference.weights import WEIGHTS
 from tasks.shard import class_names
 from tasks.train.job import (
     CHECKPOINTS,
     HISTORY,
     TRAIN_SET,
-    WEIGHTS,
     InitHead,
     ObjectiveName,
     TrainJob,

@@ -24,7 +24,8 @@ import torch
 from torch import Tensor
 
 from infra.store import Store
-from tasks.train.job import CHECKPOINTS, WEIGHTS
+from tasks.inference.weights import WEIGHTS, encode_tensors
+from tasks.train.job import CHECKPOINTS
 
 MAX_CHECKPOINTS = 2  # the newest may be the one that a failing disk has damaged
 
@@ -47,7 +48,7 @@ def save_state(store: Store, state: State, attempt: int) -> None:
         for network, tensors in state.networks.items()
         for name, tensor in tensors.items()
     }
-    store.replace(f"{folder}/{WEIGHTS}", _encode(weights))
+    store.replace(f"{folder}/{WEIGHTS}", encode_tensors(weights))
     sink = io.BytesIO()
     torch.save({"optimizer": state.optimizer, "history": state.history}, sink)
     store.replace(f"{folder}/state.pt", sink.getvalue())
@@ -81,11 +82,6 @@ def _by_network(weights: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
         network, _, inner_name = name.partition(".")
         networks.setdefault(network, {})[inner_name] = tensor
     return networks
-
-
-def _encode(weights: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
-    plain = {name: tensor.cpu().contiguous() for name, tensor in weights.items()}
-    return safetensors.torch.save(plain, metadata=metadata)
 
 
 def _complete(store: Store) -> Sequence[str]:

@@ -12,7 +12,6 @@ from tasks.contract import Output
 from tasks.train.options import TrainOptions
 
 # Below the folder of the output.
-WEIGHTS = "weights.safetensors"
 HISTORY = "history.parquet"
 CHECKPOINTS = "checkpoints"
 

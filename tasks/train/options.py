@@ -2,45 +2,12 @@
 
 from typing import ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from models.registry import check_name
 from models.schedule import Schedule, scaled_rate
+from tasks.images import Inputs
 from tasks.options import Length, Options
-
-# Mean and deviation of red, green and blue, for pixels in [0, 1].
-PIXEL_SCALES = {
-    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    "centred": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-    "unit": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
-}
-
-
-class Inputs(Options):
-    """What an image becomes before the network sees it; teacher and student may differ in size."""
-
-    size: int = Field(224, ge=8, le=2048)
-    """Pixels of each side of the network's input."""
-    resize: int = Field(256, ge=8, le=4096)
-    """The shorter side is scaled to this many pixels before the central square is cut out."""
-    pixels: Literal["imagenet", "centred", "unit"] = "imagenet"
-    """Scale of the pixels: ImageNet's mean and deviation, -1 to 1, or 0 to 1."""
-
-    @model_validator(mode="after")
-    def _resize_covers_size(self) -> "Inputs":
-        if self.resize < self.size:
-            raise ValueError(f"resize ({self.resize}) must be at least size ({self.size})")
-        return self
-
-    @property
-    def mean(self) -> tuple[float, ...]:
-        """Mean of red, green and blue, taken off pixels in [0, 1]."""
-        return PIXEL_SCALES[self.pixels][0]
-
-    @property
-    def std(self) -> tuple[float, ...]:
-        """Deviation of red, green and blue, by which they are divided."""
-        return PIXEL_SCALES[self.pixels][1]
 
 
 class Augment(Options):

@@ -26,11 +26,17 @@ from models.optim import OptimizerSettings, make_optimizer, parameter_groups
 from models.pixels import channels_last, to_unit
 from models.registry import build
 from tasks.contract import RowCounts, Stopwatch, write_part
-from tasks.inference.weights import Description, load_given, load_network, save_weights
+from tasks.inference.weights import (
+    WEIGHTS,
+    Description,
+    load_given,
+    load_network,
+    save_weights,
+)
 from tasks.train.checkpoint import State, last_state, save_state
 from tasks.train.data import Batch, BatchReader, open_samples, prefetch
 from tasks.train.history import MAX_ROWS, History
-from tasks.train.job import HISTORY, TRAIN_SET, WEIGHTS, TrainJob
+from tasks.train.job import HISTORY, TRAIN_SET, TrainJob
 from tasks.train.objectives import OBJECTIVES, TensorBatch
 from tasks.train.options import TrainOptions
 from tasks.train.world import World, check_same_step, join_world, leave_world

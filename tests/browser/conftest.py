@@ -1,4 +1,4 @@
-"""The server of the other tests, and a real browser to look at it with."""
+"""A real browser to look at the server with."""
 
 import os
 import shutil
@@ -8,9 +8,6 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.builders.waiting import EVENT_SECONDS
-from tests.operate.conftest import served
-
-__all__ = ["served"]
 
 SWITCHES = [
     "--no-sandbox",

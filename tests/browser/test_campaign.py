@@ -4,6 +4,7 @@ The tests are one story and stand in its order.
 """
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -55,19 +56,23 @@ def run_id(served: Served) -> str:
     return str(served.runs_of(DEFAULT)[-1]["id"])
 
 
-def preset(served: Served, pictures: Path) -> None:
-    """Let the form open with the smallest values; the sources are still to be typed."""
+@pytest.fixture(scope="module")
+def preset(served: Served, pictures: Path) -> Iterator[None]:
+    """The form opens with the smallest values; the sources are still to be typed."""
+    deployment = served.deployment(DEFAULT)
+    place = f"deployments/{deployment['id']}"
     parameters = tiny(pictures).model_dump(mode="json")
     for name in SOURCES:
         parameters[name]["source"] = ""
-    place = f"deployments/{served.deployment(DEFAULT)['id']}"
     served.ask(place, {"parameters": parameters}, method="PATCH")
+    yield
+    served.ask(place, {"parameters": deployment["parameters"]}, method="PATCH")
 
 
+@pytest.mark.usefixtures("preset")
 def test_form_that_was_filled_in_starts_a_run(
     served: Served, page: Page, pictures: Path, wanted: BillionScale
 ) -> None:
-    preset(served, pictures)
     open_form(page, served, DEFAULT)
     for name in SOURCES:
         fill(page, name, "Source", value=pictures / name)

@@ -54,6 +54,7 @@ def trained(served: Served, run_id: str) -> bool:
     return any("train teacher" in one["description"] for one in found)
 
 
+@pytest.mark.short
 def test_cancel_ends_the_run_and_all_its_processes(
     served: Served, page: Page, pictures: Path
 ) -> None:
@@ -83,6 +84,7 @@ def suspended(served: Served, page: Page, options: BillionScale) -> str:
     return run_id
 
 
+@pytest.mark.short
 def test_approved_run_goes_on_with_the_note_in_its_log(
     served: Served, page: Page, pictures: Path, audit: Path
 ) -> None:

@@ -114,6 +114,7 @@ def test_value_that_only_the_server_sees_is_refused_with_its_path(
     assert not served.runs_of(DIGITS)
 
 
+@pytest.mark.short
 def test_rule_across_sections_fails_before_any_work(served: Served, page: Page) -> None:
     open_form(page, served, "billion-scale/imagenet-yfcc")
     fill(page, "topk", "Top p", value=11)

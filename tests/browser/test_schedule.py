@@ -11,6 +11,7 @@ from tests.browser.pages import answer, expect_state, fill, insist, shoot, turn
 from tests.builders.waiting import wait_for
 from tests.operate.served import Served
 
+pytestmark = pytest.mark.short
 SCHEDULED = "retrain/scheduled"
 EVERY = "Every 15 seconds"
 

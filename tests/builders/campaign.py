@@ -7,13 +7,14 @@ from typing import Any
 from flows.billion_scale.options import BaselineOptions, BillionScale
 from infra.store import open_store
 from tasks.evaluate import EvaluateOptions
+from tasks.images import Inputs
 from tasks.options import Length
 from tasks.report import ReportOptions
 from tasks.score import ScoreOptions
 from tasks.shard import ShardOptions
 from tasks.topk import TopkOptions
 from tasks.train import Training, TrainOptions
-from tasks.train.options import Augment, Inputs, LearningRate, TrainSpeed
+from tasks.train.options import Augment, LearningRate, TrainSpeed
 
 AUGMENT = Augment(crop_min_area=1, flip=False, rotate_degrees=10)
 SPEED = TrainSpeed(checkpoint_seconds=0, threads=1, decode_threads=1)

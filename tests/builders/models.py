@@ -7,8 +7,7 @@ from infra.store import Store, open_store
 from models.registry import build
 from tasks import contract
 from tasks.contract import Manifest, Output, Receipt
-from tasks.inference.weights import Description, save_weights
-from tasks.train.checkpoint import WEIGHTS
+from tasks.inference.weights import WEIGHTS, Description, save_weights
 from tasks.train.options import Inputs
 from tests.builders.pictures import COLOURS
 

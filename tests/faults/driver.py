@@ -46,7 +46,15 @@ def run_campaign(root_uri: str, pictures: Path) -> dict[str, Output]:
     student = train(root, lessons, options.student, classes=classes, processes=ONE)
     models = {"teacher": teacher, "baseline": teacher, "pretrained": student, "student": student}
     choice = Choice(pile, chosen, teacher)
-    measured = evaluate(root, test, models, options.evaluate, executor=here, choice=choice)
+    measured = evaluate(
+        root,
+        test,
+        models,
+        options.evaluate,
+        compare=("student", "baseline"),
+        choice=choice,
+        executor=here,
+    )
     outputs = {
         "labelled": labelled,
         "pile": pile,

@@ -18,7 +18,7 @@ from tests.builders.waiting import EVENT_SECONDS, wait_for
 from tests.faults.driver import run_campaign
 
 MARK = "PROTEGE_TEST_RUN"
-STAGES = ["shard", "score", "signature", "topk", "gather", "evaluate", "report"]
+STAGES = ["shard", "score", "signature", "topk", "gather", "predictions", "evaluate", "report"]
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +62,10 @@ def drive(root: Path, pictures: Path, *where: str) -> int:
         ("gather", 1),  # a spill
         ("gather", 2),
         ("gather", 3),
+        ("predictions", 1),
+        ("predictions", 4),  # the manifest of the second model
+        ("evaluate", 1),
         ("evaluate", 2),
-        ("evaluate", 5),
         ("report", 1),
         ("report", 2),
         ("leases/score", 1),  # taken

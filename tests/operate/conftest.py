@@ -1,7 +1,5 @@
-"""A real server on each database, started once by `protege up`, and a campaign that it has run."""
+"""A campaign that the server has run, over sources of its own."""
 
-from collections.abc import Iterator
-from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -9,24 +7,7 @@ import pytest
 from tasks.campaigns import Campaign
 from tests.builders.campaign import tiny
 from tests.builders.pictures import write_sources
-from tests.operate.postgres import postgres
-from tests.operate.served import Served, free_port
-
-
-@pytest.fixture(scope="session")
-def served(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Served]:
-    """The server, up; everything that it has started is gone afterwards."""
-    with postgres() if request.param == "postgres" else nullcontext("") as database:
-        folder: Path = tmp_path_factory.mktemp(request.param)
-        one = Served(folder, free_port(), free_port(), database)
-        try:
-            one.protege("up")
-            yield one
-        finally:
-            one.protege("down", check=False)
-        assert not one.processes(), "`protege down` leaves nothing behind"
+from tests.operate.served import Served
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -23,6 +23,21 @@ from flows.operate.state import ServerState, marked_processes
 from infra.store import open_store
 from tasks.campaigns import Campaign, campaigns
 from tests.builders.waiting import EVENT_SECONDS, wait_for
+
+
+@contextmanager
+def server(folder: Path, database: str) -> Iterator["Served"]:
+    """A server, up; everything that it has started is gone afterwards.
+
+    An empty database is SQLite in the folder.
+    """
+    served = Served(folder, free_port(), free_port(), database)
+    try:
+        served.protege("up")
+        yield served
+    finally:
+        served.protege("down", check=False)
+    assert not served.processes(), "`protege down` leaves nothing behind"
 
 
 def free_port() -> int:

@@ -8,7 +8,6 @@ TOY = Recipe(
     module="tests.builders.toy",
     function="toy",
     options="Toy",
-    models=("teacher", "student"),
     result="student",
     compared_with="teacher",
 )

@@ -1,0 +1,31 @@
+"""Options of the stage `score`."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from tasks.options import Options
+
+
+class ScoreSpeed(Options):
+    """What changes how fast scoring runs, not what comes out."""
+
+    decode_threads: int = Field(2, ge=1, le=256)
+    """Threads that decode images in each worker."""
+
+
+class ScoreOptions(Options):
+    """Options of the stage `score`."""
+
+    NOT_IN_FINGERPRINT: ClassVar[frozenset[str]] = frozenset({"speed", "max_reject_percent"})
+
+    top_p: int = Field(10, ge=1, le=1000)
+    """Classes kept of each image (the paper's P); at most the number of classes."""
+    batch_size: int = Field(256, ge=1, le=65_536)
+    """Images in a forward pass; the last one of a shard is padded, so all have the same shape."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Arithmetic of the network; its last layer and the log-odds are always in float32."""
+    max_reject_percent: float = Field(5, ge=0, le=100)
+    """The stage fails when more than this share of the images cannot be scored."""
+    speed: ScoreSpeed = ScoreSpeed()
+    """What changes how fast it runs, not what comes out."""

@@ -1,0 +1,84 @@
+"""Table: the rows of a part of `scores`, gathered batch by batch.
+
+In: the images of a shard, what is decoded of each, and the logits of each batch. Out: the table.
+
+    scores = ShardScores(images, classes, top_p=10)
+    scores.add_image(row, pixels_HWC)      # from any thread
+    scores.add_batch(batch)
+    scores.table()
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from tasks import tables
+from tasks.duplicates.matching import THUMBNAIL_BYTES, signature_of
+from tasks.images import Pixels, Unusable
+from tasks.score.tags import TagScores
+
+if TYPE_CHECKING:
+    from tasks.inference.pipeline import Batch
+
+
+class ShardScores:
+    """The scores of the images of a shard; those with `problems`, by row, are left out."""
+
+    def __init__(self, images: pa.Table, classes: Sequence[str], top_p: int) -> None:
+        count, self.top_p = len(images), top_p
+        self._ids_N = images["image_id"].to_numpy()
+        self._labels_NP = np.zeros((count, top_p), np.uint16)
+        self._log_odds_NP = np.zeros((count, top_p), np.float32)
+        self._phashes_N = np.zeros(count, np.uint64)
+        self._thumbnails_N = [b""] * count
+        self._tags = TagScores(images["tags"].to_pylist(), classes)
+        self.problems: dict[int, Unusable] = {}
+
+    def add_image(self, row: int, pixels_HWC: Pixels) -> None:
+        """Take the signature of an image. Threads may do so at the same time."""
+        self._phashes_N[row], self._thumbnails_N[row] = signature_of(pixels_HWC)
+
+    def add_batch(self, batch: "Batch") -> None:
+        """Take the best classes and those of the tags from the logits of a batch."""
+        from models.losses import top_log_odds
+
+        labels_BP, log_odds_BP = top_log_odds(batch.outputs_BC, self.top_p)
+        values_BP = log_odds_BP.cpu().numpy()
+        self._labels_NP[batch.rows] = labels_BP.cpu().numpy().astype(np.uint16)
+        self._log_odds_NP[batch.rows] = values_BP
+        self._tags.add_batch(batch.first, batch.outputs_BC)
+        self.problems |= batch.problems
+        for place in np.flatnonzero(~np.isfinite(values_BP).all(axis=1)).tolist():
+            overflow = Unusable("not_finite", "the teacher's log-odds are not finite")
+            self.problems.setdefault(batch.first + place, overflow)
+
+    def table(self) -> pa.Table:
+        """The part of `scores`."""
+        rows = np.setdiff1d(np.arange(len(self._ids_N)), list(self.problems))
+        thumbnails = [self._thumbnails_N[row] for row in rows.tolist()]
+        return scores_table(
+            self._ids_N[rows],
+            self._labels_NP[rows],
+            self._log_odds_NP[rows],
+            self._tags.columns(rows),
+            [pa.array(self._phashes_N[rows]), pa.array(thumbnails, pa.binary(THUMBNAIL_BYTES))],
+        )
+
+
+def scores_table(
+    ids_N: npt.NDArray[np.int64],
+    labels_NP: npt.NDArray[np.uint16],
+    log_odds_NP: npt.NDArray[np.float32],
+    tagged: Sequence[pa.Array],
+    signatures: Sequence[pa.Array],
+) -> pa.Table:
+    """A part of `scores`; `tagged` and `signatures` are two columns each."""
+    columns = [pa.array(ids_N, pa.int64())]
+    for rank in range(labels_NP.shape[1]):
+        columns += [pa.array(labels_NP[:, rank]), pa.array(log_odds_NP[:, rank])]
+    phashes, thumbnails = signatures
+    columns += [phashes, *tagged, thumbnails]
+    return pa.Table.from_arrays(columns, schema=tables.scores(labels_NP.shape[1]))
