@@ -14,7 +14,7 @@ from infra.lease import process
 from infra.lease.process import ProcessId, stop_processes
 from tests.builders.waiting import wait_for
 
-TELLS = """
+PRINT_OWN_ID = """
 import json, sys
 from dataclasses import asdict
 from infra.lease.process import ProcessId
@@ -41,16 +41,19 @@ def test_of_another_machine_nothing_is_known(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_killed_process_is_gone_even_before_its_parent_has_noticed() -> None:
     child = subprocess.Popen(
-        [sys.executable, "-c", TELLS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", PRINT_OWN_ID],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     with child:
         assert child.stdout is not None
-        told = ProcessId(**json.loads(child.stdout.readline()))
-        assert told.pid == child.pid
-        assert not told.is_gone()
+        identity = ProcessId(**json.loads(child.stdout.readline()))
+        assert identity.pid == child.pid
+        assert not identity.is_gone()
         child.send_signal(signal.SIGKILL)
-        wait_for(told.is_gone, "it is gone, though a zombie")
-    assert told.is_gone()  # and then nothing at all
+        wait_for(identity.is_gone, "it is gone, though a zombie")
+    assert identity.is_gone()  # and then nothing at all
 
 
 def test_running_process_is_found_and_another_with_its_pid_is_not() -> None:

@@ -19,7 +19,7 @@ from infra.executors.clusters import open_client
 from infra.executors.worker_logs import WorkerLog
 from infra.settings import DaskSettings
 
-WINDOW = 256  # futures in flight; a scheduler stays small with few, workers stay busy with many
+MAX_FUTURES = 256  # few keep the scheduler small, many keep the workers busy
 HIGHEST_PRIORITY = 100  # before anything that a tree still has to do
 
 
@@ -72,7 +72,9 @@ class Cluster:
 
         self._worker_log.log_for_caller()
         failures, source = FailureCount(), iter(items)
-        futures = as_completed([self._submit(function, item) for item in islice(source, WINDOW)])
+        futures = as_completed(
+            [self._submit(function, item) for item in islice(source, MAX_FUTURES)]
+        )
         for future in futures:
             error = future.exception()
             if error is None:

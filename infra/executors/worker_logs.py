@@ -12,9 +12,9 @@ from dataclasses import asdict, replace
 from typing import Any
 from uuid import uuid4
 
-from infra.logs import LIMIT, Line, Scope, Throttle, listening
+from infra.logs import LINES_PER_WINDOW, Line, Scope, Throttle, forward_warnings
 
-MAX_LINES = 3 * LIMIT  # of a level in a minute, from all workers together
+RUN_LINES_PER_WINDOW = 3 * LINES_PER_WINDOW  # from all workers together
 
 # Threads of a worker may work for several runs. A run gets the warnings of its own work, and those
 # of threads that belong to no run, which may be its own.
@@ -28,7 +28,7 @@ class WorkerLog:
     def __init__(self) -> None:
         self.topic = f"protege-{uuid4().hex}"
         self._context = Context()
-        self._throttle = Throttle(self._log, MAX_LINES)
+        self._throttle = Throttle(self._log, RUN_LINES_PER_WINDOW)
 
     def log_for_caller(self) -> None:
         """Log in the context of the caller from now on, so that lines are in its run's log."""
@@ -71,7 +71,7 @@ def run_with_log_forwarding(
             throttle.take(line)
 
     throttle = Throttle(send)
-    with _RUN.at(topic), listening(take):
+    with _RUN.at(topic), forward_warnings(take):
         try:
             return function(*items)
         finally:

@@ -1,7 +1,7 @@
-"""Leases: who may make a thing now, so that no two runs make it at the same time.
+"""Leases: the right to make an output now, so that two runs do not make it at the same time.
 
 lease.py    a lease: acquired, renewed, checked, released
-claims.py   the numbered files that it consists of
+claims.py   the numbered files in which it is stored
 process.py  which process has it, and whether that one has ended
 """
 

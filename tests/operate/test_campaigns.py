@@ -114,7 +114,7 @@ def test_stage_runs_by_itself(served: Served, campaign: Campaign) -> None:
     forms = {
         "topk/single": {"scores": addresses["score"], "options": {"k": 3, "top_p": 2}},
         "evaluate/single": {"test": addresses["test"], "student": addresses["student"]},
-        "retry-rejects/single": {"images": addresses["pile"]},
+        "recheck-rejects/single": {"images": addresses["pile"]},
     }
     runs = [served.start(name, parameters) for name, parameters in forms.items()]
     wrong = served.start("topk/single", {"scores": addresses["pile"]})
