@@ -1,1 +1,1 @@
-"""WHERE: storage, Dask clusters, the training launcher, campaigns and settings."""
+"""WHERE: stores, executors, leases, the training launcher and settings."""

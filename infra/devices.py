@@ -1,9 +1,17 @@
-"""Devices: what this machine has to compute with, and which GPU belongs to this worker."""
+"""Devices: the cores and GPUs of this machine, and which GPU belongs to this worker."""
 
+import errno
 import functools
+import hashlib
+import itertools
 import os
 import shutil
+import socket
 import subprocess
+import threading
+
+_rank_lock = threading.Lock()
+_rank_claims: list[socket.socket] = []  # open for as long as the process lives
 
 
 def core_count() -> int:
@@ -23,29 +31,43 @@ def gpu_count() -> int:
     return sum(line.startswith("GPU ") for line in listing.stdout.splitlines())
 
 
-@functools.cache
 def worker_gpu() -> int:
-    """The index of the GPU that this process uses: its place among the workers of its machine.
-
-    Names of workers are words on some clusters, so the scheduler is asked who else works here. A
-    process that is no Dask worker, and one that is shown a single GPU, use the first.
-    """
+    """The index of the GPU that this process computes on, among those that it sees."""
     count = gpu_count()
-    if count <= 1:
-        return 0
-    return worker_rank() % count
+    return worker_rank() % count if count > 1 else 0
 
 
 def worker_rank() -> int:
-    """The place of this Dask worker among those of its machine, from 0; 0 for other processes."""
-    from distributed import get_client, get_worker
+    """The number, from 0, of this Dask worker among those of its machine that see the same GPUs.
+
+    A worker takes the lowest free number and keeps it until its process ends, so a worker that
+    replaces a killed one gets its GPU. Names and addresses do not give such a number: names are
+    words on SSH and Kubernetes, and a worker may ask before the others have joined. A process that
+    is no worker has the number 0.
+    """
+    from distributed import get_worker
 
     try:
-        worker = get_worker()
+        scheduler = get_worker().scheduler.address
     except ValueError:
         return 0
-    workers = get_client().scheduler_info(n_workers=-1)["workers"]
-    host = workers[worker.address]["host"]
-    return sorted(name for name, info in workers.items() if info["host"] == host).index(
-        worker.address
-    )
+    with _rank_lock:
+        return _take_rank(scheduler, os.environ.get("CUDA_VISIBLE_DEVICES", ""))
+
+
+@functools.cache
+def _take_rank(scheduler: str, visible_gpus: str) -> int:
+    group = hashlib.sha256(f"{scheduler} {visible_gpus}".encode()).hexdigest()[:16]
+    for rank in itertools.count():
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            # An abstract address has no file, and Linux frees it when the process ends.
+            claim.bind(f"\0protege-worker-{group}-{rank}")
+        except OSError as error:
+            claim.close()
+            if error.errno != errno.EADDRINUSE:
+                raise
+        else:
+            _rank_claims.append(claim)
+            return rank
+    raise AssertionError("a machine has fewer workers than there are integers")

@@ -1,19 +1,18 @@
-"""The one error that people are meant to read.
+"""Errors: `ProtegeError`, which the user can correct, and the time as files say it.
 
-`ProtegeError` carries a sentence that says what is wrong, with the value, and what to do about it.
-The command line and the flows print it as it is; every other exception is a defect and keeps its
-traceback. The clock stands here too: the time as it is written into files that people read.
+A `ProtegeError` says what is wrong, with the value, and what to do about it. The command line and
+the flows print it as it is; every other exception is a defect and keeps its traceback.
 """
 
 import time
 
 
 class ProtegeError(Exception):
-    """Something the user can mend: the message names the value and the remedy."""
+    """Something that the user can correct: the message names the value and the remedy."""
 
 
 def describe_error(error: BaseException) -> str:
-    """The error as a sentence, with its kind when it does not explain itself."""
+    """The error as a sentence, with its class when it is no ProtegeError."""
     return str(error) if isinstance(error, ProtegeError) else f"{type(error).__name__}: {error}"
 
 

@@ -2,14 +2,17 @@
 
 import urllib.error
 import urllib.request
+from http import HTTPStatus
+
+TIMEOUT_SECONDS = 10.0
 
 
-def answers(url: str, timeout_seconds: float = 10) -> bool:
-    """Whether somebody answers there; a refusal is an answer, too: it may want to know who asks."""
+def answers(url: str) -> bool:
+    """Whether a server answers at this address, if only by asking for a password."""
     try:
-        with urllib.request.urlopen(url, timeout=timeout_seconds):
+        with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS):
             return True
     except urllib.error.HTTPError as error:
-        return error.code < 500
+        return error.code < HTTPStatus.INTERNAL_SERVER_ERROR
     except OSError:
         return False

@@ -1,7 +1,7 @@
 """Launch: runs a Python module in a process of its own, or in several under torchrun.
 
-In: a module, its job file, and a file into which the processes write progress as JSON lines, and
-what they warn of. Out: each line of progress, as they come; the warnings are logged here. The
+In: a module, its job file, and a file into which the processes write their progress and their
+warnings as JSON lines. Out: the lines of progress, as they come; the warnings are logged here. The
 processes end when the caller ends, however that happens: an exception here stops them, and a
 watchdog in each of them (`watch_launcher`) notices a kill -9.
 
@@ -23,7 +23,8 @@ from typing import Any
 import psutil
 
 from infra.errors import ProtegeError
-from infra.logs import PLACE, Line, Throttle, listening
+from infra.lease.process import stop_processes
+from infra.logs import PLACE, Line, Throttle, forward_warnings
 
 LAUNCHER_VARIABLE = "PROTEGE_INTERNAL_LAUNCHER_PID"
 POLL_SECONDS = 0.05
@@ -32,7 +33,7 @@ TAIL_LINES = 15
 
 
 class Crashed(Exception):
-    """The launched processes ended with an error that they did not explain themselves."""
+    """The launched processes ended with an error, and without a message for the user."""
 
 
 def launch(
@@ -62,8 +63,8 @@ def launch(
         finally:
             _stop(process)
     if process.returncode != 0:
-        words = _last_words(log.read_text(errors="replace"))
-        raise Crashed(f"{module} ended with status {process.returncode}. Its last words:\n{words}")
+        end = _end_of_log(log.read_text(errors="replace"))
+        raise Crashed(f"{module} ended with status {process.returncode}. Its log ends:\n{end}")
 
 
 def watch_launcher() -> None:
@@ -80,10 +81,10 @@ def watch_launcher() -> None:
         threading.Thread(target=watch, name="launcher-watchdog", daemon=True).start()
 
 
-def tell(progress: Path, message: Mapping[str, Any]) -> None:
+def write_progress(progress: Path, message: Mapping[str, Any]) -> None:
     """In a launched process: add a line to the progress file."""
     line = json.dumps(message) + "\n"
-    # In one write and at the end, wherever that is by then: several processes write here.
+    # One appending write is atomic, and several processes write to this file.
     file = os.open(progress, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
     try:
         os.write(file, line.encode())
@@ -92,14 +93,14 @@ def tell(progress: Path, message: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def telling_logs(progress: Path) -> Iterator[None]:
-    """In a launched process: tell what it warns of, and its rank, to the end of the block."""
+def forward_logs(progress: Path) -> Iterator[None]:
+    """In a launched process: write its warnings to the progress file, with its rank."""
 
     def send(line: Line) -> None:
-        tell(progress, {"log": line.level, "text": str(line)})
+        write_progress(progress, {"log": line.level, "text": str(line)})
 
     throttle = Throttle(send)
-    with PLACE.at(f"rank {os.environ.get('RANK', '0')}"), listening(throttle.take):
+    with PLACE.at(f"rank {os.environ.get('RANK', '0')}"), forward_warnings(throttle.take):
         try:
             yield
         finally:
@@ -107,22 +108,22 @@ def telling_logs(progress: Path) -> Iterator[None]:
 
 
 def _command(module: str, job: Path, processes: int) -> list[str]:
-    alone = [sys.executable, "-m", module, str(job)]
+    python, target = [sys.executable, "-m"], [module, str(job)]
     if processes == 1:
-        # One needs nobody to bring it together with others, who would load torch once more.
-        return alone
+        # Torchrun would load torch once more, and a single process needs no rendezvous.
+        return [*python, *target]
     torchrun = ["torch.distributed.run", "--standalone", "--local-addr=127.0.0.1"]
-    many = [f"--nproc-per-node={processes}", "--max-restarts=0"]
-    return [sys.executable, "-m", *torchrun, *many, *alone[1:]]
+    count = [f"--nproc-per-node={processes}", "--max-restarts=0"]
+    return [*python, *torchrun, *count, "-m", *target]
 
 
 def _environment(processes: int, threads: int) -> dict[str, str]:
-    alone = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"} if processes == 1 else {}
+    single = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"} if processes == 1 else {}
     return {
         # Threads that spin while they wait make a step 40 times as slow when cores are shared.
         "OMP_WAIT_POLICY": "PASSIVE",
         **os.environ,
-        **alone,
+        **single,
         "OMP_NUM_THREADS": str(threads),
         LAUNCHER_VARIABLE: str(os.getpid()),
     }
@@ -145,20 +146,15 @@ def _new_lines(lines: Any) -> Iterator[dict[str, Any]]:
             yield message
 
 
-def _last_words(log: str) -> str:
+def _end_of_log(log: str) -> str:
     lines = log.splitlines()
-    # After the line that says which process failed, torchrun tells of itself alone, at length.
-    verdicts = (at for at, line in enumerate(lines) if "] failed (exitcode: " in line)
-    return "\n".join(lines[: next(verdicts, len(lines)) + 1][-TAIL_LINES:])
+    # The lines after that which says which process failed are torchrun's own traceback.
+    failures = (at for at, line in enumerate(lines) if "] failed (exitcode: " in line)
+    return "\n".join(lines[: next(failures, len(lines)) + 1][-TAIL_LINES:])
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:
-    if process.poll() is not None:
-        return
-    # Torchrun passes SIGTERM on to its workers. Should it hang, the watchdogs end them.
-    process.terminate()
-    try:
-        process.wait(GRACE_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
+    if process.poll() is None:
+        # Torchrun passes SIGTERM on to its workers. Should it hang, the watchdogs end them.
+        stop_processes([psutil.Process(process.pid)], GRACE_SECONDS)
         process.wait()

@@ -1,8 +1,8 @@
-"""Pointers: names in the store that point to one thing at a time, with their whole history.
+"""Pointers: names in the store, each with the entry that it points to and all earlier entries.
 
 In: a root, a name such as `champions/main`, and an entry as plain JSON values. Out: numbered
-files that are only ever created, `<name>/00000003.json`; the pointer points to the highest number.
-To point elsewhere is to create the next number, so two writers never overwrite one another.
+files, `<name>/00000003.json`; the pointer points to the highest number. Moving the pointer creates
+the next number, so two writers never overwrite each other.
 
     pointer = Pointer(root, "champions/main")
     pointer.move(entry, after=pointer.last())
@@ -19,14 +19,14 @@ from infra.store import Store
 
 @dataclass(frozen=True)
 class PointerEntry:
-    """What a pointer pointed to, from this number to the next."""
+    """An entry that a pointer pointed to, and its number."""
 
     number: int
     content: Mapping[str, Any]
 
 
 class Pointer:
-    """A name in a store, and all that it ever pointed to."""
+    """A name in a store, and the history of its entries."""
 
     def __init__(self, root: Store, name: str) -> None:
         self._root, self._name = root, name
@@ -41,12 +41,12 @@ class Pointer:
         ]
 
     def last(self) -> PointerEntry | None:
-        """What it points to now; None when it never pointed to anything."""
+        """The present entry; None when there is none yet."""
         history = self.history()
         return history[-1] if history else None
 
     def move(self, content: Mapping[str, Any], *, after: PointerEntry | None) -> PointerEntry:
-        """Point elsewhere. Raises ProtegeError when it has moved since `after` was read."""
+        """Point to a new entry. Raises ProtegeError when it was moved since `after` was read."""
         number = after.number + 1 if after else 1
         body = json.dumps(content, indent=1, ensure_ascii=False).encode()
         if not self._root.create(f"{self._name}/{number:08d}.json", body):

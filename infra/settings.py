@@ -1,8 +1,11 @@
-"""Settings of the place where protege runs: what a cluster has and a laptop has not.
+"""Settings of the place where protege runs: storage, machines and the Prefect server.
 
 In: environment variables, `PROTEGE_ROOT` or, for a field of a section, `PROTEGE_DASK__ADDRESS`.
-Out: one frozen `Settings`. Nothing here changes a result, so nothing here enters a fingerprint;
-what does stands in the options of the stages.
+Out: one frozen `Settings`. No setting changes a result, so none enters a fingerprint; what changes
+a result is an option of a stage.
+
+    settings = Settings()
+    settings.dask.workers
 """
 
 import difflib
@@ -16,8 +19,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from infra.devices import core_count, gpu_count
 
 PREFIX = "PROTEGE_"
-# Variables that begin so are no settings: options of recipes, what our processes hand to one
-# another, and what belongs to the tests.
+# No settings, but options of recipes, variables that our processes set for each other, and tests.
 OTHER_PREFIXES = ("PROTEGE_OPTION__", "PROTEGE_INTERNAL_", "PROTEGE_TEST_")
 
 
@@ -26,7 +28,7 @@ class _Section(BaseModel):
 
 
 class DaskSettings(_Section):
-    """Where a Dask cluster comes from."""
+    """The Dask cluster that runs the work of a stage."""
 
     address: str = Field("", description="Address of a running scheduler; empty starts a cluster.")
     workers: int = Field(
@@ -35,7 +37,7 @@ class DaskSettings(_Section):
 
 
 class TrainingSettings(_Section):
-    """How many processes train."""
+    """The processes of a training."""
 
     processes: int = Field(
         0, ge=0, description="Training processes on this machine; 0 is one per GPU, else one."
@@ -43,26 +45,28 @@ class TrainingSettings(_Section):
 
 
 class LeaseSettings(_Section):
-    """How long a run may be silent before another one takes its work over."""
+    """The lease of an output, which keeps two runs from making it at the same time."""
 
     seconds: float = Field(
-        60, ge=1, description="Another run takes over after this long without a renewal."
+        60, ge=1, description="Another run takes over after so many seconds without a renewal."
     )
 
 
 class ServerSettings(_Section):
-    """The Prefect server of `protege up`, and what a run needs of a server."""
+    """The Prefect server of `protege up`, and how a run uses a server."""
 
-    home: str = Field("~/.protege", description="Folder of its database, logs and processes.")
+    home: str = Field(
+        "~/.protege", description="Folder of its database, its logs and the list of its processes."
+    )
     database: str = Field("", description="postgresql:// address of its database; empty is SQLite.")
     port: int = Field(4200, ge=1, le=65_535, description="Port of the server and its UI.")
-    reports_port: int = Field(4201, ge=1, le=65_535, description="Port of the reports' pages.")
-    reports_url: str = Field("", description="Address under which reports can be opened, if any.")
+    reports_port: int = Field(4201, ge=1, le=65_535, description="Port of the reports.")
+    reports_url: str = Field("", description="Address under which a browser opens reports, if any.")
     notify: str = Field(
-        "", description="Address that is notified of failed runs, by HTTP POST; empty is nobody."
+        "", description="Address to notify of failed runs, by HTTP POST; empty notifies nobody."
     )
     wait_seconds: float = Field(
-        3600, ge=0, description="How long a finished run waits for a server that is away."
+        3600, ge=0, description="How long a finished run waits for a server that does not answer."
     )
 
 

@@ -1,4 +1,4 @@
-"""confine: the pages of the UI may ask their own server alone."""
+"""CSP: the pages of the UI send requests to their own server only."""
 
 from pathlib import Path
 

@@ -3,17 +3,22 @@
 import operator
 import os
 import signal
-import subprocess
 import sys
-import time
+import threading
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
-from distributed import LocalCluster
+from distributed import Client, Nanny, Scheduler, SpecCluster, get_worker
 
 from infra.devices import worker_rank
 from infra.executors import Cluster, Executor, Failures, Inline, Threads, open_executor
+from infra.executors.clusters import unchanged_environment
+from infra.lease import HOLDER
 from infra.settings import DaskSettings, Settings
+from tests.builders.waiting import EVENT_SECONDS, wait_for
 
 
 def double(number: int) -> int:
@@ -22,6 +27,14 @@ def double(number: int) -> int:
 
 def fail(number: int) -> int:
     raise ValueError(f"no {number}")
+
+
+def fail_fifteens(number: int) -> int:
+    return number if number % 15 else fail(number)
+
+
+def letter(number: int) -> str:
+    return chr(ord("a") + number)
 
 
 def add(numbers: list[int]) -> int:
@@ -48,14 +61,58 @@ def test_every_item_is_done_once(executor: Executor) -> None:
 
 def test_tree_reduction_is_the_sum_for_any_number_of_items(executor: Executor) -> None:
     for count in (1, 2, 8, 9, 100):
-        held = executor.reduce(double, add, range(count))
-        assert executor.result(held) == count * (count - 1)
+        total = executor.reduce(double, add, range(count))
+        assert executor.result(total) == count * (count - 1)
 
 
-def test_what_is_held_can_be_used_again(executor: Executor) -> None:
+def test_handle_can_be_used_again(executor: Executor) -> None:
     first, second = (executor.reduce(double, add, range(count)) for count in (5, 9))
     assert executor.result(executor.apply(operator.sub, second, first)) == 72 - 20
     assert executor.result(executor.apply(str, first)) == "20"
+
+
+def test_failed_items_are_raised_when_all_others_are_done(executor: Executor) -> None:
+    done: list[int] = []
+    with pytest.raises(Failures, match=r"2 of 30 failed\. The first: ValueError: no ") as failures:
+        done.extend(executor.run(fail_fifteens, range(1, 31)))
+    assert sorted(done) == [number for number in range(1, 31) if number % 15]
+    assert len(failures.value.errors) == 2
+
+
+def test_error_in_a_reduction_is_raised_with_its_result(executor: Executor) -> None:
+    handle = executor.apply(str, executor.reduce(fail, add, range(20)))
+    with pytest.raises(ValueError, match="no "):
+        executor.result(handle)
+
+
+def test_reduction_keeps_the_order_and_counts_its_chunks(executor: Executor) -> None:
+    done: list[None] = []
+    handle = executor.reduce(letter, "".join, range(26), lambda: done.append(None))
+    assert executor.result(handle) == "abcdefghijklmnopqrstuvwxyz"
+    wait_for(lambda: len(done) == 26, "every chunk is counted")
+
+
+def test_run_that_is_abandoned_starts_nothing_more() -> None:
+    started: list[int] = []
+    for _ in Threads(2).run(started.append, range(1000)):
+        break
+    assert len(started) <= 4
+
+
+def test_threads_work_at_the_same_time_and_in_the_context_of_the_caller() -> None:
+    both = threading.Barrier(2, timeout=EVENT_SECONDS)
+
+    def meet(_: int) -> str:
+        both.wait()
+        return HOLDER.get()
+
+    token = HOLDER.set("run gentle-otter")
+    try:
+        threads = Threads(2)
+        assert set(threads.run(meet, range(4))) == {"run gentle-otter"}
+        assert threads.result(threads.reduce(meet, max, range(4))) == "run gentle-otter"
+    finally:
+        HOLDER.reset(token)
 
 
 def test_many_failures_stop_the_rest_from_being_tried(executor: Executor) -> None:
@@ -89,30 +146,48 @@ def test_settings_name_the_executor(
         assert type(executor) is kind
 
 
-def rank_after(_: int) -> tuple[int, int]:
-    """The rank of the worker that does it, and its process, so that both workers have a turn."""
-    time.sleep(0.2)
-    return worker_rank(), os.getpid()
+@pytest.fixture
+def worded() -> Iterator[Any]:
+    """The client of a cluster whose workers are called by words, as on SSH and Kubernetes."""
+    nanny = {"cls": Nanny, "options": {"nthreads": 1, "host": "127.0.0.1"}}
+    scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, "dashboard": False}}
+    with (
+        unchanged_environment(),
+        SpecCluster({"left": nanny, "right": nanny}, scheduler) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
 
 
-def test_worker_has_a_rank_on_its_machine_whatever_it_is_called() -> None:
-    with LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address=None) as scheduler:
-        command = [sys.executable, "-m", "distributed.cli.dask_worker", scheduler.scheduler_address]
-        workers = [
-            subprocess.Popen([*command, "--name", name, "--nthreads", "1", "--no-dashboard"])
-            for name in ("left", "right")
-        ]
-        try:
-            scheduler.wait_for_workers(2)
-            settings = DaskSettings(address=scheduler.scheduler_address)
-            with Cluster(settings) as cluster:
-                ranks = set(cluster.run(rank_after, range(8)))
-        finally:
-            for worker in workers:
-                worker.terminate()
-                worker.wait()
-    assert sorted(rank for rank, _ in ranks) == [0, 1]
-    assert len({process for _, process in ranks}) == 2
+def identify() -> tuple[str, int, int]:
+    """The name of the worker that does it, its process, and its rank."""
+    return get_worker().name, os.getpid(), worker_rank()
+
+
+def identities(client: Any) -> dict[str, tuple[int, int]]:
+    """The process and the rank of each worker, by name."""
+    workers = client.scheduler_info(n_workers=-1)["workers"]
+    # A worker that is killed meanwhile is still listed; another one answers in its place.
+    where = {"allow_other_workers": True, "pure": False}
+    futures = [client.submit(identify, workers=[worker], **where) for worker in workers]
+    return {name: (pid, rank) for name, pid, rank in client.gather(futures)}
+
+
+def is_replaced(client: Any, name: str, pid: int) -> bool:
+    """Whether another process is the worker of this name; meanwhile there may be none."""
+    return identities(client).get(name, (pid, 0))[0] != pid
+
+
+def test_worker_has_a_rank_on_its_machine_whatever_it_is_called(worded: Any) -> None:
+    found = identities(worded)
+    assert sorted(found) == ["left", "right"]
+    assert sorted(rank for _, rank in found.values()) == [0, 1]
+    assert identities(worded) == found
+    for name, (pid, _) in found.items():
+        os.kill(pid, signal.SIGKILL)
+        wait_for(partial(is_replaced, worded, name, pid), f"{name} is replaced")
+    ranks = {name: rank for name, (_, rank) in identities(worded).items()}
+    assert ranks == {name: rank for name, (_, rank) in found.items()}
 
 
 def test_process_that_is_no_worker_has_the_first_rank() -> None:

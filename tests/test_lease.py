@@ -1,4 +1,4 @@
-"""Leases: one holder at a time, whatever is killed, stalls, or tells another time of day."""
+"""Leases: one holder at a time, whatever is killed, stalls, or has another time of day."""
 
 import logging
 import os
@@ -42,7 +42,7 @@ def root(tmp_path: Path) -> Store:
     return open_store(str(tmp_path / "root"))
 
 
-def somebody(who: str = "run gentle-otter", seconds: float = LONG) -> Claim:
+def claim_of(who: str = "run gentle-otter", seconds: float = LONG) -> Claim:
     return Claim("token", who, ProcessId.current(), seconds)
 
 
@@ -53,7 +53,7 @@ class Counter:
         self.inside = self.most = 0
 
     @contextmanager
-    def one_more(self) -> Iterator[None]:
+    def count(self) -> Iterator[None]:
         self.inside += 1
         self.most = max(self.most, self.inside)
         yield
@@ -73,7 +73,7 @@ def test_of_many_threads_one_holds_it_at_a_time_and_the_numbers_only_grow(store:
     counter = Counter()
 
     def work() -> None:
-        with acquire(store, NAME, seconds=LONG) as lease, counter.one_more():
+        with acquire(store, NAME, seconds=LONG) as lease, counter.count():
             numbers.append(lease.number)
             time.sleep(0.02)
             lease.check()
@@ -99,33 +99,33 @@ def test_names_within_one_another_are_different_leases(root: Store) -> None:
         assert lease.number == 1
 
 
-def test_waiting_ends_when_it_is_needless(root: Store) -> None:
-    asked: list[bool] = []
+def test_waiting_ends_when_the_output_was_made(root: Store) -> None:
+    answers: list[bool] = []
 
-    def needless() -> bool:
-        asked.append(len(asked) == 2)
-        return asked[-1]
+    def is_made() -> bool:
+        answers.append(len(answers) == 2)
+        return answers[-1]
 
     with acquire(root, NAME, seconds=LONG):
-        with acquire(root, NAME, seconds=LONG, unless=needless) as lease:
+        with acquire(root, NAME, seconds=LONG, unless=is_made) as lease:
             assert lease is None
-        assert asked == [False, False, True]
+        assert answers == [False, False, True]
     with acquire(root, NAME, seconds=LONG, unless=lambda: True) as lease:
         assert lease is not None, "nobody has to wait"
 
 
 # -------------------------------------------------------------------------------- dead processes
 
-HOLDS = """
+ACQUIRE = """
 import sys, time
 from infra.lease import acquire
 from infra.store import open_store
 
 skew = float(sys.argv[3])
-told = time.time
-time.time = lambda: told() + skew
+true_time = time.time
+time.time = lambda: true_time() + skew
 with acquire(open_store(sys.argv[1]), "score/3f2a", seconds=float(sys.argv[2])):
-    print("held", flush=True)
+    print("acquired", flush=True)
     time.sleep(60)
 """
 
@@ -133,18 +133,18 @@ with acquire(open_store(sys.argv[1]), "score/3f2a", seconds=float(sys.argv[2])):
 @contextmanager
 def holder(store: Store, seconds: float, skew: float = 0.0) -> Iterator[subprocess.Popen[str]]:
     """A process that holds the lease, until it is killed."""
-    command = [sys.executable, "-c", HOLDS, store.uri, str(seconds), str(skew)]
+    command = [sys.executable, "-c", ACQUIRE, store.uri, str(seconds), str(skew)]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     with child:
         try:
             assert child.stdout is not None
-            assert child.stdout.readline() == "held\n"
+            assert child.stdout.readline() == "acquired\n"
             yield child
         finally:
             child.kill()
 
 
-def seconds_until_held(store: Store) -> float:
+def seconds_until_acquired(store: Store) -> float:
     began = time.monotonic()
     with acquire(store, NAME, seconds=LONG) as lease:
         assert lease.number == 2
@@ -155,7 +155,7 @@ def test_killed_holder_of_the_same_machine_is_replaced_at_once(store: Store) -> 
     with holder(store, LONG) as child:
         child.send_signal(signal.SIGKILL)
         child.wait()
-        assert seconds_until_held(store) < LONG
+        assert seconds_until_acquired(store) < LONG
 
 
 def test_killed_holder_of_another_machine_is_replaced_when_its_limit_is_over(
@@ -165,7 +165,7 @@ def test_killed_holder_of_another_machine_is_replaced_when_its_limit_is_over(
         child.send_signal(signal.SIGKILL)
         child.wait()
         monkeypatch.setattr(process, "machine", lambda: "elsewhere")
-        assert 1.0 <= seconds_until_held(store) < LONG
+        assert 1.0 <= seconds_until_acquired(store) < LONG
 
 
 def test_holder_whose_clock_is_an_hour_late_is_not_taken_for_dead(
@@ -185,7 +185,7 @@ def test_dead_holder_whose_clock_was_an_hour_early_is_not_taken_for_alive(
     with holder(root, 1.0, skew=3600) as child:
         child.kill()
         child.wait()
-        assert seconds_until_held(root) < LONG
+        assert seconds_until_acquired(root) < LONG
 
 
 # ------------------------------------------------------------------------------------- renewals
@@ -240,9 +240,10 @@ def test_holder_that_stalls_knows_it_before_anybody_replaces_it(
 
 
 def test_holder_that_was_replaced_is_told_by_whom(store: Store) -> None:
-    with acquire(store, NAME, seconds=SHORT) as lease:
-        Claims(store, NAME).create(2, somebody())
-        wait_for(lambda: lease.lost, "the lease is lost")
+    with acquire(store, NAME, seconds=5 * SHORT) as lease:
+        Claims(store, NAME).create(2, claim_of())
+        # It counts as lost before its thread has read by whom.
+        wait_for(lambda: not lease._thread.is_alive(), "the lease is lost")
         with pytest.raises(ProtegeError) as caught:
             lease.check()
     assert re.fullmatch(
@@ -251,7 +252,7 @@ def test_holder_that_was_replaced_is_told_by_whom(store: Store) -> None:
         str(caught.value),
     )
     claim = Claims(store, NAME).read(2)
-    assert claim == somebody(), "the end of the block touches nothing of the other's"
+    assert claim == claim_of(), "the end of the block touches nothing of the other's"
 
 
 def test_store_that_is_away_for_a_while_is_asked_again(
@@ -268,8 +269,8 @@ def test_store_that_is_away_for_a_while_is_asked_again(
     with acquire(root, NAME, seconds=SHORT) as lease:
         wait_for(lambda: (claim := Claims(root, NAME).read(1)) and claim.beat > 2, "it is renewed")
         lease.check()
-    told = [record.getMessage() for record in caplog.records]
-    assert told == [
+    messages = [record.getMessage() for record in caplog.records]
+    assert messages == [
         "the lease score/3f2a could not be renewed: away",
         "the lease score/3f2a could not be renewed: no credentials",
     ]
@@ -293,12 +294,12 @@ def test_release_that_fails_does_not_fail_the_work(
 def test_number_that_was_deleted_is_not_taken_again(
     root: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between the look and the write of a slow one, others came, went and cleaned up."""
+    """Between the listing and the write of a slow run, others took it and cleaned up."""
     claims = Claims(root, NAME)
-    claims.create(3, replace(somebody(), released=True))
+    claims.create(3, replace(claim_of(), released=True))
     highest, answers = Claims.highest, iter([1])
     monkeypatch.setattr(Claims, "highest", lambda self: next(answers, None) or highest(self))
-    claims.create(1, replace(somebody(), released=True))
+    claims.create(1, replace(claim_of(), released=True))
     with acquire(root, NAME, seconds=LONG) as lease:
         assert lease.number == 4
     assert list(root.sizes()) == [f"leases/{NAME}/00000004.json"]
@@ -320,29 +321,29 @@ def test_claim_whose_answer_was_lost_is_recognised(
 
 def test_damaged_claim_is_named(root: Store) -> None:
     root.create(f"leases/{NAME}/00000004.json", b"")
-    told = r"leases/score/3f2a/00000004\.json is damaged\. Delete this file and run again"
-    with pytest.raises(ProtegeError, match=told), acquire(root, NAME, seconds=LONG):
+    message = r"leases/score/3f2a/00000004\.json is damaged\. Delete this file and run again"
+    with pytest.raises(ProtegeError, match=message), acquire(root, NAME, seconds=LONG):
         pass
 
 
-def test_full_disk_is_told_in_a_sentence(root: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_is_a_sentence(root: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_space(_: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", no_space)
-    told = r"root cannot be written to: .*No space left"
-    with pytest.raises(ProtegeError, match=told), acquire(root, NAME, seconds=LONG):
+    message = r"root cannot be written to: .*No space left"
+    with pytest.raises(ProtegeError, match=message), acquire(root, NAME, seconds=LONG):
         pass
 
 
 # -------------------------------------------------------------------------------- what people see
 
 
-def test_who_waits_is_told_who_has_it_and_until_when(
+def test_notice_names_the_holder_and_when_the_lease_is_free(
     root: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(leases, "NOTIFY_SECONDS", SHORT / 10)
-    told: list[str] = []
+    notices: list[str] = []
     release, began = threading.Event(), datetime.now()
 
     def work() -> None:
@@ -354,23 +355,23 @@ def test_who_waits_is_told_who_has_it_and_until_when(
     thread.start()
     wait_for(root.sizes, "the lease is taken")
 
-    def tell(text: str) -> None:
-        told.append(text)
+    def on_wait(text: str) -> None:
+        notices.append(text)
         if "renewed" in text.partition(";")[0]:
             release.set()
 
-    with acquire(root, NAME, seconds=SHORT, on_wait=tell):
+    with acquire(root, NAME, seconds=SHORT, on_wait=on_wait):
         thread.join()
     own = ProcessId.current()
     who = f"score/3f2a is being made by run gentle-otter on {own.host} (process {own.pid})"
-    first = re.fullmatch(re.escape(who) + r"; free at (\d\d:\d\d:\d\d) unless renewed", told[0])
+    first = re.fullmatch(re.escape(who) + r"; free at (\d\d:\d\d:\d\d) unless renewed", notices[0])
     assert first
     lasted = round((datetime.now() - began).total_seconds())
     near = {(began + timedelta(seconds=at)).strftime("%H:%M:%S") for at in range(lasted + 4)}
     assert first[1] in near
     renewed = r", renewed \d+ s ago; free at \d\d:\d\d:\d\d unless renewed"
-    assert re.fullmatch(re.escape(who) + renewed, told[-1])
-    assert len(told) < 8, "not at every look"
+    assert re.fullmatch(re.escape(who) + renewed, notices[-1])
+    assert len(notices) < 8, "not at every attempt"
 
 
 def test_holder_without_a_name_is_its_process(root: Store) -> None:

@@ -1,4 +1,4 @@
-"""Logs: what is said in workers and ranks arrives in the run's log: bounded, and with its place."""
+"""Logs: warnings of workers and ranks reach the log of the run, bounded and with their place."""
 
 import logging
 import threading
@@ -12,7 +12,7 @@ from infra import logs
 from infra.executors import Cluster, Failures, Inline
 from infra.executors.clusters import unchanged_environment
 from infra.launch import Crashed, launch
-from infra.logs import LIMIT, PLACE, Line, Throttle, listening
+from infra.logs import LINES_PER_WINDOW, PLACE, Line, Throttle, forward_warnings
 from infra.settings import DaskSettings
 from infra.store import Store, open_store
 from tasks.contract import run_shards, silent
@@ -48,7 +48,7 @@ def warning(text: str, place: str = "") -> Line:
     return Line(logging.WARNING, place, text)
 
 
-def test_repeated_lines_are_counted_and_told_when_the_window_is_over(clock: Clock) -> None:
+def test_repeated_lines_are_counted_and_sent_when_the_window_is_over(clock: Clock) -> None:
     sent: list[Line] = []
     throttle = Throttle(sent.append)
     for _ in range(1000):
@@ -69,11 +69,12 @@ def test_different_lines_are_bounded_and_errors_come_through_a_flood_of_warnings
     throttle = Throttle(sent.append)
     for number in range(10_000):
         throttle.take(warning(f"odd {number}"))
-    assert len(sent) == LIMIT
+    assert len(sent) == LINES_PER_WINDOW
     throttle.take(Line(logging.ERROR, "shard 7", "broken"))
     assert str(sent[-1]) == "shard 7: broken"
     throttle.flush()
-    assert [str(line) for line in sent[LIMIT + 1 :]] == ["9,980 other messages were suppressed"]
+    (suppressed,) = sent[LINES_PER_WINDOW + 1 :]
+    assert str(suppressed) == "9,980 other messages were suppressed"
 
 
 def test_what_one_throttle_counted_another_adds_up(clock: Clock) -> None:
@@ -86,7 +87,7 @@ def test_what_one_throttle_counted_another_adds_up(clock: Clock) -> None:
             part.take(warning(f"odd {number}"))
         part.flush()
     whole.flush()
-    assert sum(line.more or 1 for line in sent) == 3 * 60
+    assert sum(line.repeats or 1 for line in sent) == 3 * 60
     assert [str(line) for line in sent if line.text == logs.SUPPRESSED] == [
         "60 other messages were suppressed"
     ]
@@ -98,7 +99,7 @@ def test_listener_makes_one_line_and_leaves_everything_as_it_was() -> None:
     with warnings.catch_warnings(), PLACE.at("shard 4"):
         warnings.simplefilter("always")
         show = warnings.showwarning
-        with listening(sent.append):
+        with forward_warnings(sent.append):
             warnings.warn("odd\nthing", stacklevel=1)
             try:
                 raise OSError("full")
@@ -136,9 +137,11 @@ def test_failing_shards_are_named_with_their_errors(
     job = OddShard(stage.uri, warnings=0, failing=frozenset({3, 8}))
     with pytest.raises(Failures, match="2 of 12 failed"):
         run_shards(stage, range(12), job, own, silent)
-    said = [record for record in caplog.records if record.name == "infra.executors.worker_logs"]
-    assert {record.levelno for record in said} == {logging.ERROR}
-    ends = sorted(record.getMessage().partition("tasks.contract.shards: ")[2] for record in said)
+    messages = [record for record in caplog.records if record.name == "infra.executors.worker_logs"]
+    assert {record.levelno for record in messages} == {logging.ERROR}
+    ends = sorted(
+        record.getMessage().partition("tasks.contract.shards: ")[2] for record in messages
+    )
     assert ends == [
         f"score shard {number} failed: ValueError: the disk of {number} is gone"
         for number in (3, 8)
@@ -161,12 +164,12 @@ def test_ten_thousand_warnings_of_a_shard_are_a_few_lines(
 ) -> None:
     with Cluster(DaskSettings(workers=1)) as own:
         run_shards(stage, [5], OddShard(stage.uri, warnings=10_000), own, silent)
-    said = lines_of(caplog, "infra.executors.worker_logs")
-    assert len(said) == LIMIT + 1
-    assert said[-1] == "worker 0: 9,980 other messages were suppressed"
+    messages = lines_of(caplog, "infra.executors.worker_logs")
+    assert len(messages) == LINES_PER_WINDOW + 1
+    assert messages[-1] == "worker 0: 9,980 other messages were suppressed"
 
 
-def test_worker_that_was_killed_and_came_back_is_heard(
+def test_worker_that_was_killed_and_came_back_warns_as_before(
     stage: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with Cluster(DaskSettings(workers=1)) as own:
@@ -176,7 +179,7 @@ def test_worker_that_was_killed_and_came_back_is_heard(
 
 
 def meet(paths: tuple[str, str]) -> None:
-    """Warn when the other one is at work, too."""
+    """Warn while the other run is at work, too."""
     own, other = map(Path, paths)
     own.touch()
     wait_for(other.exists, "the other run is at work")
@@ -185,15 +188,15 @@ def meet(paths: tuple[str, str]) -> None:
     wait_for(Path(f"{other}-warned").exists, "the other run has warned")
 
 
-def test_two_runs_in_one_worker_hear_each_of_its_own_work(tmp_path: Path) -> None:
+def test_two_runs_in_a_worker_get_each_the_warnings_of_its_own_work(tmp_path: Path) -> None:
     from distributed import LocalCluster
 
-    heard: dict[str, list[str]] = {}
+    logged: dict[str, list[str]] = {}
 
     def work(own: str, other: str, address: str) -> None:
         with Cluster(DaskSettings(address=address)) as cluster:
-            cluster._listener._throttle = Throttle(lambda line: heard[own].append(str(line)))
-            heard[own] = []
+            cluster._worker_log._throttle = Throttle(lambda line: logged[own].append(str(line)))
+            logged[own] = []
             list(cluster.run(meet, [(str(tmp_path / own), str(tmp_path / other))]))
 
     options = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
@@ -206,7 +209,7 @@ def test_two_runs_in_one_worker_hear_each_of_its_own_work(tmp_path: Path) -> Non
         work("a", "b", shared.scheduler_address)
         second.join()
     for name in ("a", "b"):
-        (line,) = heard[name]
+        (line,) = logged[name]
         assert line.endswith(f"UserWarning: odd {name}")
 
 
@@ -218,14 +221,14 @@ def test_ranks_arrive_whole_and_with_their_number(
         launch("tests.builders.warner", tmp_path / "job", progress, processes=2, threads=1)
     )
     for rank in ("0", "1"):
-        assert [one["number"] for one in lines if one["rank"] == rank] == list(range(500))
-    said = lines_of(caplog, "infra.launch")
+        assert [line["number"] for line in lines if line["rank"] == rank] == list(range(500))
+    messages = lines_of(caplog, "infra.launch")
     for rank in (0, 1):
-        of_rank = [line for line in said if f"odd thing 3 of {rank}" in line]
+        of_rank = [line for line in messages if f"odd thing 3 of {rank}" in line]
         assert of_rank[0].startswith(f"rank {rank}: ")
-    (read,) = [line for line in said if "a thread has read" in line]
+    (read,) = [line for line in messages if "a thread has read" in line]
     assert read.startswith("rank 1: ")
-    assert len(said) <= 2 * (2 * LIMIT + 1)
+    assert len(messages) <= 2 * (2 * LINES_PER_WINDOW + 1)
 
 
 def test_last_words_of_a_rank_are_in_the_error(tmp_path: Path) -> None:

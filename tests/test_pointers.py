@@ -22,7 +22,7 @@ def test_pointer_points_to_what_it_was_moved_to_last(place: Store) -> None:
     first = pointer.move({"to": "a"}, after=None)
     second = pointer.move({"to": "b"}, after=first)
     assert (first.number, second.number) == (1, 2)
-    assert [one.content["to"] for one in pointer.history()] == ["a", "b"]
+    assert [entry.content["to"] for entry in pointer.history()] == ["a", "b"]
     assert pointer.last() == second
     # What lies below it, or beside it, is not part of it.
     place.create("champions/main/decisions/x.json", b"{}")

@@ -1,9 +1,14 @@
 """Settings: sections by environment variables, and a mistake that is answered with the remedy."""
 
+import re
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
 from infra.settings import Settings, variables
+
+README = Path(__file__).parents[1] / "README.md"
 
 
 def test_sections_are_set_by_variables(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -18,7 +23,9 @@ def test_sections_are_set_by_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     ("name", "remedy"),
     [
         ("PROTEGE_DASK__WORKER", "did you mean PROTEGE_DASK__WORKERS?"),
-        ("PROTEGE_SERVER__PROT", "did you mean PROTEGE_SERVER__PORT?"),
+        ("PROTEGE_PORT", "did you mean PROTEGE_SERVER__PORT?"),
+        ("PROTEGE_LEASE_SECONDS", "did you mean PROTEGE_LEASE__SECONDS?"),
+        ("PROTEGE_TRAIN_PROCESSES", "did you mean PROTEGE_TRAINING__PROCESSES?"),
         ("PROTEGE_XYZ", "is no setting; there are: PROTEGE_ROOT"),
     ],
 )
@@ -38,6 +45,8 @@ def test_options_of_recipes_and_what_is_internal_are_no_settings(
     assert Settings().root
 
 
-def test_every_setting_has_a_variable() -> None:
+def test_every_setting_has_a_variable_and_the_readme_names_no_other() -> None:
     assert "PROTEGE_ROOT" in variables()
     assert "PROTEGE_LEASE__SECONDS" in variables()
+    named = set(re.findall(r"PROTEGE_[A-Z_]+", README.read_text()))
+    assert {name for name in named if not name.startswith("PROTEGE_OPTION__")} <= {*variables()}

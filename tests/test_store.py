@@ -14,7 +14,7 @@ from botocore.exceptions import EndpointConnectionError, NoCredentialsError
 
 from infra.errors import ProtegeError
 from infra.store import LocalStore, Store, open_store, split_uri
-from infra.store.base import TEMPORARY
+from infra.store.base import TEMPORARY_PREFIX
 
 NAMES = ["a/b c.bin", "a/ünï/漢字.bin", "a/hash#mark?.bin", "top.bin", "a.bin/x", "[1]*.bin"]
 
@@ -166,7 +166,7 @@ def test_killed_in_mid_write_shows_nothing(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
     assert done.returncode == -9
     store = LocalStore(str(tmp_path))
-    assert any(path.name.startswith(TEMPORARY) for path in tmp_path.iterdir())
+    assert any(path.name.startswith(TEMPORARY_PREFIX) for path in tmp_path.iterdir())
     assert store.sizes() == {}
     assert store.create("part", b"whole")
     assert store.read("part") == b"whole"
@@ -210,7 +210,7 @@ def test_create_that_is_refused_without_a_name_for_it__asks_whether_the_object_i
     "error",
     [NoCredentialsError(), EndpointConnectionError(endpoint_url="x"), PermissionError("no")],
 )
-def test_s3_that_cannot_be_used_is_told_in_one_line(
+def test_s3_that_cannot_be_used_is_one_line(
     s3: str, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     from infra.store import s3 as storage
@@ -227,7 +227,9 @@ def test_s3_that_cannot_be_used_is_told_in_one_line(
             use()
 
 
-def test_disk_without_hard_links_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_disk_without_hard_links_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError(1, "Operation not permitted")
 

@@ -375,19 +375,22 @@ def test_workers_that_are_killed_change_nothing(root: Store) -> None:
     scores = scores_of(root, [rows[at::50] for at in range(50)], 9, 4)
     options = TopkOptions(k=60, top_p=4)
     expected = files_of(topk(open_store(f"{root.uri}/calm"), scores, options))
-    with Cluster(DaskSettings(workers=2)) as cluster:
-
-        def pids() -> list[int]:
-            return list(cluster.client.run(os.getpid, on_error="ignore").values())
-
-        # At the start, in the scan, at its end, and when duplicates are dropped.
-        for step in (1, 7, 13, 15):
-            wait_for(lambda: len(pids()) == 2, "both workers are there")
-            victim = pids()[0]
+    # At the start, in the scan, at its end, and when duplicates are dropped.
+    for step in (1, 7, 13, 15):
+        with Cluster(DaskSettings(workers=2)) as cluster:
+            wait_for(lambda at=cluster: len(_pids(at)) == 2, "both workers are there")
+            victim = _pids(cluster)[0]
             place, kill = open_store(f"{root.uri}/{step}"), kill_at(step, victim)
             found = topk(place, scores, options, executor=cluster, on_progress=kill)
             assert files_of(found) == expected
-            wait_for(lambda pid=victim: pid not in pids(), "the killed worker is gone")
+            wait_for(
+                lambda at=cluster, pid=victim: pid not in _pids(at), "the killed worker is gone"
+            )
+
+
+def _pids(cluster: Cluster) -> list[int]:
+    """The processes of its workers that answer."""
+    return list(cluster.client.run(os.getpid, on_error="ignore").values())
 
 
 def test_part_on_s3_is_read_in_three_requests(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,16 +113,16 @@ def _submit(name: str, options: RecipeOptions, root: str) -> None:
     """Start a run of the recipe's deployment, and say where to watch it."""
     need_server()
     from flows.campaign.find import sections_of
-    from flows.operate.runs import page_of, submit
+    from flows.operate.runs import run_url, submit
 
     sections = sections_of(options).items()
     parameters = {key: section.model_dump(mode="json") for key, section in sections}
     started = submit(f"{name}/default", {**parameters, "root": root})
-    typer.echo(f"run {started.name}: {page_of(started)}")
+    typer.echo(f"run {started.name}: {run_url(started)}")
 
 
 def _retry(name: str) -> None:
-    from flows.operate.runs import page_of, retry
+    from flows.operate.runs import retry, run_url
 
     run = retry(name)
-    typer.echo(f"run {run.name} goes on: {page_of(run)}")
+    typer.echo(f"run {run.name} goes on: {run_url(run)}")

@@ -51,9 +51,9 @@ def status() -> None:
 def arrived(source: Annotated[str, typer.Argument(help="The source that has grown.")]) -> None:
     """Say that new images have arrived in a source: the campaigns that read it are retrained."""
     need_server()
-    from flows.operate.runs import announce
+    from flows.operate.runs import emit_arrival
 
-    typer.echo(f"data.arrived: {announce(source)}")
+    typer.echo(f"data.arrived: {emit_arrival(source)}")
 
 
 def need_server() -> str:

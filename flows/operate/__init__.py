@@ -1,12 +1,13 @@
-"""Operate: the local server, its worker and the pages of the reports; what is registered there.
+"""Operate: the local server of `protege up`, and what is registered there.
 
-state.py         what `protege up` remembers between commands: settings and processes
-environment.py  the environment of Prefect's processes
-supervisor.py       the process that starts server, worker and pages, and starts them again
-pages.py        serves the reports on loopback
-commands.py     up, down, status
-catalog.py      every deployment; as text, prefect.yaml
-    automations.py  what the server does by itself
-register.py     puts the catalog into a server, as often as one likes
-runs.py         submit, retry and find flow runs of the server
+lifecycle.py      up, down, status
+supervisor.py     the process that starts the server, the worker and the report server
+state.py          what stays between commands: configuration and processes
+environment.py    the environment of Prefect's processes
+report_server.py  serves the reports on loopback
+csp.py            the security policy of the UI's pages
+catalog.py        every deployment; as text, prefect.yaml
+register.py       registers the catalog with a server
+automations.py    what the server does by itself
+runs.py           submit, retry and find flow runs of the server
 """

@@ -1,8 +1,8 @@
 """Automations: what the server does by itself.
 
-In: a client of the server, and perhaps an address to notify. Out: three automations:
-a run that has died in silence becomes Crashed, data that arrive start a retraining, and a run that
-fails is reported to that address.
+In: a client of the server, and perhaps an address to notify. Out: three automations. They mark a
+run without heartbeats as Crashed, start a retraining when data arrive, and notify the address of
+runs that failed.
 """
 
 from collections.abc import Iterator
@@ -22,33 +22,33 @@ ARRIVED = "data.arrived"
 NOTIFY_BLOCK = "protege-notify"
 RETRAIN = "retrain/scheduled"
 
-BEAT = "prefect.flow-run.heartbeat"
-ENDS = {
+HEARTBEAT = "prefect.flow-run.heartbeat"
+END_EVENTS = {
     f"prefect.flow-run.{name}"
     for name in ("Completed", "Failed", "Cancelled", "Crashed", "Suspended", "Paused")
 }
-NOTICE = (
+NOTIFICATION = (
     '{"run": "{{ flow_run.name }}", "state": "{{ flow_run.state.name }}",'
     ' "url": "{{ flow_run|ui_url }}"}'
 )
 
 
 def automations(client: SyncPrefectClient, notify: str) -> Iterator[AutomationCore]:
-    """All of them, as they should be."""
-    yield zombies(SILENCE_SECONDS)
-    yield arrivals(client)
-    yield failures(notify)
+    """All automations, as they should be on the server."""
+    yield mark_silent_runs(SILENCE_SECONDS)
+    yield retrain_on_arrival(client)
+    yield notify_of_failures(notify)
 
 
-def zombies(silence_seconds: float) -> AutomationCore:
-    """Runs whose processes are gone: a heartbeat, and then neither another nor an end."""
+def mark_silent_runs(silence_seconds: float) -> AutomationCore:
+    """Mark runs as Crashed after a heartbeat that neither another one nor an end has followed."""
     return AutomationCore(
         name="protege: runs that died in silence",
         description="A run whose heartbeat stops becomes Crashed, and its slot is free again.",
         trigger=EventTrigger(
             posture=Posture.Proactive,
-            after={BEAT},
-            expect={BEAT, *ENDS},
+            after={HEARTBEAT},
+            expect={HEARTBEAT, *END_EVENTS},
             match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"}),
             for_each={"prefect.resource.id"},
             threshold=1,
@@ -58,14 +58,14 @@ def zombies(silence_seconds: float) -> AutomationCore:
             ChangeFlowRunState(
                 state=StateType.CRASHED,
                 name="Crashed",
-                message="no sign of life: its processes are gone. Retry goes on where it was",
+                message="no heartbeat: its processes are gone. Retry continues where it was",
             )
         ],
     )
 
 
-def arrivals(client: SyncPrefectClient) -> AutomationCore:
-    """Data that arrive in a source start the retraining of what reads it."""
+def retrain_on_arrival(client: SyncPrefectClient) -> AutomationCore:
+    """Start the retraining of the campaigns that read a source in which data have arrived."""
     retrain = client.read_deployment_by_name(RETRAIN)
     return AutomationCore(
         name="protege: data arrived",
@@ -87,13 +87,13 @@ def arrivals(client: SyncPrefectClient) -> AutomationCore:
     )
 
 
-def failures(notify: str) -> AutomationCore:
-    """Failed and crashed runs are reported to an address, if there is one."""
+def notify_of_failures(notify: str) -> AutomationCore:
+    """Notify the address, if there is one, of failed and crashed runs."""
     action: CallWebhook | DoNothing = DoNothing()
     if notify:
         block = Webhook(method="POST", url=SecretStr(notify), allow_private_urls=True)
         action = CallWebhook(
-            block_document_id=block.save(NOTIFY_BLOCK, overwrite=True), payload=NOTICE
+            block_document_id=block.save(NOTIFY_BLOCK, overwrite=True), payload=NOTIFICATION
         )
     return AutomationCore(
         name="protege: runs that failed",

@@ -1,7 +1,7 @@
-"""Catalog: every deployment that protege offers, taken from the recipes and the stages there are.
+"""Catalog: every deployment of protege, from the recipes and the stages.
 
 In: `flows/recipes.py` and the flows of the stages. Out: `Deployment`s, and `prefect.yaml` as
-text, for those who register with Prefect's own commands.
+text, for users who register them with Prefect's own commands.
 
     python -m flows.operate.catalog > prefect.yaml
 """
@@ -15,11 +15,11 @@ from typing import Any
 import yaml
 
 from flows.campaign.stages import STAGES
-from flows.operate.supervisor import POOL
+from flows.operate.supervisor import WORK_POOL
 from flows.recipes import RECIPES, Recipe
 
 FLOWS = "flows.engine.flows"
-NIGHTLY = "0 3 * * *"
+NIGHTLY_CRON = "0 3 * * *"
 TIMEZONE = "UTC"
 
 HEADER = """\
@@ -29,21 +29,21 @@ HEADER = """\
 #     prefect deploy --all --prefect-file prefect.yaml
 #     prefect worker start --pool protege
 #
-# Written by `python -m flows.operate.catalog > prefect.yaml`, so edit the recipes, not this file;
-# the schedule alone is meant to be changed here: cron, timezone, and active, once it shall run.
+# Written by `python -m flows.operate.catalog > prefect.yaml`. Edit only the schedule here (cron,
+# timezone, active), and the recipes for anything else.
 """
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """A flow, the name under which it is offered, and the values with which its form opens."""
+    """A flow, the name of its deployment, and the values of its form."""
 
     module: str
     function: str
     name: str
     about: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    # Runs by hand wait for their turn; a scheduled one that finds the last at work is left out.
+    # Runs by hand wait for the active one; a scheduled run is cancelled while another is active.
     collision: str = "ENQUEUE"
     cron: str = ""
 
@@ -58,21 +58,26 @@ class Deployment:
 
 
 def deployments() -> Iterator[Deployment]:
-    """All of them: each recipe with each preset, each stage by itself, retraining, rejects."""
+    """Each recipe with each preset, each stage alone, the report, the recheck and retraining."""
     for recipe in RECIPES.values():
         yield _recipe(recipe, "", f"{recipe.about}; with default options")
         for preset, about in recipe.presets.items():
             yield _recipe(recipe, preset, f"{recipe.about}; {about}")
     for stage in STAGES.values():
         yield Deployment(FLOWS, stage.name, "single", f"The stage {stage.name} by itself")
-    page = "Write the page of a finished campaign anew"
-    yield Deployment(FLOWS, "report", "single", page)
-    again = "Check the files once more that could not be used"
-    yield Deployment(FLOWS, "recheck", "single", again)
-    train = "Train again on what is new in the sources, and promote the student if it is better"
-    yield Deployment("flows.retrain.flow", "retrain", "by-hand", train)
+    report = "Write the report of a finished campaign again"
+    yield Deployment(FLOWS, "report", "single", report)
+    recheck = "Check rejected files once more"
+    yield Deployment(FLOWS, "recheck", "single", recheck)
+    retrain = "Train again on what is new in the sources, and promote the student if it is better"
+    yield Deployment("flows.retrain.flow", "retrain", "by-hand", retrain)
     yield Deployment(
-        "flows.retrain.flow", "retrain", "scheduled", train, collision="CANCEL_NEW", cron=NIGHTLY
+        "flows.retrain.flow",
+        "retrain",
+        "scheduled",
+        retrain,
+        collision="CANCEL_NEW",
+        cron=NIGHTLY_CRON,
     )
 
 
@@ -101,7 +106,7 @@ def prefect_yaml() -> str:
             "entrypoint": deployment.entrypoint,
             "parameters": dict(deployment.parameters),
             "concurrency_limit": {"limit": 1, "collision_strategy": deployment.collision},
-            "work_pool": {"name": POOL},
+            "work_pool": {"name": WORK_POOL},
         }
         if deployment.cron:
             entry["schedules"] = [{"cron": deployment.cron, "timezone": TIMEZONE, "active": False}]

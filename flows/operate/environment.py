@@ -1,7 +1,7 @@
-"""Environment: the variables of Prefect's processes, each setting with its reason.
+"""Environment: the variables of Prefect's processes, each with its reason.
 
-In: the configuration of `protege up`. Out: environment variables. A variable that the user has set
-wins, but for the addresses.
+In: the configuration of `protege up`. Out: environment variables. Those that the user has set win,
+except the addresses.
 """
 
 import os
@@ -11,30 +11,29 @@ from flows.engine.environment import NO_CALLS_HOME
 from flows.operate.state import HOST, SUPERVISOR_VARIABLE, ServerConfig, ServerState
 
 HEARTBEAT_SECONDS = 30
-# Three beats: a shorter window takes healthy runs for dead.
-SILENCE_SECONDS = 90
+SILENCE_SECONDS = 3 * HEARTBEAT_SECONDS  # a shorter window marks healthy runs as Crashed
 
 DEFAULTS = {
     **NO_CALLS_HOME,
-    # No advertisement.
+    # Otherwise the UI shows advertisements.
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-    # Slots of concurrency limits survive a restart of the server.
+    # Otherwise a restart of the server forgets which runs have a slot of a concurrency limit.
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": (
         "prefect.server.concurrency.lease_storage.filesystem"
     ),
-    # Nothing is deleted by default, and lists grow slow.
+    # Otherwise nothing is deleted, and the lists of the UI become slow.
     "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
-    # From Submit to the first stage in seconds; the default polls every ten.
+    # The worker looks for runs every two seconds, instead of every ten.
     "PREFECT_WORKER_QUERY_SECONDS": "2",
     # The default, 0.0.0.0, is open to the network.
     "PREFECT_WORKER_WEBSERVER_HOST": HOST,
-    # By heartbeats a dead run is known from a long one.
+    # Heartbeats distinguish a dead run from a long one.
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS),
 }
 
 
 def prefect_environment(state: ServerState, config: ServerConfig) -> dict[str, str]:
-    """The environment of the server, the worker and all that the worker runs."""
+    """The environment of the server, the worker and the runs."""
     return {
         **DEFAULTS,
         **os.environ,

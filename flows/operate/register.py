@@ -1,7 +1,7 @@
-"""Register: puts the catalog into a Prefect server, as often as one likes.
+"""Register: registers the catalog with a Prefect server; it may be repeated.
 
-In: the server at PREFECT_API_URL. Out: the work pool, all deployments, the automations. What is
-there is brought up to date; schedules and switches that people have set in the UI stay as they are.
+In: the server at PREFECT_API_URL. Out: the work pool, all deployments, the automations. Existing
+entries are updated; schedules and switches that people have set in the UI stay as they are.
 """
 
 from collections.abc import Iterator
@@ -17,49 +17,49 @@ from prefect.types.entrypoint import EntrypointType
 
 from flows.operate.automations import automations
 from flows.operate.catalog import TIMEZONE, Deployment, deployments
-from flows.operate.supervisor import POOL
+from flows.operate.supervisor import WORK_POOL
 
 
 def register(folder: str, notify: str) -> int:
     """Register everything; runs work in `folder`. Returns the number of deployments."""
     count = 0
     with get_client(sync_client=True) as client:
-        _pool(client)
+        _create_pool(client)
         for deployment in deployments():
-            _register(client, deployment, folder)
+            _save_deployment(client, deployment, folder)
             count += 1
         for automation in automations(client, notify):
-            _automation(client, automation)
+            _save_automation(client, automation)
     return count
 
 
-def _pool(client: SyncPrefectClient) -> None:
+def _create_pool(client: SyncPrefectClient) -> None:
     try:
-        client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
+        client.create_work_pool(WorkPoolCreate(name=WORK_POOL, type="process"))
     except ObjectAlreadyExists:
         return
 
 
-def _register(client: SyncPrefectClient, deployment: Deployment, folder: str) -> None:
+def _save_deployment(client: SyncPrefectClient, deployment: Deployment, folder: str) -> None:
     flow = deployment.load()
-    first = _is_new(client, f"{flow.name}/{deployment.name}")
-    described = flow.to_deployment(
+    is_new = _is_new(client, f"{flow.name}/{deployment.name}")
+    runner_deployment = flow.to_deployment(
         name=deployment.name,
         description=deployment.about,
         parameters=dict(deployment.parameters),
         concurrency_limit=ConcurrencyLimitConfig(
             limit=1, collision_strategy=ConcurrencyLimitStrategy(deployment.collision)
         ),
-        work_pool_name=POOL,
+        work_pool_name=WORK_POOL,
         job_variables={"working_dir": folder},
         entrypoint_type=EntrypointType.MODULE_PATH,
         schedules=list(_schedules(deployment)),
     )
-    if not first:
-        # They are the user's by now, paused or changed in the UI; what is not set is left alone.
-        described.schedules = None
-        described.model_fields_set.discard("schedules")
-    described.apply()
+    if not is_new:
+        # A user may have changed the schedules in the UI; a field that is not set stays as it is.
+        runner_deployment.schedules = None
+        runner_deployment.model_fields_set.discard("schedules")
+    runner_deployment.apply()
 
 
 def _schedules(deployment: Deployment) -> Iterator[dict[str, Any]]:
@@ -75,9 +75,9 @@ def _is_new(client: SyncPrefectClient, name: str) -> bool:
     return False
 
 
-def _automation(client: SyncPrefectClient, wanted: AutomationCore) -> None:
-    known = client.read_automations_by_name(wanted.name)
-    if known:
-        client.update_automation(known[0].id, wanted)
+def _save_automation(client: SyncPrefectClient, automation: AutomationCore) -> None:
+    existing = client.read_automations_by_name(automation.name)
+    if existing:
+        client.update_automation(existing[0].id, automation)
     else:
-        client.create_automation(wanted)
+        client.create_automation(automation)

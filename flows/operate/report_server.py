@@ -1,7 +1,7 @@
-"""Pages: serves the reports on loopback, so that the UI can link to them.
+"""Report server: serves the reports on loopback, so that the UI can link to them.
 
 In: a port, and PROTEGE_ROOT. Out: `/report/<fingerprint>/index.html`, and a list of the newest at
-`/`. A link into the store would not do: a browser opens neither `s3://` nor, from a page, `file://`.
+`/`. The UI cannot link to the store: a browser opens neither `s3://` nor, from a page, `file://`.
 Nothing but reports is served.
 
     python -m flows.operate.report_server 4201
@@ -19,15 +19,15 @@ from infra.store import open_store
 from tasks.campaigns import campaigns, newest_first
 
 ADDRESS = re.compile(r"/(report/[0-9a-f]+/index\.html)")
-NEWEST = 100
+MAX_LISTED_REPORTS = 100
 
 
-class Pages(BaseHTTPRequestHandler):
-    """One request for a report."""
+class ReportHandler(BaseHTTPRequestHandler):
+    """Answers a request for a report."""
 
     def do_GET(self) -> None:
         if self.path == "/":
-            self._answer(_contents().encode())
+            self._answer(_list_of_reports().encode())
             return
         found = ADDRESS.fullmatch(self.path)
         try:
@@ -45,9 +45,9 @@ class Pages(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-def _contents() -> str:
+def _list_of_reports() -> str:
     lines = []
-    for campaign in newest_first(campaigns(open_store(Settings().root)))[:NEWEST]:
+    for campaign in newest_first(campaigns(open_store(Settings().root)))[:MAX_LISTED_REPORTS]:
         fingerprint = campaign.outputs["report"].fingerprint
         name = html.escape(campaign.id)
         lines.append(f'<li><a href="/report/{fingerprint}/index.html">{name}</a></li>')
@@ -57,7 +57,7 @@ def _contents() -> str:
 
 def main() -> None:
     """Serve until the supervisor stops this process."""
-    ThreadingHTTPServer((HOST, int(sys.argv[1])), Pages).serve_forever()
+    ThreadingHTTPServer((HOST, int(sys.argv[1])), ReportHandler).serve_forever()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Runs: flow runs of a Prefect server: submit one, retry one, find those at work.
+"""Runs: submit, retry and find flow runs of a Prefect server.
 
-In: the server at PREFECT_API_URL, and names. Out: the run's name and its page.
+In: the server at PREFECT_API_URL, and names. Out: flow runs, and the address of a run's page.
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,9 @@ from flows.operate.automations import ARRIVED
 from infra.errors import ProtegeError
 from infra.store import open_store
 
-AT_WORK = [StateType.RUNNING, StateType.CANCELLING, StateType.PENDING]
+# States in which the processes of a run may be alive.
+ACTIVE_STATES = [StateType.RUNNING, StateType.CANCELLING, StateType.PENDING]
+MAX_RUNS = 200
 
 
 def submit(deployment: str, parameters: Mapping[str, Any]) -> FlowRun:
@@ -46,9 +48,9 @@ def submit(deployment: str, parameters: Mapping[str, Any]) -> FlowRun:
 
 
 def retry(name: str) -> FlowRun:
-    """What Retry in the UI does, for a run by its name or id. Raises ProtegeError."""
+    """Retry a run, by its name or id, as the UI does. Raises ProtegeError."""
     with get_client(sync_client=True) as client:
-        run = _find(client, name)
+        run = _find_run(client, name)
         if run.state is None or not run.state.is_final():
             state = run.state.name if run.state else "unknown"
             raise ProtegeError(
@@ -57,58 +59,57 @@ def retry(name: str) -> FlowRun:
         if run.deployment_id is None:
             raise ProtegeError(
                 f"run {run.name} was started in a terminal, so no worker can retry it: "
-                "`protege resume CAMPAIGN` goes on with its campaign"
+                "`protege resume CAMPAIGN` continues its campaign"
             )
         client.set_flow_run_state(run.id, AwaitingRetry(), force=True)
         return run
 
 
-def page_of(run: FlowRun) -> str:
+def run_url(run: FlowRun) -> str:
     """The address of a run's page in the UI."""
     return f"{get_current_settings().ui_url}/v2/runs/flow-run/{run.id}"
 
 
-def at_work() -> list[FlowRun]:
+def active_runs() -> list[FlowRun]:
     """The runs whose processes may be alive."""
     with get_client(sync_client=True) as client:
-        return client.read_flow_runs(flow_run_filter=_in_states(AT_WORK), limit=200)
+        return _active_runs(client)
 
 
 def mark_crashed(message: str) -> None:
-    """Give the runs at work an end, when their processes have been ended."""
+    """Mark the active runs of the worker as Crashed, after their processes were stopped."""
     with get_client(sync_client=True) as client:
-        for run in client.read_flow_runs(flow_run_filter=_in_states(AT_WORK), limit=200):
+        for run in _active_runs(client):
             if run.deployment_id is not None:
                 client.set_flow_run_state(run.id, Crashed(message=message), force=True)
 
 
-def announce(source: str) -> str:
-    """Tell the server that a source has grown; returns the source as campaigns know it."""
-    place = open_store(source).uri
+def emit_arrival(source: str) -> str:
+    """Emit the event that a source has grown; returns its address as campaigns have it."""
+    uri = open_store(source).uri
     emit_event(
-        ARRIVED,
-        resource={"prefect.resource.id": f"protege.source.{place}"},
-        payload={"source": place},
+        ARRIVED, resource={"prefect.resource.id": f"protege.source.{uri}"}, payload={"source": uri}
     )
-    return place
+    return uri
 
 
-def _in_states(types: list[StateType]) -> FlowRunFilter:
-    return FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=types)))
+def _active_runs(client: SyncPrefectClient) -> list[FlowRun]:
+    states = FlowRunFilterState(type=FlowRunFilterStateType(any_=ACTIVE_STATES))
+    return client.read_flow_runs(flow_run_filter=FlowRunFilter(state=states), limit=MAX_RUNS)
 
 
-def _find(client: SyncPrefectClient, name: str) -> FlowRun:
+def _find_run(client: SyncPrefectClient, name: str) -> FlowRun:
     runs = client.read_flow_runs(
-        flow_run_filter=_called(name), sort=FlowRunSort.EXPECTED_START_TIME_DESC, limit=1
+        flow_run_filter=_by_name_or_id(name), sort=FlowRunSort.EXPECTED_START_TIME_DESC, limit=1
     )
     if not runs:
         raise ProtegeError(
-            f"neither a campaign in this root nor a run of the server is called {name!r}"
+            f"neither a campaign in this root nor a run of the server has the name {name!r}"
         )
     return runs[0]
 
 
-def _called(name: str) -> FlowRunFilter:
+def _by_name_or_id(name: str) -> FlowRunFilter:
     try:
         return FlowRunFilter(id=FlowRunFilterId(any_=[UUID(name)]))
     except ValueError:

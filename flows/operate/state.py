@@ -1,11 +1,11 @@
-"""State: what `protege up` remembers between commands, in the folder PROTEGE_SERVER__HOME.
+"""State: what `protege up` keeps between commands, in the folder PROTEGE_SERVER__HOME.
 
 up.json          the configuration: ports, database, root, working directory
-processes.json   what runs: the supervisor and its children, by process id and start time
-registered       is there once everything is registered; the worker waits for it
-prefect/         Prefect's own files, the SQLite database among them
+processes.json   the supervisor and the processes that it manages, by process id and start time
+registered       exists once everything is registered; the worker waits for it
+prefect/         Prefect's own files, including the SQLite database
 ui/              the pages of the UI, with their security policy
-logs/            what the server, the worker, the pages and the supervisor print
+logs/            the output of each process
 """
 
 import fcntl
@@ -24,7 +24,7 @@ from infra.lease import ProcessId
 from infra.settings import Settings
 
 HOST = "127.0.0.1"
-# In the environment of all that the supervisor starts, however indirectly.
+# In the environment of every process that the supervisor starts, directly or indirectly.
 SUPERVISOR_VARIABLE = "PROTEGE_INTERNAL_SUPERVISOR"
 
 
@@ -56,7 +56,7 @@ class ServerConfig:
 
 
 class ServerState:
-    """The folder, and what stands in its files."""
+    """The folder, and the content of its files."""
 
     def __init__(self, folder: str = "") -> None:
         self.folder = Path(folder or Settings().server.home).expanduser().absolute()
@@ -68,12 +68,12 @@ class ServerState:
 
     @property
     def ui(self) -> Path:
-        """Where the server copies its pages to."""
+        """The folder into which the server copies its pages."""
         return self.folder / "ui"
 
     @property
     def registered(self) -> Path:
-        """A file that is there once everything is registered; the worker waits for it."""
+        """A file that exists once everything is registered; the worker waits for it."""
         return self.folder / "registered"
 
     def log(self, name: str) -> Path:
@@ -81,26 +81,25 @@ class ServerState:
         return self.folder / "logs" / f"{name}.log"
 
     def config(self) -> ServerConfig | None:
-        """The configuration of the last `up`; None when there was none."""
+        """The configuration of the last `up`; None before the first one."""
         content = self._read("up.json")
         return ServerConfig(**content) if content else None
 
     def save_config(self, config: ServerConfig) -> None:
-        """Remember it; only the owner may read the file, for a database has a password."""
+        """Save the configuration, for the owner only: the database may have a password."""
         self._write("up.json", asdict(config))
 
     def processes(self) -> dict[str, ProcessId]:
-        """The supervisor and its children, by name."""
+        """The supervisor and the processes that it manages, by name."""
         return {name: ProcessId(**fields) for name, fields in self._read("processes.json").items()}
 
     def save_processes(self, processes: Mapping[str, ProcessId]) -> None:
-        """Remember what runs."""
-        self._write(
-            "processes.json", {name: asdict(process) for name, process in processes.items()}
-        )
+        """Save what runs."""
+        content = {name: asdict(process) for name, process in processes.items()}
+        self._write("processes.json", content)
 
     def clear_processes(self) -> None:
-        """Nothing runs any more."""
+        """Save that nothing runs."""
         (self.folder / "processes.json").unlink(missing_ok=True)
 
     def supervisor(self) -> psutil.Process | None:
@@ -110,14 +109,14 @@ class ServerState:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """One `up` or `down` at a time. Raises ProtegeError."""
+        """Allow one `up` or `down` at a time. Raises ProtegeError."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "lock").open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 raise ProtegeError(
-                    f"another `protege up` or `down` is at work in {self.folder}; wait for it"
+                    f"another `protege up` or `down` is running in {self.folder}: wait for it"
                 ) from None
             yield
 
@@ -137,7 +136,7 @@ class ServerState:
 
 
 def marked_processes(mark: str) -> list[psutil.Process]:
-    """All that a supervisor has started, and what these have started, but for this process."""
+    """All processes that a supervisor has started, directly or not, except this process."""
     found = []
     for process in psutil.process_iter():
         try:

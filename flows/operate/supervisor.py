@@ -1,7 +1,7 @@
-"""Supervisor: starts the server, the worker and the pages, and starts again what ends.
+"""Supervisor: starts the server, the worker and the report server, and restarts those that end.
 
-In: the home folder with `up.json`. Out: running processes, noted in `processes.json`. On SIGTERM it
-stops them, and whatever they have started, marks the runs that were at work as Crashed, and ends.
+In: the state folder with `up.json`. Out: running processes, listed in `processes.json`. On SIGTERM
+it stops them and whatever they have started, marks the active runs as Crashed, and ends.
 
     python -m flows.operate.supervisor ~/.protege
 """
@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import FrameType
 
@@ -20,16 +21,16 @@ import psutil
 from flows.operate.environment import prefect_environment
 from flows.operate.state import HOST, ServerConfig, ServerState, marked_processes
 from infra.http import answers
-from infra.lease import ProcessId
+from infra.lease import ProcessId, stop_processes
 
-POOL = "protege"
-logger = logging.getLogger(__name__)
+WORK_POOL = "protege"
 POLL_SECONDS = 0.25
-HEALTH_TIMEOUT_SECONDS = 5
 GRACE_SECONDS = 10
 LONGEST_PAUSE_SECONDS = 30
-STEADY_SECONDS = 60  # whoever ran so long is started again without a pause
-WHY = "stopped by `protege down`; Retry goes on where it was"
+STEADY_SECONDS = 60  # a process that ran so long is restarted without a pause
+CRASH_MESSAGE = "stopped by `protege down`; Retry continues where it was"
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -39,21 +40,27 @@ class ManagedProcess:
     name: str
     command: list[str]
     process: "subprocess.Popen[bytes] | None" = None
-    started: float = 0.0
-    pause: float = 0.0
-    due: float = field(default_factory=time.monotonic)
+    started_at: float = 0.0
+    pause_seconds: float = 0.0
+    restart_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it runs now."""
+        return self.process is not None and self.process.poll() is None
 
     def ensure_running(self, state: ServerState, environment: dict[str, str]) -> bool:
         """Start it when it does not run and its pause is over; True when it was started."""
+        if self.is_running:
+            return False
         now = time.monotonic()
         if self.process is not None:
-            if self.process.poll() is None:
-                return False
             logger.warning("%s ended with status %s", self.name, self.process.returncode)
-            steady = now - self.started > STEADY_SECONDS
-            self.pause = 0.0 if steady else min(LONGEST_PAUSE_SECONDS, 2 * self.pause + 1)
-            self.process, self.due = None, now + self.pause
-        if now < self.due:
+            steady = now - self.started_at > STEADY_SECONDS
+            longer = min(LONGEST_PAUSE_SECONDS, 2 * self.pause_seconds + 1)
+            self.pause_seconds = 0.0 if steady else longer
+            self.process, self.restart_at = None, now + self.pause_seconds
+        if now < self.restart_at:
             return False
         with state.log(self.name).open("ab") as log:
             self.process = subprocess.Popen(
@@ -64,12 +71,12 @@ class ManagedProcess:
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
-        self.started = now
+        self.started_at = now
         return True
 
 
 def supervise(state: ServerState, config: ServerConfig) -> None:
-    """Keep all children running until SIGTERM or SIGINT; then stop all."""
+    """Keep all processes running until SIGTERM or SIGINT; then stop all."""
     stopping = False
 
     def stop(_number: int, _frame: FrameType | None) -> None:
@@ -80,59 +87,60 @@ def supervise(state: ServerState, config: ServerConfig) -> None:
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
     environment = prefect_environment(state, config)
-    server, *others = children(config)
-    everyone = [server]
+    server, *others = managed_processes(config)
+    managed = [server]
     while not stopping:
-        started = [child for child in everyone if child.ensure_running(state, environment)]
+        started = [process for process in managed if process.ensure_running(state, environment)]
         if started:
-            state.save_processes(_processes(everyone))
-        if len(everyone) == 1 and state.registered.exists():
-            everyone += others
+            state.save_processes(_running(managed))
+        if len(managed) == 1 and state.registered.exists():
+            managed += others
         time.sleep(POLL_SECONDS)
-    stop_all(state, everyone)
+    stop_all(state, server)
 
 
-def children(config: ServerConfig) -> list[ManagedProcess]:
-    """What is kept running; the others wait until everything is registered.
+def managed_processes(config: ServerConfig) -> list[ManagedProcess]:
+    """The server, and the others, which start when all deployments are registered.
 
-    All at once, they would keep one another waiting for the processor and the database.
+    Started at the same time, they would compete for the processor and the database.
     """
     python = [sys.executable, "-m"]
-    prefect = [*python, "prefect"]
-    serve = ["server", "start", "--host", HOST, "--port", str(config.port)]
-    work = ["worker", "start", "--pool", POOL, "--type", "process", "--name", "protege"]
+    serve = ["prefect", "server", "start", "--host", HOST, "--port", str(config.port)]
+    work = ["prefect", "worker", "start", "--pool", WORK_POOL, "--type", "process"]
+    reports = ["flows.operate.report_server", str(config.reports_port)]
     return [
-        ManagedProcess("server", [*prefect, *serve]),
-        ManagedProcess("worker", [*prefect, *work]),
-        ManagedProcess("pages", [*python, "flows.operate.report_server", str(config.reports_port)]),
+        ManagedProcess("server", [*python, *serve]),
+        ManagedProcess("worker", [*python, *work, "--name", "protege"]),
+        ManagedProcess("report-server", [*python, *reports]),
     ]
 
 
-def healthy(config: ServerConfig) -> bool:
+def is_healthy(config: ServerConfig) -> bool:
     """Whether the server answers."""
-    return answers(f"{config.api}/health", HEALTH_TIMEOUT_SECONDS)
+    return answers(f"{config.api}/health")
 
 
-def stop_all(state: ServerState, everyone: list[ManagedProcess]) -> None:
-    """Stop the worker and what it runs, tell the server which runs that ended, stop the server."""
-    server = everyone[0].process
-    keep_server = set(_family(server.pid)) if server is not None else set()
-    stop([process for process in marked_processes(str(state.folder)) if process not in keep_server])
-    if server is not None and server.poll() is None:
+def stop_all(state: ServerState, server: ManagedProcess) -> None:
+    """Stop the worker and what it runs, mark these runs as Crashed, and stop the server last."""
+    kept = _process_tree(server.process.pid) if server.process is not None else []
+    marked = marked_processes(str(state.folder))
+    stop_processes([process for process in marked if process not in kept], GRACE_SECONDS)
+    if server.is_running:
         _mark_crashed()
-    stop(marked_processes(str(state.folder)))
+    stop_processes(marked_processes(str(state.folder)), GRACE_SECONDS)
     state.clear_processes()
 
 
-def _processes(everyone: list[ManagedProcess]) -> dict[str, ProcessId]:
-    found = {"supervisor": ProcessId.current()}
-    for child in everyone:
-        if child.process is not None and child.process.poll() is None:
-            found[child.name] = ProcessId.of(child.process.pid)
-    return found
+def _running(managed: Sequence[ManagedProcess]) -> dict[str, ProcessId]:
+    """The supervisor and the managed processes that run, by name."""
+    running = {"supervisor": ProcessId.current()}
+    for process in managed:
+        if process.process is not None and process.is_running:
+            running[process.name] = ProcessId.of(process.process.pid)
+    return running
 
 
-def _family(pid: int) -> list[psutil.Process]:
+def _process_tree(pid: int) -> list[psutil.Process]:
     try:
         parent = psutil.Process(pid)
         return [parent, *parent.children(recursive=True)]
@@ -140,29 +148,12 @@ def _family(pid: int) -> list[psutil.Process]:
         return []
 
 
-def stop(processes: list[psutil.Process]) -> None:
-    """SIGTERM, a time of grace, SIGKILL."""
-    for process in processes:
-        _signal(process, signal.SIGTERM)
-    _, alive = psutil.wait_procs(processes, GRACE_SECONDS)
-    for process in alive:
-        _signal(process, signal.SIGKILL)
-    psutil.wait_procs(alive, GRACE_SECONDS)
-
-
-def _signal(process: psutil.Process, number: int) -> None:
-    try:
-        process.send_signal(number)
-    except psutil.NoSuchProcess:
-        return
-
-
 def _mark_crashed() -> None:
-    """Their processes are gone; without this the runs would stay Running for ever."""
+    """Mark the active runs: without their processes they would stay Running for ever."""
     from flows.operate.runs import mark_crashed
 
     try:
-        mark_crashed(WHY)
+        mark_crashed(CRASH_MESSAGE)
     except Exception as error:
         logger.warning("could not mark the runs as Crashed: %s", error)
 

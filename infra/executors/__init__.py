@@ -10,6 +10,8 @@ worker_logs.py  what its workers warn of
         for receipt in executor.run(score_shard, shards): ...
 """
 
+from contextlib import AbstractContextManager
+
 from infra.devices import core_count
 from infra.executors.base import Executor, Failures, Handle, too_many
 from infra.executors.dask import Cluster
@@ -28,8 +30,12 @@ __all__ = [
 ]
 
 
-def open_executor(settings: Settings) -> Cluster | Inline:
+def open_executor(settings: Settings) -> AbstractContextManager[Executor]:
     """The executor that the settings name; it is closed at the end of a `with` block."""
-    if settings.executor == "dask":
-        return Cluster(settings.dask)
-    return Threads(core_count()) if settings.executor == "threads" else Inline()
+    match settings.executor:
+        case "dask":
+            return Cluster(settings.dask)
+        case "threads":
+            return Threads(core_count())
+        case "inline":
+            return Inline()

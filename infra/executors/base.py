@@ -1,7 +1,7 @@
-"""The interface of an executor: the few ways in which stages ask for many things to be done.
+"""The interface of an executor: what a stage can ask of the machines that do its work.
 
-In: a function and a list of items. Out: the results, in the order in which they come. Failures are
-gathered and raised when everything else is done, as one `Failures`.
+In: a function and a list of items. Out: results, as they come. Errors of single items are collected
+and raised as one `Failures` when all other items are done.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,12 +16,12 @@ Result = TypeVar("Result")
 
 MAX_FAILURES = 50
 MAX_FAILED_SHARE = 0.05
-MIN_TRIED = 400  # below it, a share says little
-FAN_IN = 8
+MIN_TRIED_FOR_SHARE = 400  # a share of fewer items says little
+FAN_IN = 8  # pieces that a step of a reduction combines
 
 
 class Failures(Exception):
-    """Items that failed although everything around them was done."""
+    """Items that failed. All others were done, unless too many failed and the rest was dropped."""
 
     def __init__(self, errors: Sequence[BaseException], tried: int, given_up: bool) -> None:
         self.errors = list(errors)
@@ -32,7 +32,7 @@ class Failures(Exception):
 
 def too_many(failed: int, tried: int) -> bool:
     """Whether so many failed that trying the rest is pointless (expired credentials, say)."""
-    enough = tried >= MIN_TRIED and failed > MAX_FAILED_SHARE * tried
+    enough = tried >= MIN_TRIED_FOR_SHARE and failed > MAX_FAILED_SHARE * tried
     return failed >= MAX_FAILURES or enough
 
 
@@ -58,14 +58,14 @@ class FailureCount:
 
 
 def ignore() -> None:
-    """The callback of those who do not watch."""
+    """The callback of a caller that needs none."""
 
 
 @dataclass(frozen=True)
 class Handle(Generic[Result]):
-    """A result that stays on the machine that made it; only its executor can use it."""
+    """A result to come, which stays on the machine that makes it; only its executor can use it."""
 
-    value: Any
+    future: Any
 
 
 class Executor(Protocol):
@@ -103,5 +103,5 @@ class Executor(Protocol):
         ...
 
     def result(self, handle: Handle[Result]) -> Result:
-        """The result itself, brought here. Raises what its making has raised."""
+        """The result itself, brought here. Raises what the work for it has raised."""
         ...

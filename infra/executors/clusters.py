@@ -10,7 +10,7 @@ import atexit
 import gc
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from infra.devices import core_count, gpu_count
@@ -18,16 +18,15 @@ from infra.errors import ProtegeError
 from infra.settings import DaskSettings
 
 
-@contextmanager
-def open_client(settings: DaskSettings) -> Iterator[Any]:
-    """A client of the scheduler at the address, else of a cluster of this machine."""
-    clients = _at_address(settings.address) if settings.address else _local(settings.workers)
-    with clients as client:
-        yield client
+def open_client(settings: DaskSettings) -> AbstractContextManager[Any]:
+    """A client of the scheduler at the address, or of a new cluster on this machine."""
+    if settings.address:
+        return _scheduler_at(settings.address)
+    return _local_processes(settings.workers or gpu_count() or core_count())
 
 
 @contextmanager
-def _at_address(address: str) -> Iterator[Any]:
+def _scheduler_at(address: str) -> Iterator[Any]:
     from distributed import Client
 
     try:
@@ -36,40 +35,33 @@ def _at_address(address: str) -> Iterator[Any]:
         raise ProtegeError(
             f"no Dask scheduler answers at PROTEGE_DASK__ADDRESS={address}: {error}"
         ) from error
-    try:
+    with client:
         yield client
-    finally:
-        client.close()
 
 
 @contextmanager
-def _local(workers: int) -> Iterator[Any]:
-    """Processes of this machine: one for each GPU, else for each core."""
+def _local_processes(workers: int) -> Iterator[Any]:
     from distributed import Client, LocalCluster
 
     with unchanged_environment():
         cluster = LocalCluster(
-            n_workers=workers or gpu_count() or core_count(),
+            n_workers=workers,
             threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
             dashboard_address="127.0.0.1:0",
         )
-    client = Client(cluster)
-    # A worker with torch takes seconds to take itself to pieces, and is then killed.
-    client.run(atexit.register, gc.freeze)
-    try:
+    with cluster, Client(cluster) as client:
+        # The objects of a worker with torch take seconds to delete; Dask kills it meanwhile.
+        client.run(atexit.register, gc.freeze)
         yield client
-    finally:
-        client.close()
-        cluster.close()
 
 
 @contextmanager
 def unchanged_environment() -> Iterator[None]:
-    """Put the environment back: Dask leaves in it what is meant for its workers.
+    """Restore the environment at the end: Dask leaves in it what is meant for its workers.
 
-    One thread, and a trimming of memory at every turn, which makes a training twice as slow.
+    These are one thread, and a trimming of memory at every turn: a training takes twice as long.
     """
     before = dict(os.environ)
     try:

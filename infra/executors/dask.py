@@ -16,10 +16,10 @@ from uuid import uuid4
 
 from infra.executors.base import FAN_IN, FailureCount, Handle, Item, Piece, Result, ignore
 from infra.executors.clusters import open_client
-from infra.executors.worker_logs import Listener
+from infra.executors.worker_logs import WorkerLog
 from infra.settings import DaskSettings
 
-WINDOW = 256  # futures in flight; a scheduler stays small with few, workers stay busy with many
+MAX_FUTURES = 256  # few keep the scheduler small, many keep the workers busy
 HIGHEST_PRIORITY = 100  # before anything that a tree still has to do
 
 
@@ -30,7 +30,7 @@ class Cluster:
         self._settings = settings or DaskSettings()
         self._client: Any = None
         self._opened = ExitStack()
-        self._listener = Listener()
+        self._worker_log = WorkerLog()
 
     def __enter__(self) -> "Cluster":
         return self
@@ -43,7 +43,7 @@ class Cluster:
     ) -> None:
         self._opened.close()
         self._client = None
-        self._listener.flush()
+        self._worker_log.flush()
 
     @property
     def workers(self) -> int:
@@ -55,7 +55,7 @@ class Cluster:
         """The Dask client; the cluster starts here."""
         if self._client is None:
             self._client = self._opened.enter_context(open_client(self._settings))
-            self._client.subscribe_topic(self._listener.topic, self._listener.receive)
+            self._client.subscribe_topic(self._worker_log.topic, self._worker_log.receive)
         return self._client
 
     def preload(self, module: str) -> None:
@@ -70,9 +70,11 @@ class Cluster:
     def run(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         from distributed import as_completed
 
-        self._listener.log_for_caller()
+        self._worker_log.log_for_caller()
         failures, source = FailureCount(), iter(items)
-        futures = as_completed([self._submit(function, item) for item in islice(source, WINDOW)])
+        futures = as_completed(
+            [self._submit(function, item) for item in islice(source, MAX_FUTURES)]
+        )
         for future in futures:
             error = future.exception()
             if error is None:
@@ -91,7 +93,7 @@ class Cluster:
         items: Sequence[Item],
         on_done: Callable[[], None] = ignore,
     ) -> Handle[Piece]:
-        self._listener.log_for_caller()
+        self._worker_log.log_for_caller()
         level, depth = [self._submit(chunk, item) for item in items], 0
         for future in level:
             future.add_done_callback(lambda _: on_done())
@@ -103,11 +105,11 @@ class Cluster:
         return Handle(level.pop())
 
     def apply(self, function: Callable[..., Result], *handles: Handle[Any]) -> Handle[Result]:
-        futures = (handle.value for handle in handles)
+        futures = (handle.future for handle in handles)
         return Handle(self._submit(function, *futures, priority=HIGHEST_PRIORITY))
 
     def result(self, handle: Handle[Result]) -> Result:
-        result: Result = handle.value.result()
+        result: Result = handle.future.result()
         return result
 
     def _submit(self, function: Callable[..., Any], *items: Any, priority: int = 0) -> Any:
@@ -115,7 +117,7 @@ class Cluster:
 
         # A key of its own: Dask must not answer from an earlier run whose outputs may be gone.
         key = f"{funcname(function)}-{uuid4().hex}"
-        wrapped = self._listener.wrap(function)
+        wrapped = self._worker_log.wrap(function)
         return self.client.submit(*wrapped, *items, key=key, priority=priority)
 
 

@@ -1,20 +1,23 @@
-"""Executors of this process: one item after the other, or several in threads.
+"""Executors of this process: one item after the other, or several at a time in threads.
 
-In: no settings but the number of threads. Out: executors that need neither a cluster nor a second
-process.
+In: the number of threads. Out: executors that need neither a cluster nor a second process.
 
     with Threads(workers=2) as executor:
         for receipt in executor.run(score_shard, shards): ...
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from contextvars import copy_context
 from itertools import islice
 from types import TracebackType
 from typing import Any
 
 from infra.executors.base import FAN_IN, FailureCount, Handle, Item, Piece, Result, ignore
+
+FUTURES_PER_THREAD = 2  # a thread that is done finds its next item waiting
 
 
 class Inline:
@@ -56,20 +59,24 @@ class Inline:
         items: Sequence[Item],
         on_done: Callable[[], None] = ignore,
     ) -> Handle[Piece]:
-        tree: list[list[Piece]] = []
-        for piece in self._each(chunk, items):
-            _grow(tree, piece, combine)
-            on_done()
-        return Handle(combine([piece for level in reversed(tree) for piece in level]))
+        def reduce_all() -> Piece:
+            tree: list[list[Piece]] = []
+            for piece in self._map(chunk, items):
+                _grow(tree, piece, combine)
+                on_done()
+            return combine([piece for level in reversed(tree) for piece in level])
+
+        return Handle(_completed(reduce_all))
 
     def apply(self, function: Callable[..., Result], *handles: Handle[Any]) -> Handle[Result]:
-        return Handle(function(*(handle.value for handle in handles)))
+        return Handle(_completed(lambda: function(*map(self.result, handles))))
 
     def result(self, handle: Handle[Result]) -> Result:
-        result: Result = handle.value
+        result: Result = handle.future.result()
         return result
 
-    def _each(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    def _map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """The result of each item, in order."""
         return map(function, items)
 
 
@@ -81,16 +88,8 @@ class Threads(Inline):
 
     def run(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         failures, source = FailureCount(), iter(items)
-        with ThreadPoolExecutor(self.workers) as pool:
-
-            def submit(count: int) -> set[Future[Result]]:
-                # What is logged in a thread belongs to whoever asked for the work.
-                return {
-                    pool.submit(copy_context().run, function, item)
-                    for item in islice(source, count)
-                }
-
-            pending = submit(2 * self.workers)
+        with self._pool() as submit:
+            pending = {submit(function, item) for item in islice(source, self._window)}
             while pending:
                 done, pending = wait(pending, return_when=FIRST_COMPLETED)
                 for future in done:
@@ -100,12 +99,46 @@ class Threads(Inline):
                         yield future.result()
                     elif failures.add(error):
                         source = iter(())
-                pending |= submit(len(done))
+                pending |= {submit(function, item) for item in islice(source, len(done))}
         failures.raise_if_any()
 
-    def _each(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        with ThreadPoolExecutor(self.workers) as pool:
-            yield from pool.map(function, items)
+    def _map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        source = iter(items)
+        with self._pool() as submit:
+            # Only a few results wait for their turn, however many items there are.
+            pending = deque(submit(function, item) for item in islice(source, self._window))
+            while pending:
+                yield pending.popleft().result()
+                pending.extend(submit(function, item) for item in islice(source, 1))
+
+    @property
+    def _window(self) -> int:
+        return FUTURES_PER_THREAD * self.workers
+
+    @contextmanager
+    def _pool(self) -> Iterator[Callable[..., Future[Any]]]:
+        """Threads, as a function that submits work to them."""
+        pool = ThreadPoolExecutor(self.workers)
+
+        def submit(function: Callable[..., Result], *arguments: Any) -> Future[Result]:
+            # In a copy of the context: what a thread logs belongs to the caller's run.
+            return pool.submit(copy_context().run, function, *arguments)
+
+        try:
+            yield submit
+        finally:
+            # A caller that stops early does not wait for work that has not begun.
+            pool.shutdown(cancel_futures=True)
+
+
+def _completed(work: Callable[[], Result]) -> Future[Result]:
+    """A future of work that is done here and now; its error is raised with its result, too."""
+    future: Future[Result] = Future()
+    try:
+        future.set_result(work())
+    except Exception as error:
+        future.set_exception(error)
+    return future
 
 
 def _grow(tree: list[list[Piece]], piece: Piece, combine: Callable[[list[Piece]], Piece]) -> None:

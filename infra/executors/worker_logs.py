@@ -1,7 +1,7 @@
 """Worker logs: what a Dask worker warns of reaches the run that asked for the work.
 
 In: a function to run in a worker, and the topic of a run. Out: its result, and `Line`s as events of
-the topic, which the run's `Listener` logs. This is done around each call, so workers need no
+the topic, which the run's `WorkerLog` logs. This is done around each call, so workers need no
 preparation and keep nothing of a run that is gone.
 """
 
@@ -12,38 +12,38 @@ from dataclasses import asdict, replace
 from typing import Any
 from uuid import uuid4
 
-from infra.logs import LIMIT, Line, Scope, Throttle, listening
+from infra.logs import LINES_PER_WINDOW, Line, Scope, Throttle, forward_warnings
 
-MAX_LINES = 3 * LIMIT  # of a level in a minute, from all workers together
+RUN_LINES_PER_WINDOW = 3 * LINES_PER_WINDOW  # from all workers together
 
-# Threads of one worker may work for several runs. A run is sent the warnings of its own work, and
-# those that may be its own.
+# Threads of a worker may work for several runs. A run gets the warnings of its own work, and those
+# of threads that belong to no run, which may be its own.
 _RUN = Scope("run")
 _PROCESS = uuid4().hex
 
 
-class Listener:
-    """The end at which a run logs what its workers warn of."""
+class WorkerLog:
+    """The side of the run: it logs what its workers warn of."""
 
     def __init__(self) -> None:
         self.topic = f"protege-{uuid4().hex}"
         self._context = Context()
-        self._throttle = Throttle(self._log, MAX_LINES)
+        self._throttle = Throttle(self._log, RUN_LINES_PER_WINDOW)
 
     def log_for_caller(self) -> None:
-        """From now on, lines belong to whoever calls this."""
+        """Log in the context of the caller from now on, so that lines are in its run's log."""
         self._context = copy_context()
 
     def receive(self, event: tuple[float, Mapping[str, Any]]) -> None:
-        """Take an event of the topic; Dask calls this in a thread of its own."""
+        """Log an event of the topic. Dask calls this in a thread of its own."""
         self._throttle.take(Line(**event[1]["line"]))
 
     def flush(self) -> None:
-        """Log what was only counted."""
+        """Log the lines that were only counted."""
         self._throttle.flush()
 
     def wrap(self, function: Callable[..., Any]) -> tuple[Any, ...]:
-        """What to submit in the place of a function, before its arguments."""
+        """What to submit instead of the function, before its arguments."""
         return run_with_log_forwarding, function, self.topic, _PROCESS
 
     def _log(self, line: Line) -> None:
@@ -54,9 +54,9 @@ class Listener:
 def run_with_log_forwarding(
     function: Callable[..., Any], topic: str, process: str, *items: Any
 ) -> Any:
-    """In a worker: the result of the function; its warnings go to the topic meanwhile."""
+    """In a worker: the result of the function, whose warnings are sent to the topic."""
     if process == _PROCESS:
-        # A worker within the process of the run: its warnings are in the right place already.
+        # A worker within the process of the run logs in the right place already.
         return function(*items)
     from distributed import get_worker
 
@@ -71,7 +71,7 @@ def run_with_log_forwarding(
             throttle.take(line)
 
     throttle = Throttle(send)
-    with _RUN.at(topic), listening(take):
+    with _RUN.at(topic), forward_warnings(take):
         try:
             return function(*items)
         finally:

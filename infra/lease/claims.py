@@ -1,10 +1,10 @@
-"""Claims: the numbered files by which a lease is taken, renewed, released and watched.
+"""Claims: the numbered files in which a lease is stored.
 
-In: a root and the name of a lease. Out: `Claims`, its files `leases/<name>/00000001.json`, in each
-a `Claim`. The highest number is the lease as it is now.
+In: a root and the name of a lease. Out: `Claims`, its files `leases/<name>/00000001.json`, with a
+`Claim` in each. The highest number is the present state of the lease.
 
     claims = Claims(root, "score/3f2a")
-    claims.create(claims.highest() + 1, claim)    # False when somebody was first
+    claims.create(claims.highest() + 1, claim)    # False when another run was first
 """
 
 import json
@@ -19,7 +19,7 @@ FOLDER = "leases"
 
 @dataclass(frozen=True)
 class Claim:
-    """What the file of a lease says. The token distinguishes claims that are alike."""
+    """The content of a file: who has the lease, and for how long. The token makes it unique."""
 
     token: str
     who: str
@@ -30,7 +30,7 @@ class Claim:
 
     @property
     def holder(self) -> str:
-        """Who it is, for people."""
+        """The holder, for messages."""
         if self.who:
             return f"{self.who} on {self.process.host} (process {self.process.pid})"
         return f"process {self.process.pid} on {self.process.host}"
@@ -61,15 +61,15 @@ class Claims:
             ) from error
 
     def create(self, number: int, claim: Claim) -> bool:
-        """Whether the number is ours now."""
+        """Take the number; False when another run has it."""
         if self.root.create(self._path(number), _encode(claim)):
             return True
-        # A client that asks twice, since an answer was lost, is refused for its own file.
-        there = self.read(number)
-        return there is not None and there.token == claim.token
+        # A client that repeats a request, since the answer was lost, is refused for its own file.
+        present = self.read(number)
+        return present is not None and present.token == claim.token
 
     def replace(self, number: int, claim: Claim) -> None:
-        """Write a claim over the one of that number."""
+        """Replace the claim of that number."""
         self.root.replace(self._path(number), _encode(claim))
 
     def delete(self, number: int) -> None:
@@ -87,7 +87,7 @@ class Claims:
         names = (
             path.removeprefix(folder).removesuffix(".json") for path in self.root.sizes(folder)
         )
-        # Below it may lie leases whose names begin with this one.
+        # The folder also has the leases whose names begin with this name.
         return [int(name) for name in names if name.isdigit()]
 
     def _path(self, number: int) -> str:

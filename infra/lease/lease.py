@@ -1,19 +1,19 @@
-"""Lease: who may make a thing now, so that no two make it at the same time.
+"""Lease: the right to make an output now, so that two runs do not make it at the same time.
 
-In: a root, a name such as `score/3f2a`, and a time limit in seconds. Out: a `Lease`, as soon as
-nobody else holds that name. It lies in numbered files, `leases/<name>/00000001.json`:
+In: a root, a name such as `score/3f2a`, and a time limit in seconds. Out: a `Lease`, as soon as no
+other run has it. It is stored in numbered files, `leases/<name>/00000001.json`:
 
-- to take a lease is to create the next number, which one of several succeeds in; older files are
-  deleted afterwards, the highest never is. So numbers only grow, and a replaced holder is
-  recognised by its lower number (a fencing token), however late it wakes up;
-- the holder counts a beat in its file, a few times within the limit. Others watch whether the beat
-  changes, each by its own monotonic clock; unchanged for the limit, the lease is free. The time of
-  day decides nothing, so clocks may differ by hours;
-- a holder of the same machine whose process has ended is replaced at once.
+- a run takes the lease by creating the next number, in which only one of several succeeds. Lower
+  numbers are deleted afterwards, the highest never is. So numbers only grow, and a replaced holder
+  is recognised by its lower number (a fencing token), however late it wakes up;
+- the holder renews the lease by counting a beat in its file, a few times within the limit. Others
+  watch the beat, each by its own monotonic clock: when it stays the same for the limit, the lease
+  is free. The time of day is not used, so clocks may differ by hours;
+- a holder on the same machine whose process has ended is replaced at once.
 
-A holder that could not renew stops trusting its lease before anybody else may take it. Who checks
-and is then paused can still write a last thing, so what is written should bear that: create-only,
-the same bytes, or a name with the number of the lease.
+A holder that could not renew stops trusting its lease before another run may take it. But a holder
+that is paused between its check and its next write still makes this write. So writes must be safe
+then: create-only, the same bytes, or a name with the number of the lease.
 
     with acquire(root, "score/3f2a", seconds=60, on_wait=print) as lease:
         while work_is_left():
@@ -38,20 +38,20 @@ from infra.store import Store
 TRUSTED_SHARE = 0.75  # of the limit; what is left is for clocks that run unevenly, and slow stores
 RENEW_SHARE = 1 / 4
 RETRY_SHARE = 1 / 16  # after a renewal that failed
-# Between two attempts: a short job hands over quickly.
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.05, 1.0
+FIRST_PAUSE_SECONDS = 0.05  # between two attempts, so that a short job is followed quickly
+LONGEST_PAUSE_SECONDS = 1.0
 NOTIFY_SECONDS = 5.0
 
 logger = logging.getLogger(__name__)
 
-# What people call the work of this context; without it, they read the process.
+# The name of the work of this context in messages; without a name, they say the process.
 HOLDER: ContextVar[str] = ContextVar("holder", default="")
 
 OnWait = Callable[[str], None]
 
 
 class LeaseLost(ProtegeError):
-    """Somebody else holds the lease by now, or may."""
+    """Another run has the lease by now, or may have it."""
 
 
 @contextmanager
@@ -64,11 +64,11 @@ def acquire(
     on_wait: OnWait | None = None,
     unless: Callable[[], bool] | None = None,
 ) -> Iterator["Lease | None"]:
-    """Hold the lease to the end of the block, after waiting for whoever has it now.
+    """Wait until the lease is free, and hold it to the end of the block.
 
-    While it waits, `on_wait` is called every few seconds with a sentence on who that is. `who` is
-    what others read of us; without it, `HOLDER` says so. With `unless`, the wait ends, and None
-    comes, as soon as that is true; it is asked between two attempts.
+    During the wait, `on_wait` is called every few seconds with a sentence on the present holder.
+    `who` is the name of this holder in such sentences, by default `HOLDER`. `unless` is called
+    between two attempts; when it is true, the wait ends and yields None.
     """
     claim = Claim(uuid4().hex, who or HOLDER.get(), ProcessId.current(), seconds)
     lease = _wait(_Contender(Claims(root, name), claim), on_wait, unless)
@@ -99,27 +99,30 @@ def _wait(
 
 
 class Lease:
-    """The right to make a thing: ours until it is released, or lost."""
+    """The right to make an output, until it is released or lost."""
 
-    def __init__(self, claims: Claims, number: int, claim: Claim, claimed: float) -> None:
+    def __init__(self, claims: Claims, number: int, claim: Claim, claimed_at: float) -> None:
         self.number = number
         self._claims = claims
         self._claim = claim
-        self._renewed = claimed  # just before the write, so that nobody counts from an earlier time
+        self._renewed_at = claimed_at  # just before the write: no other run counts from earlier
         self._lost = False
         self._taken_by = ""
-        self._over = threading.Event()
-        # In a copy of the context: what is logged belongs to whoever holds the lease.
+        self._released = threading.Event()
+        # In a copy of the context, so that its warnings are in the log of the holder's run.
         self._thread = threading.Thread(
-            target=copy_context().run, args=(self._keep,), name=f"lease {claims.name}", daemon=True
+            target=copy_context().run,
+            args=(self._renew_until_released,),
+            name=f"lease {claims.name}",
+            daemon=True,
         )
 
     @property
     def lost(self) -> bool:
-        """Whether somebody else holds it by now, or may."""
-        age = time.monotonic() - self._renewed
+        """Whether another run has it by now, or may have it."""
+        age = time.monotonic() - self._renewed_at
         if not self._lost and age > TRUSTED_SHARE * self._claim.seconds:
-            # For good: whoever takes it over is not asked, and renewing it now would come too late.
+            # A later renewal does not bring it back: another run may have read the old beat.
             self._lost = True
         return self._lost
 
@@ -129,20 +132,20 @@ class Lease:
             return
         reason = f"was taken over by {self._taken_by}"
         if not self._taken_by:
-            age = time.monotonic() - self._renewed
+            age = time.monotonic() - self._renewed_at
             reason = f"could not be renewed for {age:.0f} s, so that others may take it over"
         raise LeaseLost(
             f"{self._claims.name} {reason}; this run stops here, and what it finished is kept"
         )
 
     def start(self) -> None:
-        """Begin to renew it."""
+        """Begin to renew it, in a thread."""
         self._thread.start()
 
     def end(self) -> None:
-        """Give it back. If that fails, others have to wait until the limit is over."""
-        self._over.set()
-        # A renewal under way may not undo the release.
+        """Release it. If that fails, others have to wait until the limit is over."""
+        self._released.set()
+        # A renewal that is being written would undo the release.
         self._thread.join(self._claim.seconds)
         try:
             if self._claims.highest() == self.number:
@@ -150,10 +153,10 @@ class Lease:
         except Exception as error:
             logger.warning("the lease %s could not be released: %s", self._claims.name, error)
 
-    def _keep(self) -> None:
+    def _renew_until_released(self) -> None:
         share = RENEW_SHARE
-        while not self._over.wait(share * self._claim.seconds):
-            # Before the question whether it is lost: a renewal may count from no later time.
+        while not self._released.wait(share * self._claim.seconds):
+            # Read before the check: the renewal counts from no later time.
             now = time.monotonic()
             if self.lost:
                 return
@@ -176,20 +179,20 @@ class Lease:
             finally:
                 self._lost = True
         else:
-            self._renewed = now
+            self._renewed_at = now
 
 
 class _Contender:
-    """Somebody who wants a lease, and watches the one who has it."""
+    """A run that wants the lease, and watches its present holder."""
 
     def __init__(self, claims: Claims, claim: Claim) -> None:
         self._claims, self._claim = claims, claim
         self._watched: tuple[int, Claim] | None = None
-        self._since = 0.0
-        self._saw_beat = False
+        self._unchanged_since = 0.0
+        self._saw_renewal = False
 
     def attempt(self) -> Lease | None:
-        """The lease, if it is free now and nobody else is faster."""
+        """The lease, if it is free now and no other run is faster."""
         last = self._claims.highest()
         if last and not self._is_free(last):
             return None
@@ -203,19 +206,19 @@ class _Contender:
                 "what is done is kept"
             ) from error
         if self._claims.highest() > number:
-            # This number was somebody's already, and was deleted after the next one was taken.
+            # This number was taken before, and deleted after the next number was taken.
             self._claims.delete(number)
             return None
         self._claims.delete_below(number)
         return Lease(self._claims, number, self._claim, now)
 
     def describe_holder(self) -> str:
-        """Who holds the lease, and when it is free unless renewed; empty before it was seen."""
+        """Who has the lease, and when it is free unless renewed; empty before it was read."""
         if self._watched is None:
             return ""
         _, claim = self._watched
-        age = time.monotonic() - self._since
-        renewed = f", renewed {age:.0f} s ago" if self._saw_beat else ""
+        age = time.monotonic() - self._unchanged_since
+        renewed = f", renewed {age:.0f} s ago" if self._saw_renewal else ""
         free = time.strftime("%H:%M:%S", time.localtime(time.time() + claim.seconds - age))
         name = self._claims.name
         return f"{name} is being made by {claim.holder}{renewed}; free at {free} unless renewed"
@@ -223,10 +226,11 @@ class _Contender:
     def _is_free(self, number: int) -> bool:
         claim = self._claims.read(number)
         if claim is None:
-            return False  # somebody has taken the next number
-        # After the read: what was written before it is not taken for older than it is.
+            return False  # another run has taken the next number
+        # Read after the claim, so that the claim does not seem older than it is.
         now = time.monotonic()
         if self._watched != (number, claim):
-            self._saw_beat = self._watched is not None
-            self._watched, self._since = (number, claim), now
-        return claim.released or claim.process.is_gone() or now - self._since >= claim.seconds
+            self._saw_renewal = self._watched is not None
+            self._watched, self._unchanged_since = (number, claim), now
+        expired = now - self._unchanged_since >= claim.seconds
+        return claim.released or claim.process.is_gone() or expired

@@ -1,7 +1,7 @@
-"""Process: which process this is, and whether one of the same machine has ended.
+"""Process: which process this is, whether one of the same machine has ended, and how to stop it.
 
-In: what /proc tells. Out: a `ProcessId`, which can be written down and read by others later. A pid
-alone says little: it is given out again, and each machine and each container has its own.
+In: what /proc says. Out: a `ProcessId`, which can be written down and read by others later. A pid
+alone is not enough: pids are used again, and each machine and each container has its own.
 
     process = ProcessId.current()
     process.is_gone()    # False, also for a process of which nothing can be known from here
@@ -9,10 +9,14 @@ alone says little: it is given out again, and each machine and each container ha
 
 import os
 import socket
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+
+ENDED_STATES = {"Z", "X"}  # a zombie has ended; it only waits for its parent to read its status
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class ProcessId:
 
     @staticmethod
     def current() -> "ProcessId":
-        """The process that asks."""
+        """The process that calls."""
         return ProcessId.of(os.getpid())
 
     @staticmethod
@@ -36,42 +40,53 @@ class ProcessId:
         return ProcessId(socket.gethostname(), machine(), pid, start)
 
     def find(self) -> psutil.Process | None:
-        """The process itself; None when it has ended, or cannot be seen from here."""
-        if not self.machine or self.machine != machine() or self.is_gone():
-            return None
-        try:
-            return psutil.Process(self.pid)
-        except psutil.NoSuchProcess:
-            return None
+        """The running process; None when it has ended, or runs on another machine."""
+        with suppress(psutil.NoSuchProcess):
+            if self.machine == machine() and self._is_running_here():
+                return psutil.Process(self.pid)
+        return None
 
     def is_gone(self) -> bool:
-        """Whether it has surely ended; of a process of another machine nobody here can know."""
-        if not self.machine or self.machine != machine():
+        """Whether it has surely ended; False for a process of another machine."""
+        known = bool(self.machine) and self.machine == machine()
+        return known and not self._is_running_here()
+
+    def _is_running_here(self) -> bool:
+        if not psutil.pid_exists(self.pid):
             return False
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return True
-        except PermissionError:
-            pass  # it is there, and somebody else's
         state, start = _state_and_start(self.pid)
-        # A zombie does nothing any more; it only waits for its parent to notice.
-        return state in {"Z", "X"} or bool(start and self.start and start != self.start)
+        is_another = bool(start and self.start and start != self.start)
+        return state not in ENDED_STATES and not is_another
 
 
 def machine() -> str:
     """This boot of this machine and, in a container, its own numbering of processes."""
     try:
         if Path("/proc/self").readlink() != Path(str(os.getpid())):
-            return ""  # this /proc tells of other processes than our pids
+            return ""  # this /proc belongs to another numbering of processes
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
     except OSError:
         return ""
 
 
+def stop_processes(processes: Sequence[psutil.Process], grace_seconds: float) -> None:
+    """SIGTERM to all, and SIGKILL to those that still run after the time of grace."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
+    _, running = psutil.wait_procs(processes, grace_seconds)
+    for process in running:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(running, grace_seconds)
+
+
 def _state_and_start(pid: int) -> tuple[str, str]:
-    """The state of a process and when it started, in ticks since boot; empty when hidden."""
+    """The state of a process and when it started, in ticks since boot; empty when hidden.
+
+    psutil says the start as a time of day, which moves when the clock is set.
+    """
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except OSError:

@@ -1,13 +1,17 @@
-"""Storage: one small interface over a local folder and an S3 prefix.
+"""Stores: a local folder or an S3 prefix, by the same interface.
+
+base.py   the interface
+local.py  a local or mounted disk
+s3.py     S3, over s3fs
 
 In: a URI (`out/`, `file:///data`, `s3://bucket/prefix`). Out: a `Store`, whose paths are relative
-to that URI. What a store shows is complete: `create` and `replace` publish whole objects in one
-step, so a reader never meets half a file, whatever was killed.
+to that URI. `create` and `replace` publish whole objects in one step, so a reader never sees half a
+file, whatever was killed.
 
     store = open_store("s3://bucket/protege")
-    store.create("score/3f2a/part-00000.parquet", data)   # False when somebody was first
+    store.create("score/3f2a/part-00000.parquet", data)   # False when the name is taken
 
-S3 clients do not survive a fork: every process that touches a store must be spawned.
+S3 clients do not survive a fork: every process that uses a store must be spawned.
 """
 
 from urllib.parse import unquote, urlsplit

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
-TEMPORARY = ".tmp-"
+TEMPORARY_PREFIX = ".tmp-"
 
 
 class Store(Protocol):
@@ -22,7 +22,7 @@ class Store(Protocol):
         ...
 
     def read_ranges(self, path: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        """Pieces of one object, each given as (offset, size). OSError when it is too short."""
+        """Ranges of an object, each given as (offset, size). OSError when it is too short."""
         ...
 
     def open(self, path: str) -> pa.NativeFile:
@@ -30,15 +30,15 @@ class Store(Protocol):
         ...
 
     def create(self, path: str, data: bytes) -> bool:
-        """Publish the object if there is none of that name; False when there was one."""
+        """Publish the object unless the name is taken; False when it was."""
         ...
 
     def replace(self, path: str, data: bytes) -> None:
-        """Publish the object, in place of the one that may be there."""
+        """Publish the object; it replaces one of the same name."""
         ...
 
     def sizes(self, path: str = "") -> dict[str, "ObjectInfo"]:
-        """One recursive listing of what is at or below `path`: name -> entry, in sorted order."""
+        """The objects at or below `path`, by name and in sorted order, from a single listing."""
         ...
 
     def exists(self, path: str) -> bool:
@@ -52,7 +52,7 @@ class Store(Protocol):
 
 @dataclass(frozen=True)
 class ObjectInfo:
-    """One object of a listing: its size in bytes, and a mark that changes when its content does."""
+    """An object of a listing: its size in bytes, and a version that changes with its content."""
 
     size: int
     version: str

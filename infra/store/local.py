@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from infra.errors import ProtegeError
-from infra.store.base import TEMPORARY, ObjectInfo, _check_lengths
+from infra.store.base import TEMPORARY_PREFIX, ObjectInfo, _check_lengths
 
 
 class LocalStore:
@@ -43,8 +43,8 @@ class LocalStore:
             return False
         except OSError as error:
             raise ProtegeError(
-                f"{self._folder} cannot make hard links ({error.strerror}), which keep two writers "
-                "apart: exFAT and some network mounts have none. Choose another folder"
+                f"{self._folder} cannot make hard links ({error.strerror}), by which one of two "
+                "writers is refused: exFAT and some network mounts have none. Choose another folder"
             ) from error
         finally:
             temporary.unlink()
@@ -67,7 +67,7 @@ class LocalStore:
             if real in above or not os.path.isdir(folder):  # noqa: PTH112
                 continue
             for item in os.scandir(folder):
-                if item.name.startswith(TEMPORARY):
+                if item.name.startswith(TEMPORARY_PREFIX):
                     continue
                 if item.is_dir():
                     pending.append((item.path, above | {real}))
@@ -88,7 +88,7 @@ class LocalStore:
     def _write_temporary(self, path: str, data: bytes) -> Path:
         target = self._folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f"{TEMPORARY}{uuid.uuid4().hex}")
+        temporary = target.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}")
         try:
             with temporary.open("wb") as file:
                 file.write(data)

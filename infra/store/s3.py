@@ -1,6 +1,6 @@
 """A store on S3, over s3fs.
 
-S3 clients do not survive a fork: every process that touches a store must be spawned.
+S3 clients do not survive a fork: every process that uses a store must be spawned.
 """
 
 from collections.abc import Sequence

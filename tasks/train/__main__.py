@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from infra.errors import ProtegeError
-from infra.launch import tell, telling_logs, watch_launcher
+from infra.launch import forward_logs, watch_launcher, write_progress
 from tasks.train.job import TrainJob
 from tasks.train.trainer import train
 
@@ -16,10 +16,10 @@ def main() -> int:
     progress = Path(job.progress)
     watch_launcher()
     try:
-        with telling_logs(progress):
+        with forward_logs(progress):
             train(job)
     except (ProtegeError, FloatingPointError, ModuleNotFoundError) as error:
-        tell(progress, {"error": str(error)})
+        write_progress(progress, {"error": str(error)})
         return 1
     return 0
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from infra.launch import tell
+from infra.launch import write_progress
 from infra.store import open_store
 from models.augment import Augmentation, augment
 from models.ema import Ema
@@ -210,7 +210,7 @@ class Trainer:
             "loss": self._history.last_loss,
             "seconds": self._watch.seconds,
         }
-        tell(Path(self._job.progress), line)
+        write_progress(Path(self._job.progress), line)
 
 
 def _initial_network(job: TrainJob) -> Network:

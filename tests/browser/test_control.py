@@ -91,7 +91,7 @@ def test_approved_run_goes_on_with_the_note_in_its_log(
     options = small(pictures, audit, evaluate={"seed": 1}, approval={"before": "score"})
     run_id = suspended(served, page, options)
     question = act(page, "Resume")
-    for text in ("score: 60 images of the pile", "pretrained: mean_colour, 150 steps of 8"):
+    for text in ("score: 60 images", "pretrained: mean_colour, 150 steps of 8"):
         expect(question.get_by_role("listitem").filter(has_text=text)).to_be_visible()
     expect(box(question, "Go on").get_by_role("switch")).to_be_checked()
     fill(question, "Note", value="cheap enough")

@@ -4,16 +4,16 @@ import sys
 from pathlib import Path
 
 from infra.errors import ProtegeError
-from infra.launch import tell, watch_launcher
+from infra.launch import watch_launcher, write_progress
 from tasks.train.world import check_same_step, join_world
 
 watch_launcher()
 progress = Path(sys.argv[1]).with_name("progress.jsonl")
 world = join_world()
 check_same_step(400, world.size)
-tell(progress, {"rank": world.rank})
+write_progress(progress, {"rank": world.rank})
 try:
     check_same_step(300 + 100 * world.rank, world.size)
 except ProtegeError as error:
-    tell(progress, {"error": str(error)})
+    write_progress(progress, {"error": str(error)})
     sys.exit(1)

@@ -6,7 +6,7 @@ import threading
 import warnings
 from pathlib import Path
 
-from infra.launch import tell, telling_logs, watch_launcher
+from infra.launch import forward_logs, watch_launcher, write_progress
 
 rank = os.environ["RANK"]
 
@@ -17,7 +17,7 @@ def read() -> None:
 
 watch_launcher()
 progress = Path(sys.argv[1]).with_suffix(".jsonl")
-with telling_logs(progress):
+with forward_logs(progress):
     if rank == "1":
         thread = threading.Thread(target=read)
         thread.start()
@@ -25,6 +25,6 @@ with telling_logs(progress):
     for number in range(500):
         # Long lines of two processes at a time: none may tear another.
         warnings.warn(f"odd thing {number % 30} of {rank} " + "x" * 40, stacklevel=1)
-        tell(progress, {"rank": rank, "number": number, "padding": "y" * 300})
+        write_progress(progress, {"rank": rank, "number": number, "padding": "y" * 300})
 print(f"the last words of {rank}", file=sys.stderr, flush=True)
 sys.exit(3 if Path(sys.argv[1]).exists() else 0)

@@ -69,7 +69,8 @@ def test_schedule_really_gets_scheduled_runs(served: Served) -> None:
 
 def test_status_says_what_runs(served: Served) -> None:
     told = served.protege("status")
-    for word in ("up: " + served.ui, "server", "worker", "pages", "supervisor", served.root):
+    processes = ("server", "worker", "report-server", "supervisor")
+    for word in ("up: " + served.ui, *processes, served.root):
         assert word in told
     assert "secret" not in told
     assert "trusted" not in told
@@ -87,14 +88,14 @@ def test_nothing_listens_outside_loopback(served: Served) -> None:
 
 def test_what_ends_is_started_again(served: Served) -> None:
     before = served.home.processes()
-    for name in ("pages", "worker"):
+    for name in ("report-server", "worker"):
         os.kill(before[name].pid, signal.SIGKILL)
     wait_for(
         lambda: all(
             served.home.processes().get(name, before[name]).pid != before[name].pid
-            for name in ("pages", "worker")
+            for name in ("report-server", "worker")
         ),
-        "pages and worker are started again",
+        "report server and worker are started again",
     )
 
 
