@@ -25,7 +25,8 @@ DRAWS = frozenset({"seed", "source", "audit"})
 def figures(campaign: Campaign) -> dict[str, Any]:
     """Accuracies, the gain and the precision of the choice; None for what was not measured.
 
-    Empty for a recipe that measures nothing.
+    Empty for a recipe that measures nothing. Without a model that the recipe is run for, there is
+    no gain.
     """
     measured = [output for output in campaign.outputs.values() if output.stage == "evaluate"]
     if not measured:
@@ -34,12 +35,17 @@ def figures(campaign: Campaign) -> dict[str, Any]:
     models = [
         role.name for role in known.roles if role.name in measured[-1].body["extra"]["models"]
     ]
+    result = {}
+    if known.result:
+        result = {
+            "gain": figure(metrics, known.result, "gain"),
+            "gain_standard_error": figure(metrics, known.result, "gain_standard_error"),
+            "seed": campaign.outputs[known.result].options["seed"],
+        }
     return {
         **{f"{model}_top1": figure(metrics, model, "top1") for model in models},
         "chosen_precision": figure(metrics, "chosen", "precision"),
-        "gain": figure(metrics, known.result, "gain"),
-        "gain_standard_error": figure(metrics, known.result, "gain_standard_error"),
-        "seed": campaign.outputs[known.result].options["seed"],
+        **result,
         "classes": digest_of(measured[-1].classes),
     }
 
@@ -71,6 +77,7 @@ def summarise(run: Run, wall_seconds: float) -> dict[str, Any]:
     page = outputs.get("report")
     return {
         **figures(run.campaign),
+        "recipe": run.campaign.recipe,
         "campaign": run.campaign.id,
         "seconds": {**seconds, "between stages": round(around, 2), "total": round(total, 2)},
         "report": f"{page.uri}/{PAGE}" if page else "",
@@ -78,9 +85,10 @@ def summarise(run: Run, wall_seconds: float) -> dict[str, Any]:
 
 
 def top1_rows(result: Mapping[str, Any]) -> list[tuple[str, float]]:
-    """(role, top-1) of each model of a summary that was measured."""
-    rows = ((key, value) for key, value in result.items() if key.endswith("_top1"))
-    return [(key.removesuffix("_top1"), value) for key, value in rows if value is not None]
+    """(title, top-1) of each model of a summary that was measured, in the order of the roles."""
+    roles = recipe(result["recipe"]).roles
+    rows = ((role.title, result.get(f"{role.name}_top1")) for role in roles)
+    return [(title, top1) for title, top1 in rows if top1 is not None]
 
 
 def show(result: Mapping[str, Any]) -> None:
@@ -89,8 +97,8 @@ def show(result: Mapping[str, Any]) -> None:
     title = f"campaign {result['campaign']}"
     if accuracies := top1_rows(result):
         table = Table("", "top-1 on the test set", title=title)
-        for model, value in accuracies:
-            table.add_row(model, f"{value:.3f}")
+        for model_title, top1 in accuracies:
+            table.add_row(model_title, f"{top1:.3f}")
         if result["chosen_precision"] is not None:
             table.add_row("precision of the chosen images", f"{result['chosen_precision']:.3f}")
         console.print(table)
@@ -106,9 +114,10 @@ def _spread(
     root: Store, campaign: Campaign, own: Mapping[str, Any]
 ) -> tuple[Mapping[str, float], ...]:
     """The figures of this campaign and of its finished repetitions on other seeds or draws."""
-    if not own:
+    known = recipe(campaign.recipe)
+    if not own or not known.result:
         return ()
-    settings, known = _settings(campaign.options), recipe(campaign.recipe)
+    settings = _settings(campaign.options)
     others = [
         other.summary
         for other in campaigns(root, campaign.recipe)

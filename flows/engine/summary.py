@@ -14,7 +14,7 @@ def publish_summary(result: Mapping[str, Any], run: Run, link: str) -> None:
     lines = []
     if accuracies := top1_rows(result):
         lines += ["| | top-1 on the test set |", "|---|---|"]
-        lines += [f"| {title} | {value:.4f} |" for title, value in accuracies]
+        lines += [f"| {title} | {top1:.4f} |" for title, top1 in accuracies]
     if result.get("chosen_precision") is not None:
         lines.append(f"| precision of the chosen | {result['chosen_precision']:.4f} |")
     lines += ["", "| output | rows kept | rejected | seconds |", "|---|---|---|---|"]

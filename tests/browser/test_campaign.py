@@ -141,7 +141,7 @@ def test_retry_completes_and_does_no_finished_work_again(
 def test_summary_shows_accuracy_and_counts(served: Served, page: Page, run_id: str) -> None:
     (campaign,) = served.campaigns()
     open_artifact(page, served, run_id, "Summary")
-    student = page.get_by_role("row").filter(has_text="student").first
+    student = page.get_by_role("row").filter(has_text="Student after fine-tuning")
     expect(student).to_contain_text(f"{campaign.summary['student_top1']:.4f}")
     pile = page.get_by_role("row").filter(has_text="pile")
     expect(pile.get_by_role("cell").nth(1)).to_have_text("60")
