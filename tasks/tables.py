@@ -45,7 +45,7 @@ PINS = _schema(
     _field("label", pa.string(), "true class, where the source tells it", nullable=True),
     _field("tags", pa.list_(pa.string()), "tags, where the source has them", nullable=True),
     _field("recheck_of", pa.int64(), "reject that this is another attempt at", nullable=True),
-    _field("reason", pa.string(), "why that one was left out", nullable=True),
+    _field("reason", pa.string(), "why that one was rejected", nullable=True),
 )
 
 IMAGES = _schema(
@@ -66,7 +66,7 @@ REJECTS = _schema(
     "rejects",
     IMAGE_ID,
     _field("key", pa.string(), "name of the image, relative to its source"),
-    _field("reason", pa.string(), "why it was left out, from a closed list"),
+    _field("reason", pa.string(), "why it was rejected, from a closed list"),
     _field("detail", pa.string(), "what the decoder or the store said"),
 )
 

@@ -36,7 +36,7 @@ def test_newest_of_several_manifests_is_meant(root: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    ("address", "told"),
+    ("address", "reason"),
     [
         ("", "an address is missing: <root>/score/"),
         ("{root}/nowhere", "no complete output here"),
@@ -44,7 +44,7 @@ def test_newest_of_several_manifests_is_meant(root: Store) -> None:
         ("ftp://host/x", "only local paths"),
     ],
 )
-def test_what_is_meant_by_nothing_is_told(root: Store, address: str, told: str) -> None:
+def test_what_is_meant_by_nothing_has_a_remedy(root: Store, address: str, reason: str) -> None:
     make(root, "topk")
-    with pytest.raises(ProtegeError, match=re.escape(told)):
+    with pytest.raises(ProtegeError, match=re.escape(reason)):
         output_at(address.format(root=root.uri), "score")

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from flows.billion_scale.options import BillionScale
+from flows.campaign.run import Run
+from flows.campaign.summary import show, story_of, summarise
 from flows.engine.execute import execute, resumed_options
+from flows.recipes import BILLION_SCALE, RECIPES
 from infra.errors import ProtegeError
+from infra.executors import Inline
 from infra.store import open_store
 from tasks.campaigns import Campaign, campaigns
 from tasks.evaluate import predictions_in, read_predictions
@@ -64,6 +69,20 @@ def test_campaign_ends_with_figures_a_report_and_every_stage(finished: str) -> N
         assert campaign.summary[f"{role}_top1"] == pytest.approx(np.mean(ranks == 0))
     assert set(campaign.summary["seconds"]) >= {*expected, "total"}
     assert Path(campaign.summary["report"]).read_text().lower().startswith("<!doctype html>")
+
+
+def test_recipe_that_is_run_for_no_model_is_summarised_without_a_gain(
+    finished: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (campaign,) = campaigns_of(finished)
+    measuring = replace(BILLION_SCALE, result="", compared_with="")
+    monkeypatch.setitem(RECIPES, BILLION_SCALE.name, measuring)
+    summary = summarise(Run(open_store(finished), Inline(), campaign=campaign), 0.0)
+    assert not summary.keys() & {"gain", "gain_standard_error", "seed"}
+    assert summary["student_top1"] == campaign.summary["student_top1"]
+    show(summary)
+    assert f"{summary['student_top1']:.3f}" in capsys.readouterr().out
+    assert not story_of(open_store(finished), campaign).spread
 
 
 def test_every_row_is_kept_or_rejected_in_every_output(finished: str) -> None:

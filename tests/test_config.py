@@ -1,4 +1,4 @@
-"""Options from YAML, the environment and the command line: later wins, mistakes are told."""
+"""Options from YAML, the environment and the command line: later wins, mistakes are explained."""
 
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ def read(tmp_path: Path, text: str | bytes | None = None, *sets: str) -> Recipe:
     return read_options(Recipe, Recipe(), file, sets)
 
 
-def told(tmp_path: Path, text: str | bytes | None = None, *sets: str) -> list[str]:
+def problem_lines(tmp_path: Path, text: str | bytes | None = None, *sets: str) -> list[str]:
     with pytest.raises(ProtegeError) as caught:
         read(tmp_path, text, *sets)
     lines = str(caught.value).splitlines()
@@ -70,7 +70,7 @@ def test_nothing_given_is_the_base(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["- a\n- b\n", "just words", "5", "[1, 2]", "true"])
 def test_yaml_that_is_no_mapping__says_what_it_is(tmp_path: Path, text: str) -> None:
-    (line,) = told(tmp_path, text)
+    (line,) = problem_lines(tmp_path, text)
     assert "must be a mapping of sections" in line
     assert "mine.yaml" in line
 
@@ -79,12 +79,12 @@ def test_yaml_that_is_no_mapping__says_what_it_is(tmp_path: Path, text: str) -> 
     "text", ["a: [1", "a:\t- [", "a: b: c", b"a: \xff\xfe", "a: 2020-13-45", "%x", "!!python/x {}"]
 )
 def test_what_is_no_yaml__is_one_line(tmp_path: Path, text: str | bytes) -> None:
-    (line,) = told(tmp_path, text)
+    (line,) = problem_lines(tmp_path, text)
     assert "mine.yaml is not YAML" in line
 
 
 def test_key_given_twice_is_an_error__not_a_silent_loss(tmp_path: Path) -> None:
-    (line,) = told(tmp_path, "first: {count: 3}\nfirst: {rate: 0.2}\n")
+    (line,) = problem_lines(tmp_path, "first: {count: 3}\nfirst: {rate: 0.2}\n")
     assert "first is given twice" in line
 
 
@@ -118,12 +118,12 @@ def test_missing_file_and_folder_are_told(tmp_path: Path) -> None:
     ],
 )
 def test_every_mistake_is_one_line_with_its_place(tmp_path: Path, sets: str, expected: str) -> None:
-    (line,) = told(tmp_path, None, sets)
+    (line,) = problem_lines(tmp_path, None, sets)
     assert line.startswith(expected)
 
 
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
-    lines = told(tmp_path, "first: {cuont: 3, rate: 7}\nsecond: {count: many}\n1: 2\n")
+    lines = problem_lines(tmp_path, "first: {cuont: 3, rate: 7}\nsecond: {count: many}\n1: 2\n")
     assert len(lines) == 4
 
 

@@ -219,9 +219,11 @@ def test_change_without_a_raised_version_is_named(known: Content) -> None:
     found = copy.deepcopy(known["stages"])
     found["gather"]["tables"]["gather/part-00000.parquet"]["labels"] = "0123"
     found["evaluate"]["tables"].popitem()
-    told = verdict(known["stages"], found)
-    assert told.startswith("gather gives another result (gather/part-00000.parquet: labels), and")
-    assert "raise it in tasks.gather" in told
+    message = verdict(known["stages"], found)
+    assert message.startswith(
+        "gather gives another result (gather/part-00000.parquet: labels), and"
+    )
+    assert "raise it in tasks.gather" in message
     found["gather"]["versions"]["VERSION"] += 1
     assert verdict(known["stages"], found).startswith("the version of gather was raised: run")
 
@@ -232,8 +234,8 @@ def test_last_bits_may_differ_and_more_may_not(known: Content) -> None:
     figures["mean"] *= 1.0001
     assert not verdict(known["stages"], found)
     figures["mean"] *= 1.01
-    told = "score gives another result (score/part-00000.parquet: log_odds_0)"
-    assert verdict(known["stages"], found).startswith(told)
+    message = "score gives another result (score/part-00000.parquet: log_odds_0)"
+    assert verdict(known["stages"], found).startswith(message)
 
 
 if __name__ == "__main__":

@@ -49,6 +49,11 @@ def test_retired_words_stay_out_of_the_docs() -> None:
         assert not found, (path, found)
 
 
+def test_told_stays_out_of_the_tests() -> None:
+    paths = (path for path in (ROOT / "tests").rglob("*.py") if path != Path(__file__))
+    assert not [path for path in paths if "told" in retired_in(path.read_text())]
+
+
 def test_a_retired_word_is_noticed() -> None:
     assert retired_in("def told(error): ...") == {"told"}
     assert not retired_in("controlled, untold_story")

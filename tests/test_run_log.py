@@ -90,12 +90,12 @@ def test_what_is_said_in_a_run_is_in_its_log_once(
         assert (logger.level, logger.propagate, logger.handlers) == (logging.NOTSET, True, [])
 
 
-def test_error_that_was_told_is_not_told_again(caplog: pytest.LogCaptureFixture) -> None:
+def test_error_that_was_logged_is_not_logged_again(caplog: pytest.LogCaptureFixture) -> None:
     from flows.engine.logs import log_once
 
-    logger = logging.getLogger("tests.told")
+    logger = logging.getLogger("tests.caller")
     log_once(logger, (ProtegeError,))
-    for error in (ProtegeError("told"), ValueError("a defect")):
+    for error in (ProtegeError("a sentence"), ValueError("a defect")):
         try:
             raise error
         except Exception:

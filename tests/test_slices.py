@@ -118,16 +118,18 @@ def test_slice_without_images_is_told_with_the_remedy(
 ) -> None:
     folder = fill(tmp_path / "in", "a.png")
     place = percent_of("t.tar/a.png" if kind == "tar" else "a.png")
-    source, told = folder, r"none of its 1 images is in the slice from"
+    source, message = folder, r"none of its 1 images is in the slice from"
     if kind == "tar":
         (folder / "a.png").unlink()
         tar_of(folder / "t.tar", {"a.png": image(1)})
-        told = r"hold no images in the slice from"
+        message = r"hold no images in the slice from"
     elif kind == "list":
         source = folder / "l.csv"
         source.write_text("uri\na.png\n")
     empty = share(0, place) if place > 50 else share(place + 1e-6, 100)
-    with pytest.raises(ProtegeError, match=rf"{told} .* percent\. Widen from_percent and to_perc"):
+    with pytest.raises(
+        ProtegeError, match=rf"{message} .* percent\. Widen from_percent and to_perc"
+    ):
         run(root, source, **empty)
 
 

@@ -159,11 +159,11 @@ def test_who_waits_is_told_for_whom__and_that_it_is_over(
     assert (done, total) == (0, 1)
     assert text.startswith(f"score/{FINGERPRINT} is being made by process ")
     assert last == (1, 1, "made by another run")
-    told = [
+    messages = [
         record.getMessage() for record in caplog.records if record.name == "tasks.contract.stage"
     ]
     start = f"score: reads source b; writes {folder.uri}; "
-    waiting, reused = [line for line in told if line != f"{start}nothing is there yet"]
+    waiting, reused = [line for line in messages if line != f"{start}nothing is there yet"]
     assert waiting == f"waiting: {text}"
     assert reused == f"{start}another run has just made it"
 
@@ -190,7 +190,7 @@ def inputs() -> dict[str, Output]:
 
 
 @pytest.mark.parametrize(
-    ("present", "told"),
+    ("present", "message"),
     [
         ([], "nothing is there yet"),
         (["part-00003.parquet"], "1 part is already there"),
@@ -204,7 +204,7 @@ def test_log_says_what_is_read_where_it_goes_and_what_is_there(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     present: list[str],
-    told: str,
+    message: str,
 ) -> None:
     caplog.set_level(logging.INFO)
     target = target_of(folder, inputs=inputs(), identities={"images": "", "teacher": ""})
@@ -213,7 +213,7 @@ def test_log_says_what_is_read_where_it_goes_and_what_is_there(
     make_output(target, lambda session: Made([]), silent)
     assert [record.getMessage() for record in caplog.records] == [
         "score: reads images shard/91bc (12,000 rows) and teacher train/77de; "
-        f"writes {target.uri}; {told}"
+        f"writes {target.uri}; {message}"
     ]
 
 

@@ -62,7 +62,7 @@ class Progress(Bars):
 
 
 class _Artifact:
-    """One stage. Only the latest state is sent; those that come meanwhile are left out."""
+    """One stage. Only the latest state is sent, none of those that it has replaced."""
 
     def __init__(self, name: str, progress: Progress) -> None:
         self._name, self._progress = name, progress

@@ -23,7 +23,7 @@ class Figure:
 
 
 class Measures:
-    """The figures of whole data sets; those of slices of a data set are left out."""
+    """The figures of whole data sets; without those of its slices."""
 
     def __init__(self, metrics: pa.Table) -> None:
         self._figures = {

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class ShardScores:
-    """The scores of the images of a shard; those with `problems`, by row, are left out."""
+    """The scores of the images of a shard; those with `problems`, by row, are not scored."""
 
     def __init__(self, images: pa.Table, classes: Sequence[str], top_p: int) -> None:
         count, self.top_p = len(images), top_p

@@ -93,10 +93,10 @@ def insist(press: Callable[[], Any], taken: Callable[..., None]) -> None:
 
 def submit(page: Page) -> str:
     """Press Submit and go to the page of the run; returns its id."""
-    told = page.get_by_text(re.compile("scheduled to start|Error creating flow run")).last
+    message = page.get_by_text(re.compile("scheduled to start|Error creating flow run")).last
     page.get_by_role("button", name="Submit").click()
-    expect(told).to_be_visible()
-    if BUSY in told.inner_text():
+    expect(message).to_be_visible()
+    if BUSY in message.inner_text():
         # Two wrote to SQLite at once: whoever reads this presses again.
         page.get_by_role("button", name="Submit").click()
     page.get_by_role("link", name="View run").click()

@@ -121,7 +121,7 @@ def test_failed_stage_says_why_on_the_page(
 def test_retry_completes_and_does_no_finished_work_again(
     served: Served, page: Page, run_id: str, audit: Path, pictures: Path
 ) -> None:
-    before, told = made(served.root), len(served.log(run_id))
+    before, lines_before = made(served.root), len(served.log(run_id))
     write_truth(pictures, audit)
     open_run(page, served, run_id)
     answer(act(page, "Retry"), "Retry")
@@ -132,7 +132,7 @@ def test_retry_completes_and_does_no_finished_work_again(
     assert new == {"predictions", "evaluate", "report"}
 
     def there() -> bool:
-        again = served.log(run_id)[told:]
+        again = served.log(run_id)[lines_before:]
         return len([line for line in again if "all of it was already there" in line]) == FINISHED
 
     wait_for(there, f"the log says of {FINISHED} outputs that all was there")

@@ -48,7 +48,7 @@ def at_work(served: Served, run_id: str) -> bool:
 
 
 def trained(served: Served, run_id: str) -> bool:
-    """Whether the training has told how far it is."""
+    """Whether the training has said how far it is."""
     wanted = {"artifacts": {"flow_run_id": {"any_": [run_id]}, "type": {"any_": ["progress"]}}}
     found = served.ask("artifacts/filter", wanted)
     return any("train teacher" in one["description"] for one in found)
@@ -70,8 +70,8 @@ def test_cancel_ends_the_run_and_all_its_processes(
     wait_for(lambda: not served.flow_processes(run_id), "its processes are gone")
     gone = time.monotonic() - started
     served.await_state(run_id, "Cancelled")
-    told = time.monotonic() - started
-    print(f"cancelled in the browser: processes gone in {gone:.1f} s, Cancelled in {told:.1f} s")
+    ended = time.monotonic() - started
+    print(f"cancelled in the browser: processes gone in {gone:.1f} s, Cancelled in {ended:.1f} s")
     expect_state(page, "Cancelled")
 
 

@@ -1,4 +1,4 @@
-"""Driver: a whole campaign in one process, which kills itself with SIGKILL where it is told.
+"""Driver: a whole campaign in one process, which kills itself with SIGKILL at a given write.
 
     python -m tests.faults.driver ROOT PICTURES [FOLDER WRITE]
 

@@ -139,8 +139,8 @@ class Served:
     def submit(self, options: BillionScale, root: str = "") -> str:
         """Hand a campaign to the server; returns the id of the run."""
         words = ["run", "billion-scale", "--deployment", "--config", self.configuration(options)]
-        told = self.protege(*words, *(["--root", root] if root else []))
-        return told.strip().rsplit("/", 1)[1]
+        printed = self.protege(*words, *(["--root", root] if root else []))
+        return printed.strip().rsplit("/", 1)[1]
 
     def run(self, run_id: str) -> dict[str, Any]:
         """A flow run, as the server knows it."""

@@ -51,13 +51,17 @@ def test_run_has_progress_a_summary_and_a_report_that_opens(
 ) -> None:
     wanted = {"artifacts": {"flow_run_id": {"any_": list(finished)}}}
     artifacts = served.ask("artifacts/filter", wanted)
-    told = [one["description"] for one in artifacts]
-    assert any(text.startswith("train teacher: 6 of 6") and "a second" in text for text in told)
-    assert any(text.startswith("score: ") for text in told)
+    descriptions = [one["description"] for one in artifacts]
+    assert any(
+        text.startswith("train teacher: 6 of 6") and "a second" in text for text in descriptions
+    )
+    assert any(text.startswith("score: ") for text in descriptions)
     summary = next(one["data"] for one in artifacts if one["description"] == "Summary")
     for word in ("student", "baseline", "rejected", served.pages):
         assert word in summary
-    address = next(text for text in told if text.startswith("Report: ")).removeprefix("Report: ")
+    address = next(text for text in descriptions if text.startswith("Report: ")).removeprefix(
+        "Report: "
+    )
     with urllib.request.urlopen(address, timeout=EVENT_SECONDS) as answer:
         assert b"<!doctype html>" in answer.read(100).lower()
 
@@ -100,10 +104,10 @@ def test_same_form_again_does_no_work(
 def test_bad_value_is_refused_before_the_run_starts(served: Served, data: Path) -> None:
     good = tiny(data).topk.model_dump(mode="json")
     runs = len(served.runs_of("billion-scale/default"))
-    for wrong, told in (({"k": 0}, "topk"), ({"kk": 3}, "kk"), ({"mode": "best"}, "mode")):
+    for wrong, named in (({"k": 0}, "topk"), ({"kk": 3}, "kk"), ({"mode": "best"}, "mode")):
         with pytest.raises(urllib.error.HTTPError) as refused:
             served.start("billion-scale/default", {"topk": {**good, **wrong}})
-        assert told in refused.value.read().decode()
+        assert named in refused.value.read().decode()
     assert len(served.runs_of("billion-scale/default")) == runs
 
 
@@ -115,10 +119,10 @@ def test_two_runs_of_the_same_make_everything_once(
     waited = [line for log in logs for line in log if "is being made by run" in line]
     assert waited, "the second one says who holds it"
     for role in campaign.outputs:
-        told = [line for log in logs for line in log if line.startswith(f"{role}: {served.root}")]
-        assert len(told) == 2, role
+        lines = [line for log in logs for line in log if line.startswith(f"{role}: {served.root}")]
+        assert len(lines) == 2, role
         if role != "supervised":  # the same training as the teacher, here
-            assert sum(" made in " in line for line in told) == 1, role
+            assert sum(" made in " in line for line in lines) == 1, role
 
 
 def test_stage_runs_by_itself(served: Served, campaign: Campaign) -> None:

@@ -105,8 +105,8 @@ def test_flow_that_was_killed_is_crashed_at_once_and_resumed_by_name(
     kill(served.flow_process(run_id))
     served.await_state(run_id, "Crashed")
     wait_for(lambda: not served.flow_processes(run_id), "the training ends with it")
-    told = served.protege("resume", served.run(run_id)["name"])
-    assert run_id in told
+    printed = served.protege("resume", served.run(run_id)["name"])
+    assert run_id in printed
     served.await_state(run_id, "Completed")
     after = made(served.root)
     assert {name: after[name] for name in before} == before

@@ -33,9 +33,9 @@ def first(served: Served, campaign: Campaign) -> str:
 
 def test_first_retraining_makes_the_champion(served: Served, first: str) -> None:
     served.await_line(first, "is the first champion")
-    told = served.protege("champion")
-    assert "is the first champion" in told
-    assert "weights.safetensors" in told
+    printed = served.protege("champion")
+    assert "is the first champion" in printed
+    assert "weights.safetensors" in printed
 
 
 def test_nothing_new_is_skipped_in_seconds(served: Served, first: str) -> None:

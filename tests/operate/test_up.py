@@ -41,8 +41,8 @@ def test_up_again_changes_nothing_and_keeps_what_people_have_set(served: Served)
     place = f"deployments/{retrain['id']}/schedules/{schedule}"
     served.ask(place, {"active": True}, method="PATCH")
     before = {name: one.pid for name, one in served.home.processes().items()}
-    told = served.protege("up")
-    assert served.ui in told
+    printed = served.protege("up")
+    assert served.ui in printed
     assert {name: one.pid for name, one in served.home.processes().items()} == before
     again = served.deployment("retrain/scheduled")["schedules"]
     assert [(one["id"], one["active"]) for one in again] == [(schedule, True)]
@@ -68,12 +68,12 @@ def test_schedule_really_gets_scheduled_runs(served: Served) -> None:
 
 
 def test_status_says_what_runs(served: Served) -> None:
-    told = served.protege("status")
+    printed = served.protege("status")
     processes = ("server", "worker", "report-server", "supervisor")
     for word in ("up: " + served.ui, *processes, served.root):
-        assert word in told
-    assert "secret" not in told
-    assert "trusted" not in told
+        assert word in printed
+    assert "secret" not in printed
+    assert "trusted" not in printed
 
 
 def test_nothing_listens_outside_loopback(served: Served) -> None:
@@ -99,11 +99,12 @@ def test_what_ends_is_started_again(served: Served) -> None:
     )
 
 
-def test_up_after_the_keeper_was_killed_starts_anew(served: Served) -> None:
+def test_up_after_the_supervisor_was_killed_starts_anew(served: Served) -> None:
     supervisor = served.home.processes()["supervisor"]
     os.kill(supervisor.pid, signal.SIGKILL)
     assert "processes are left" in wait_for(
-        lambda: told if "left" in (told := served.protege("status")) else "", "status tells it"
+        lambda: printed if "left" in (printed := served.protege("status")) else "",
+        "the status says so",
     )
     served.protege("up")
     processes = served.home.processes()
