@@ -74,8 +74,8 @@ def _gather(run: Run, given: Given, options: Options) -> Output:
 
 def _evaluate(run: Run, given: Given, options: Options) -> Output:
     assert isinstance(options, EvaluateOptions)
-    models = {name: given[name] for name in ("student", "baseline") if name in given}
-    compare = ("student", "baseline") if "baseline" in models else None
+    models = {name: given[name] for name in ("model", "baseline") if name in given}
+    compare = ("model", "baseline") if "baseline" in models else None
     return run.evaluate(given["test"], models, options, compare=compare)
 
 
@@ -170,7 +170,7 @@ STAGES = {
             "Measure a model, and its gain over another.",
             (
                 Input("test", ("shard",), "Address of an output of shard, with classes."),
-                Input("student", ("train",), "Address of an output of train."),
+                Input("model", ("train",), "Address of an output of train."),
                 Input(
                     "baseline",
                     ("train",),

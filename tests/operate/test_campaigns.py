@@ -129,7 +129,7 @@ def test_stage_runs_by_itself(served: Served, campaign: Campaign) -> None:
     addresses = {role: output.uri for role, output in campaign.outputs.items()}
     forms = {
         "topk/single": {"scores": addresses["score"], "options": {"k": 3, "top_p": 2}},
-        "evaluate/single": {"test": addresses["test"], "student": addresses["student"]},
+        "evaluate/single": {"test": addresses["test"], "model": addresses["student"]},
         "recheck-rejects/single": {"images": addresses["pile"]},
     }
     runs = [served.start(name, parameters) for name, parameters in forms.items()]
