@@ -1,10 +1,20 @@
 """Optimizers by name, and which parameters decay."""
 
+import copy
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
 
-from models.optim import OPTIMIZERS, OptimizerSettings, make_optimizer, parameter_groups
+from models.optim import (
+    OPTIMIZERS,
+    Optimizer,
+    OptimizerSettings,
+    make_optimizer,
+    parameter_groups,
+)
 from models.registry import NETWORKS, build
 
 PLAIN = OptimizerSettings(learning_rate=0.1, momentum=0.9, nesterov=False)
@@ -55,6 +65,81 @@ def test_sgd_follows_its_formula(nesterov: bool) -> None:
         bias -= 0.1 * (2 + 0.9 * velocity_bias if nesterov else velocity_bias)
         assert network.weight.item() == pytest.approx(weight, rel=1e-5)
         assert network.bias.item() == pytest.approx(bias, rel=1e-5)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_sgd_is_that_of_torch_bit_by_bit(momentum: float, nesterov: bool) -> None:
+    networks = [build("small_resnet_8", 3) for _ in range(2)]
+    networks[1].load_state_dict(networks[0].state_dict())
+    settings = OptimizerSettings(learning_rate=0.1, momentum=momentum, nesterov=nesterov)
+    optimizers: list[Optimizer] = [
+        make_optimizer("sgd", settings, parameter_groups(networks[0], weight_decay=0.01)),
+        torch.optim.SGD(
+            parameter_groups(networks[1], weight_decay=0.01),
+            lr=0.1,
+            momentum=momentum,
+            nesterov=nesterov and momentum > 0,
+            fused=True,
+        ),
+    ]
+    for seed in range(3):
+        generator = torch.Generator().manual_seed(seed)
+        images_BCHW = torch.rand(4, 3, 16, 16, generator=generator)
+        for network, optimizer in zip(networks, optimizers, strict=True):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(network(images_BCHW), torch.arange(4) % 3).backward()
+            optimizer.step()
+    ours, theirs = (network.state_dict() for network in networks)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_goes_on_from_its_state_bit_by_bit(name: str) -> None:
+    whole, resumed = nn.Linear(3, 2), nn.Linear(3, 2)
+    optimizers = [make_optimizer(name, PLAIN, parameter_groups(whole, weight_decay=0.1))]
+
+    def step(network: nn.Module, optimizer: Optimizer, seed: int) -> None:
+        images_BD = torch.rand(4, 3, generator=torch.Generator().manual_seed(seed))
+        optimizer.zero_grad()
+        network(images_BD).square().sum().backward()
+        optimizer.step()
+
+    step(whole, optimizers[0], 0)
+    resumed.load_state_dict(whole.state_dict())
+    optimizers.append(make_optimizer(name, PLAIN, parameter_groups(resumed, weight_decay=0.1)))
+    optimizers[1].load_state_dict(copy.deepcopy(optimizers[0].state_dict()))
+    for network, optimizer in zip((whole, resumed), optimizers, strict=True):
+        step(network, optimizer, 1)
+    assert torch.equal(whole.weight, resumed.weight)
+    other = make_optimizer(name, PLAIN, parameter_groups(nn.Linear(3, 2, bias=False), 0.1))
+    with pytest.raises(ValueError, match="zip"):
+        other.load_state_dict(optimizers[0].state_dict())
+
+
+def test_parameter_without_a_gradient_stays() -> None:
+    network = nn.Linear(2, 2)
+    network.bias.requires_grad_(False)
+    before = network.bias.clone()
+    optimizer = make_optimizer("sgd", PLAIN, parameter_groups(network, weight_decay=0.5))
+    network(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    assert torch.equal(network.bias, before)
+
+
+def test_training_loads_no_compiler() -> None:
+    """It would take 1.6 s of each training process."""
+    script = """
+import sys, torch
+from models.optim import OptimizerSettings, make_optimizer, parameter_groups
+network = torch.nn.Linear(2, 2)
+settings = OptimizerSettings(learning_rate=0.1, momentum=0.9, nesterov=True)
+optimizer = make_optimizer("sgd", settings, parameter_groups(network, weight_decay=0.5))
+network(torch.ones(1, 2)).sum().backward()
+optimizer.step()
+sys.exit("torch._dynamo" in sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 def test_nesterov_without_momentum_is_plain_descent() -> None:

@@ -8,21 +8,15 @@ A new optimizer is a file in this folder and a line in `OPTIMIZERS`.
 
 from collections.abc import Callable, Mapping
 
-import torch
+from models.optim.base import Optimizer, OptimizerSettings, ParameterGroups, parameter_groups
+from models.optim.sgd import Sgd
 
-from models.optim.base import OptimizerSettings, ParameterGroups, parameter_groups
-from models.optim.sgd import make_sgd
+__all__ = ["OPTIMIZERS", "Optimizer", "OptimizerSettings", "make_optimizer", "parameter_groups"]
 
-__all__ = ["OPTIMIZERS", "OptimizerSettings", "make_optimizer", "parameter_groups"]
-
-OPTIMIZERS: Mapping[str, Callable[[OptimizerSettings, ParameterGroups], torch.optim.Optimizer]] = {
-    "sgd": make_sgd,
-}
+OPTIMIZERS: Mapping[str, Callable[[OptimizerSettings, ParameterGroups], Optimizer]] = {"sgd": Sgd}
 
 
-def make_optimizer(
-    name: str, settings: OptimizerSettings, groups: ParameterGroups
-) -> torch.optim.Optimizer:
+def make_optimizer(name: str, settings: OptimizerSettings, groups: ParameterGroups) -> Optimizer:
     """The optimizer of this name, on these parameters. Raises ValueError for an unknown name."""
     if name not in OPTIMIZERS:
         raise ValueError(f"there is no optimizer {name!r}; there are: {', '.join(OPTIMIZERS)}")

@@ -1,7 +1,8 @@
 """What every optimizer is built from: groups of parameters, and plain values."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from torch import nn
 
@@ -16,6 +17,24 @@ class OptimizerSettings:
     learning_rate: float
     momentum: float
     nesterov: bool
+
+
+class Optimizer(Protocol):
+    """What the training loop asks of an optimizer. `torch.optim.Optimizer` has it all."""
+
+    param_groups: ParameterGroups
+
+    def step(self) -> Any:
+        """Update the parameters from their gradients."""
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+
+    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
+        """Go on from a checkpoint. Raises ValueError when it is that of another network."""
 
 
 def parameter_groups(network: nn.Module, weight_decay: float) -> ParameterGroups:
