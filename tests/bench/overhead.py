@@ -111,8 +111,8 @@ def main() -> None:
         "total_seconds": round(total, 2),
         "floor_seconds": round(floor, 2),
         "overhead_seconds": round(total - floor, 2),
-        "totals": [round(one, 2) for one in totals],
-        "floors": [round(one, 2) for one in floors],
+        "totals": [round(seconds, 2) for seconds in totals],
+        "floors": [round(seconds, 2) for seconds in floors],
     }
     print(json.dumps(line))
 
