@@ -1,18 +1,23 @@
 """Champion: when a student is promoted, what is said of it, and the way back."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flows.campaign.find import find_campaign, sections_of, sources_of
+from flows.recipes import BILLION_SCALE
 from flows.retrain import champion
 from flows.retrain.champion import Comparison, decide
+from flows.retrain.flow import PromotionOptions, options_again
 from infra.errors import ProtegeError
 from infra.pointers import PointerEntry
 from infra.store import Store
 from tasks.campaigns import begin, save
 from tasks.contract import Output
+from tests.builders.campaign import tiny
 
 STUDENT = Output("train", "ab12", "/root/train/ab12", "manifest.json", "cd34", 5, 5, 0, 1.0)
 HOLDER = PointerEntry(3, {"campaign": "old", "student": {}, "promotion": {}})
@@ -92,3 +97,15 @@ def test_promotion_by_hand_wants_a_finished_campaign(root: Store) -> None:
         champion.promote(root, "main", unfinished)
     with pytest.raises(ProtegeError, match="is not in this root"):
         champion.promote(root, "main", "nobody")
+
+
+@pytest.mark.parametrize(("to_percent", "trained_up_to"), [(80, 80), (100, 90)])
+def test_retraining_waits_for_nobody(
+    root: Store, pictures: Path, to_percent: int, trained_up_to: int
+) -> None:
+    options = tiny(pictures, labelled={"to_percent": to_percent}, approval={"before": "score"})
+    campaign = find_campaign(root, BILLION_SCALE.name, options, sources_of(options))
+    again = options_again(root, BILLION_SCALE, campaign, "train", PromotionOptions())
+    sections = sections_of(again)
+    assert sections["approval"].before == "nothing"
+    assert sections["labelled"].to_percent == trained_up_to

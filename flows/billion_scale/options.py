@@ -1,5 +1,7 @@
 """Options of the recipe: a section for each role, in the order in which they run."""
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from flows.campaign.options import ApprovalOptions, RecipeOptions
@@ -23,6 +25,13 @@ class BaselineOptions(Options):
     """The learning rate from the first step to the last."""
     weight_decay: float = Field(1e-4, ge=0, le=1)
     """Weight decay."""
+
+
+class BillionScaleApproval(ApprovalOptions):
+    """When a run waits for a person."""
+
+    before: Literal["nothing", "score", "student"] = "nothing"
+    """The stage before which the run waits until somebody approves what it is about to cost."""
 
 
 # Fine-tuning touches trained weights: mild augmentation and a small rate (Yalniz 2019, section 4).
@@ -59,7 +68,7 @@ class BillionScale(RecipeOptions):
     """What is measured."""
     report: ReportOptions = ReportOptions()
     """How the report looks."""
-    approval: ApprovalOptions = ApprovalOptions()
+    approval: BillionScaleApproval = BillionScaleApproval()
     """Whether somebody is asked before the expensive part."""
 
     @model_validator(mode="after")

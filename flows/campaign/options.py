@@ -1,16 +1,16 @@
 """Options of recipes that belong to no stage; read without loading Prefect."""
 
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Self
 
 from tasks.options import Options
 
 
 class ApprovalOptions(Options):
-    """When a run waits for a person."""
+    """When a run waits for a person. A recipe names the stages before which it can."""
 
     NOT_IN_FINGERPRINT: ClassVar[frozenset[str]] = frozenset({"before"})
 
-    before: Literal["nothing", "score", "student"] = "nothing"
+    before: str = "nothing"
     """The stage before which the run waits until somebody approves what it is about to cost."""
 
 

@@ -19,7 +19,6 @@ from prefect.states import Completed
 from pydantic import Field
 
 from flows.campaign.find import campaign_key, find_campaign, is_complete, sections_of, sources_of
-from flows.campaign.options import ApprovalOptions
 from flows.campaign.run import Run
 from flows.engine.execute import resumed_options
 from flows.engine.flow import recipe_flow
@@ -80,7 +79,7 @@ def retrain(
         reader = f" that reads {source}" if source else ""
         return _skipped(f"there is no finished campaign{reader} in {store.uri} to repeat")
     known = recipe(before.recipe)
-    options = _options_again(store, known, before, teacher, promotion)
+    options = options_again(store, known, before, teacher, promotion)
     now = find_campaign(store, known.name, options, sources_of(options))
     if is_complete(now) and champion.decided(store, promotion.champion, now.id):
         return _skipped(f"nothing is new in the sources of {now.id} since it was trained")
@@ -115,11 +114,11 @@ def _sources(campaign: Campaign) -> set[str]:
     return {open_store(section["source"]).uri for section in sections if section.get("source")}
 
 
-def _options_again(
+def options_again(
     store: Store, known: Recipe, before: Campaign, teacher: str, promotion: PromotionOptions
 ) -> Options:
     """The options of the earlier campaign, with images held out, and perhaps with its teacher."""
-    options = _with_hold_out(known, resumed_options(before), promotion)
+    options = _with_hold_out(known, _without_approval(resumed_options(before)), promotion)
     key = campaign_key(options)
     # A teacher that has seen the images held out is not kept, but trained again without them.
     earlier = newest_first(campaigns(store, f"{known.name}-{key}"))
@@ -144,9 +143,15 @@ def _with_hold_out(known: Recipe, options: Options, promotion: PromotionOptions)
 
 
 def _with(options: Options, **sections: Options) -> Options:
-    """The same recipe with other sections; nobody can approve in the middle of the night."""
-    given = {**sections_of(options), **sections, "approval": ApprovalOptions()}
-    return type(options).model_validate(given)
+    """The same recipe with other sections, which are checked against each other anew."""
+    return type(options).model_validate({**sections_of(options), **sections})
+
+
+def _without_approval(options: Options) -> Options:
+    """The same recipe, which waits for nobody: nobody is there to approve it at night."""
+    sections = sections_of(options)
+    sections.pop("approval", None)
+    return type(options).model_validate(sections)
 
 
 def _held_out(known: Recipe, options: Options) -> ShardOptions:
