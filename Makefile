@@ -20,8 +20,9 @@ install: $(READY)  ## Make the virtual environment with exact versions
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 13) else f"protege needs Python 3.11 or 3.12, and this is {v[0]}.{v[1]}: make PYTHON=python3.12 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo,bench,test]'
+	# Python compiles what is used when it is used; to compile everything here would take a minute.
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[demo,bench,test]'
 	touch $(READY)
 
 demo: $(READY)  ## Run the whole method on digits, in a few minutes

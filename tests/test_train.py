@@ -377,3 +377,18 @@ def test_classes_come_from_the_labelled_images(root: Store, pictures: Path) -> N
     labelled = shard(root, ShardOptions(source=str(pictures / "labelled"), labelled=True))
     test = shard(root, ShardOptions(source=str(pictures / "test"), labelled=True))
     assert class_names(labelled, test) == list(CLASSES)
+
+
+def test_training_process_loads_no_pandas_and_may_import_it() -> None:
+    pytest.importorskip("pandas")
+    script = """
+import sys
+import pyarrow as pa
+from tasks.train.__main__ import keep_pandas_out
+keep_pandas_out()
+assert pa.array([b"image"]).to_pylist() == [b"image"]
+assert "pandas" not in sys.modules
+import pandas
+assert pandas.Series([1]).sum() == 1
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
