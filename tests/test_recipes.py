@@ -82,9 +82,6 @@ def test_it_runs_from_the_command_line(
     assert roles_of(root) == ROLES
 
 
-# Prefect leaves the connections to its temporary server to the garbage collector.
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.timeout(240)
 def test_it_runs_as_a_deployment(root: Store, pictures: Path) -> None:
     """The record that `protege up` registers, loaded and run as a worker's process does it."""
