@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field
 
+from infra.errors import ProtegeError
 from infra.executors import Executor, Inline
 from infra.store import Store, open_store
 from tasks import contract, tables
@@ -29,12 +30,14 @@ from tasks.contract import (
     Made,
     OnProgress,
     Output,
+    PartId,
     PartWriter,
     Receipt,
     Session,
     Stopwatch,
     Target,
     make_output,
+    part_ids,
     run_shards,
     silent,
 )
@@ -85,6 +88,24 @@ class Lessons:
         return len(self.image_ids)
 
 
+def _check_same_images(images: Output, chosen: Output) -> None:
+    """Raise ProtegeError when the chosen ids are those of other images.
+
+    Nothing can be said when the scores were deleted, which are needed no more.
+    """
+    scores = next((node for node in chosen.lineage() if node.role == "scores"), None)
+    if scores is None or scores.manifest is None:
+        return
+    digests = {part.number: part.made_from for part in part_ids(images)}
+    for part in scores.manifest["parts"]:
+        number = contract.part_number(part["name"])
+        if digests.get(number, part["made_from"]) != part["made_from"]:
+            raise ProtegeError(
+                f"shard {number} of {images.uri} has other images than those that {chosen.uri} "
+                "was chosen from. Score these images, and choose from those scores"
+            )
+
+
 def gather(
     root: Store,
     images: Output,
@@ -95,6 +116,7 @@ def gather(
     on_progress: OnProgress = silent,
 ) -> Output:
     """Collect the lessons, or take the output that is there. Raises ProtegeError, Failures."""
+    _check_same_images(images, chosen)
     inputs = {"images": images, "chosen": chosen}
     target = Target(root, STAGE, VERSION, options, inputs, scratch=SPILLS)
     job = GatherJob(target.uri, options, images, chosen)
@@ -153,10 +175,11 @@ def _make(job: GatherJob, executor: Executor, session: Session) -> Made:
     def keep_lease(_done: int, _total: int, _note: str) -> None:
         session.lease.check()
 
-    run_shards(session.store, range(num_spills), spill, executor, keep_lease, _spill_name, "spill")
-    numbers = range(_part_count(lessons, job.options))
+    spills = map(PartId, range(num_spills))
+    run_shards(session.store, spills, spill, executor, keep_lease, _spill_name, "spill")
+    ids = map(PartId, range(_part_count(lessons, job.options)))
     collect = functools.partial(_collect, job, num_spills)
-    parts = run_shards(session.store, numbers, collect, executor, session.on_progress)
+    parts = run_shards(session.store, ids, collect, executor, session.on_progress)
     extra = {
         "classes": job.chosen.classes,
         "unique_images": len(np.unique(lessons.image_ids)),
@@ -185,8 +208,8 @@ def _spill_name(number: int) -> str:
     return f"{SPILLS}/spill-{number:05d}.parquet"
 
 
-def _spill(job: GatherJob, number: int) -> Receipt:
-    watch = Stopwatch()
+def _spill(job: GatherJob, part: PartId) -> Receipt:
+    watch, number = Stopwatch(), part.number
     lessons = job.lessons()
     parts = _part_count(lessons, job.options)
     part_of = _part_of(lessons, parts)
@@ -198,8 +221,8 @@ def _spill(job: GatherJob, number: int) -> Receipt:
     table = _spill_table(lessons, rows, images)
     sink = io.BytesIO()
     with pq.ParquetWriter(sink, _with_counts(len(rows)), compression="none") as writer:
-        for part in range(parts):
-            inside = pa.array(np.flatnonzero(part_of[rows] == part))
+        for lesson_part in range(parts):
+            inside = pa.array(np.flatnonzero(part_of[rows] == lesson_part))
             writer.write_table(table.take(inside).cast(writer.schema), row_group_size=len(rows) + 1)
     open_store(job.uri).replace(_spill_name(number), sink.getvalue())
     watch.lap("write")
@@ -237,9 +260,9 @@ def _spill_table(
     return pa.Table.from_arrays(columns, schema=SPILL)
 
 
-def _collect(job: GatherJob, num_spills: int, number: int) -> Receipt:
-    writer = PartWriter(job.uri, number)
-    pieces = [_row_group(writer.store, spill, number) for spill in range(num_spills)]
+def _collect(job: GatherJob, num_spills: int, part: PartId) -> Receipt:
+    writer = PartWriter(job.uri, part)
+    pieces = [_row_group(writer.store, spill, part.number) for spill in range(num_spills)]
     writer.lap("read")
     table = pa.concat_tables(pieces).sort_by([("order", "ascending"), ("image_id", "ascending")])
     lessons = table.select(tables.LESSONS.names).cast(tables.LESSONS)

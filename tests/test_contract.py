@@ -10,7 +10,7 @@ from infra.errors import ProtegeError
 from infra.executors import Cluster, Executor, Failures, Inline
 from infra.store import LocalStore, Store, open_store
 from tasks import contract, tables
-from tasks.contract import Manifest, Receipt, RowCounts, run_shards, silent
+from tasks.contract import Manifest, Output, PartId, Receipt, RowCounts, run_shards, silent
 
 SCHEMA = tables.REJECTS
 
@@ -101,14 +101,18 @@ class MakePart:
     log: str
     broken: frozenset[int] = frozenset()
 
-    def __call__(self, number: int) -> Receipt:
+    def __call__(self, part: PartId) -> Receipt:
+        number = part.number
         with Path(self.log).open("a") as log:
             log.write(f"{number}\n")
         if number in self.broken:
             raise OSError(f"disk of {number}")
         table = some_rows(2, start=10 * number)
         name = contract.part_name(number)
-        return contract.write_part(open_store(self.uri), name, table, RowCounts(2, 2, 0))
+        counts = RowCounts(2, 2, 0)
+        return contract.write_part(
+            open_store(self.uri), name, table, counts, made_from=part.made_from
+        )
 
 
 @pytest.fixture(params=["inline", "dask"])
@@ -121,8 +125,8 @@ def test_same_work_twice_runs_once_and_gives_the_same_receipts(
 ) -> None:
     log = tmp_path / "log"
     make = MakePart(root.uri, str(log))
-    first = run_shards(root, range(7), make, executor, silent)
-    second = run_shards(root, range(7), make, executor, silent)
+    first = run_shards(root, map(PartId, range(7)), make, executor, silent)
+    second = run_shards(root, map(PartId, range(7)), make, executor, silent)
     assert sorted(log.read_text().split()) == [str(number) for number in range(7)]
     assert [(one.name, one.digest) for one in first] == [(one.name, one.digest) for one in second]
 
@@ -133,19 +137,68 @@ def test_failures_come_when_everything_else_is_done_and_resume_does_only_the_res
     log = tmp_path / "log"
     broken = MakePart(root.uri, str(log), frozenset({3}))
     with pytest.raises(Failures, match="disk of 3"):
-        run_shards(root, range(6), broken, executor, silent)
+        run_shards(root, map(PartId, range(6)), broken, executor, silent)
     assert len([name for name in root.sizes() if name.startswith("part-")]) == 5
     log.unlink()
-    run_shards(root, range(6), MakePart(root.uri, str(log)), executor, silent)
+    run_shards(root, map(PartId, range(6)), MakePart(root.uri, str(log)), executor, silent)
     assert log.read_text().split() == ["3"]
 
 
 def test_part_that_was_torn_is_made_again(root: Store, executor: Executor, tmp_path: Path) -> None:
     make = MakePart(root.uri, str(tmp_path / "log"))
-    whole = run_shards(root, range(3), make, executor, silent)
+    whole = run_shards(root, map(PartId, range(3)), make, executor, silent)
     root.replace("part-00001.parquet", root.read("part-00001.parquet")[:40])
-    again = run_shards(root, range(3), make, executor, silent)
+    again = run_shards(root, map(PartId, range(3)), make, executor, silent)
     assert [one.digest for one in again] == [one.digest for one in whole]
+
+
+def test_part_that_was_made_from_another_input_is_made_again(
+    root: Store, executor: Executor, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    make = MakePart(root.uri, str(log))
+    first = [PartId(number, f"input {number}") for number in range(3)]
+    receipts = run_shards(root, first, make, executor, silent)
+    contract.publish(root, Manifest("score", "f", {}, {}, receipts, 0.0), "manifest-one.json")
+    log.unlink()
+
+    changed = [*first[:2], PartId(2, "another input")]
+    again = run_shards(root, changed, make, executor, silent)
+    assert log.read_text().split() == ["2"]
+    assert [receipt.made_from for receipt in again] == [part.made_from for part in changed]
+    # The manifest would now speak of another part than the one that is there.
+    assert contract.find_output(root, "manifest-one.json") is None
+
+
+def test_manifest_of_a_part_that_is_made_again_is_gone_before(root: Store, tmp_path: Path) -> None:
+    make = MakePart(root.uri, str(tmp_path / "log"))
+    receipts = run_shards(root, map(PartId, range(3)), make, Inline(), silent)
+    contract.publish(root, Manifest("score", "f", {}, {}, receipts[:1], 0.0), "manifest-one.json")
+    contract.publish(root, Manifest("score", "f", {}, {}, receipts, 0.0), "manifest-all.json")
+    root.delete("part-00002.parquet")
+    run_shards(root, map(PartId, range(3)), make, Inline(), silent)
+    assert contract.find_output(root, "manifest-one.json") is not None
+    assert contract.find_output(root, "manifest-all.json") is None
+
+
+def test_slow_twin_that_read_older_input_does_not_win(root: Store) -> None:
+    name, counts = "part-00000.parquet", RowCounts(1, 1, 0)
+    contract.write_part(root, name, some_rows(1, start=5), counts, made_from="older")
+    new = contract.write_part(root, name, some_rows(1), counts, made_from="newer")
+    assert contract.read_receipt(root, name) == new
+
+
+def test_reference_to_an_output_that_was_made_anew_is_refused(root: Store) -> None:
+    def publish(start: int) -> Output:
+        root.delete("part-00000.parquet")
+        rows, counts = some_rows(1, start=start), RowCounts(1, 1, 0)
+        receipt = contract.write_part(root, "part-00000.parquet", rows, counts)
+        return contract.publish(root, Manifest("score", "f", {}, {}, [receipt], 0.0))
+
+    before, now = publish(1), publish(2)
+    assert now.body["digest"] == now.digest
+    with pytest.raises(ProtegeError, match="another output now"):
+        _ = before.body
 
 
 def test_failed_shard_does_not_keep_the_rest_of_its_batch_from_being_made(
@@ -153,14 +206,14 @@ def test_failed_shard_does_not_keep_the_rest_of_its_batch_from_being_made(
 ) -> None:
     broken = MakePart(root.uri, str(tmp_path / "log"), frozenset({0, 57}))
     with pytest.raises(Failures, match=r"2 of 120 failed.*disk of"):
-        run_shards(root, range(120), broken, cluster, silent)
+        run_shards(root, map(PartId, range(120)), broken, cluster, silent)
     assert len([name for name in root.sizes() if name.startswith("part-")]) == 118
 
 
 def test_failures_without_end_stop_the_stage(root: Store, tmp_path: Path) -> None:
     broken = MakePart(root.uri, str(tmp_path / "log"), frozenset(range(5000)))
     with pytest.raises(Failures, match="too many, the rest was not tried"):
-        run_shards(root, range(5000), broken, Inline(), silent)
+        run_shards(root, map(PartId, range(5000)), broken, Inline(), silent)
     assert len((tmp_path / "log").read_text().split()) < 200
 
 
@@ -168,7 +221,7 @@ def test_store_that_is_away_is_not_taken_for_a_torn_part(
     root: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make = MakePart(root.uri, str(tmp_path / "log"))
-    run_shards(root, range(3), make, Inline(), silent)
+    run_shards(root, map(PartId, range(3)), make, Inline(), silent)
     before = root.sizes()
 
     def away(self: LocalStore, path: str) -> None:
@@ -177,7 +230,7 @@ def test_store_that_is_away_is_not_taken_for_a_torn_part(
     with monkeypatch.context() as patch:
         patch.setattr(LocalStore, "open", away)
         with pytest.raises(Failures, match="SlowDown"):
-            run_shards(root, range(3), make, Inline(), silent)
+            run_shards(root, map(PartId, range(3)), make, Inline(), silent)
         with pytest.raises(ProtegeError, match="Run again when it can be"):
             contract.read_part(root, "part-00000.parquet", SCHEMA)
     assert root.sizes() == before
@@ -193,6 +246,12 @@ def test_output_whose_part_was_deleted_is_not_there(root: Store) -> None:
 def test_progress_reaches_the_total(root: Store, cluster: Cluster, tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     make = MakePart(root.uri, str(tmp_path / "log"))
-    run_shards(root, range(9), make, cluster, lambda done, total, note: seen.append((done, total)))
+    run_shards(
+        root,
+        map(PartId, range(9)),
+        make,
+        cluster,
+        lambda done, total, note: seen.append((done, total)),
+    )
     assert seen[-1] == (9, 9)
     assert seen == sorted(seen)

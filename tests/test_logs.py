@@ -15,7 +15,7 @@ from infra.launch import Crashed, launch
 from infra.logs import LINES_PER_WINDOW, PLACE, Line, Throttle, forward_warnings
 from infra.settings import DaskSettings
 from infra.store import Store, open_store
-from tasks.contract import run_shards, silent
+from tasks.contract import PartId, run_shards, silent
 from tests.builders.odd_shards import OddShard
 from tests.builders.waiting import wait_for
 
@@ -123,7 +123,7 @@ def lines_of(caplog: pytest.LogCaptureFixture, logger: str) -> list[str]:
 def test_warning_in_a_worker_arrives_with_its_shard(
     stage: Store, own: Cluster, caplog: pytest.LogCaptureFixture
 ) -> None:
-    run_shards(stage, [17], OddShard(stage.uri), own, silent)
+    run_shards(stage, [PartId(17)], OddShard(stage.uri), own, silent)
     (line,) = lines_of(caplog, "infra.executors.worker_logs")
     assert "score shard 17: " in line
     assert "worker " in line
@@ -136,7 +136,7 @@ def test_failing_shards_are_named_with_their_errors(
 ) -> None:
     job = OddShard(stage.uri, warnings=0, failing=frozenset({3, 8}))
     with pytest.raises(Failures, match="2 of 12 failed"):
-        run_shards(stage, range(12), job, own, silent)
+        run_shards(stage, map(PartId, range(12)), job, own, silent)
     messages = [record for record in caplog.records if record.name == "infra.executors.worker_logs"]
     assert {record.levelno for record in messages} == {logging.ERROR}
     ends = sorted(
@@ -153,7 +153,7 @@ def test_failing_shard_is_named_in_this_process_too(
 ) -> None:
     job = OddShard(stage.uri, warnings=0, failing=frozenset({1}))
     with pytest.raises(Failures):
-        run_shards(stage, range(3), job, Inline(), silent)
+        run_shards(stage, map(PartId, range(3)), job, Inline(), silent)
     assert lines_of(caplog, "tasks.contract.shards") == [
         "score shard 1 failed: ValueError: the disk of 1 is gone"
     ]
@@ -163,7 +163,7 @@ def test_ten_thousand_warnings_of_a_shard_are_a_few_lines(
     stage: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     with Cluster(DaskSettings(workers=1)) as own:
-        run_shards(stage, [5], OddShard(stage.uri, warnings=10_000), own, silent)
+        run_shards(stage, [PartId(5)], OddShard(stage.uri, warnings=10_000), own, silent)
     messages = lines_of(caplog, "infra.executors.worker_logs")
     assert len(messages) == LINES_PER_WINDOW + 1
     assert messages[-1] == "worker 0: 9,980 other messages were suppressed"
@@ -173,7 +173,9 @@ def test_worker_that_was_killed_and_came_back_warns_as_before(
     stage: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with Cluster(DaskSettings(workers=1)) as own:
-        run_shards(stage, [2], OddShard(stage.uri, killing=str(tmp_path / "killed")), own, silent)
+        run_shards(
+            stage, [PartId(2)], OddShard(stage.uri, killing=str(tmp_path / "killed")), own, silent
+        )
     (line,) = lines_of(caplog, "infra.executors.worker_logs")
     assert "score shard 2: " in line
 

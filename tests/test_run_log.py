@@ -10,7 +10,7 @@ import pytest
 from infra.errors import ProtegeError
 from infra.launch import launch
 from infra.store import Store, open_store
-from tasks.contract import run_shards, silent
+from tasks.contract import PartId, run_shards, silent
 from tests.builders.campaign import tiny
 from tests.builders.odd_shards import OddShard
 
@@ -21,7 +21,7 @@ def work(run: Any, folder: Path) -> None:
     """A stage: in the run's process, in a worker, and in two launched processes."""
     LOGGER.info("score: reads 100%")
     stage = open_store(f"{run.store.uri}/score/5f0c")
-    run_shards(stage, [17], OddShard(stage.uri), run.executor, silent)
+    run_shards(stage, [PartId(17)], OddShard(stage.uri), run.executor, silent)
     list(
         launch(
             "tests.builders.warner", folder / "job", folder / "job.jsonl", processes=2, threads=1

@@ -32,6 +32,7 @@ from tasks.contract.manifest import (
 from tasks.contract.part_writer import PartWriter
 from tasks.contract.parts import (
     FOOTER,
+    PartId,
     Receipt,
     RowCounts,
     part_name,
@@ -43,7 +44,7 @@ from tasks.contract.parts import (
 )
 from tasks.contract.progress import OnProgress, Stopwatch, silent, slowest
 from tasks.contract.rejects import check_reject_share, reject_reasons, write_rejects
-from tasks.contract.shards import MAX_BATCH, map_images, run_shards, snapshot_manifest
+from tasks.contract.shards import MAX_BATCH, map_images, part_ids, run_shards, snapshot_manifest
 from tasks.contract.stage import Made, Session, Target, make_output
 
 __all__ = [
@@ -55,6 +56,7 @@ __all__ = [
     "Node",
     "OnProgress",
     "Output",
+    "PartId",
     "PartWriter",
     "Receipt",
     "RowCounts",
@@ -71,6 +73,7 @@ __all__ = [
     "map_images",
     "output_at",
     "output_of",
+    "part_ids",
     "part_name",
     "part_names",
     "part_number",

@@ -5,7 +5,8 @@ it that stages return and take.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from typing import Any
@@ -20,6 +21,7 @@ from tasks.contract.lineage import Node, walk
 from tasks.contract.parts import Receipt, part_number, read_part, read_schema, rejects_name
 
 MANIFEST = "manifest.json"
+MANIFEST_NAMES = r"manifest(-\w+)?\.json"
 
 
 @dataclass(frozen=True)
@@ -127,8 +129,13 @@ class Output:
 
 
 @lru_cache(maxsize=8)
-def _read_body(uri: str, name: str, _digest: str) -> dict[str, Any]:
+def _read_body(uri: str, name: str, digest: str) -> dict[str, Any]:
     body: dict[str, Any] = json.loads(open_store(uri).read(name))
+    if body["digest"] != digest:
+        raise ProtegeError(
+            f"{uri}/{name} is another output now: what it was made from has changed. Run again, "
+            "so that what was made from it is made anew"
+        )
     return body
 
 
@@ -179,6 +186,23 @@ def publish(store: Store, manifest: Manifest, name: str = MANIFEST) -> Output:
     }
     store.replace(name, json.dumps(body, indent=1, ensure_ascii=False).encode())
     return _reference(store, name, body, reused=False)
+
+
+def retract(store: Store, names: Collection[str]) -> None:
+    """Delete the manifests that speak of one of these parts, which will be made anew."""
+    manifests = _manifest_names(store) if names else []
+    for manifest in manifests:
+        try:
+            parts = json.loads(store.read(manifest))["parts"]
+        except FileNotFoundError:
+            # Another worker was faster.
+            continue
+        if not {part["name"] for part in parts}.isdisjoint(names):
+            store.delete(manifest)
+
+
+def _manifest_names(store: Store) -> list[str]:
+    return [name for name in store.sizes() if re.fullmatch(MANIFEST_NAMES, name)]
 
 
 def find_output(store: Store, name: str = MANIFEST) -> Output | None:

@@ -1,10 +1,10 @@
 """PartWriter: makes the part of one shard: times the work, counts rows, keeps the rejects.
 
-In: the folder of an output and the number of a shard. Out: the part, and its rejects beside it,
+In: the folder of an output and the id of a part. Out: the part, and its rejects beside it,
 both published; the rejects come first, because the part is the commit.
 
-    writer = PartWriter(uri, number)
-    table = read_images(images, number, ["key"])
+    writer = PartWriter(uri, part)
+    table = read_images(images, part.number, ["key"])
     writer.lap("read")
     writer.reject(image_id, key, "damaged", "unexpected end of file")
     return writer.write(scores)
@@ -18,6 +18,7 @@ import pyarrow as pa
 from infra.store import open_store
 from tasks.contract.parts import (
     ROW_GROUP_ROWS,
+    PartId,
     Receipt,
     RowCounts,
     part_name,
@@ -32,9 +33,9 @@ from tasks.tables import ZSTD, Layout
 class PartWriter:
     """The part of one shard, before it is published."""
 
-    def __init__(self, uri: str, number: int) -> None:
+    def __init__(self, uri: str, part: PartId) -> None:
         self.store = open_store(uri)
-        self._number = number
+        self._part = part
         self._stopwatch = Stopwatch()
         self._rejects: list[dict[str, Any]] = []
 
@@ -56,13 +57,14 @@ class PartWriter:
         row_group_rows: int = ROW_GROUP_ROWS,
     ) -> Receipt:
         """Publish the rejects, then the part, or take the part that somebody else has published."""
-        write_rejects(self.store, self._number, self._rejects)
+        write_rejects(self.store, self._part.number, self._rejects)
         counts = RowCounts(len(table) + len(self._rejects), len(table), len(self._rejects))
         receipt = write_part(
             self.store,
-            part_name(self._number),
+            part_name(self._part.number),
             table,
             counts,
+            made_from=self._part.made_from,
             facts=facts,
             layout=layout,
             row_group_rows=row_group_rows,

@@ -1,13 +1,15 @@
 """Parts: one Parquet file for each shard, published complete or not at all.
 
-A part carries its row counts and the digest of its content in its footer, so a resume that finds it
-knows both without reading the rows.
+A part carries its row counts, the digest of its content and that of the part it was made from in
+its footer, so a resume that finds it knows them without reading the rows. A part that was made from
+another content is a missing part.
 """
 
 import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +25,17 @@ from tasks.tables import ZSTD, Layout
 FOOTER = b"protege"
 
 ROW_GROUP_ROWS = 100_000  # small enough that a filter on a sorted column skips most of a big table
+
+
+class PartId(NamedTuple):
+    """A part before it exists: its number, and the digest of the part that it is made from.
+
+    What is made from more than one part, or from the inputs that are hashed into the name of its
+    folder, has no digest here.
+    """
+
+    number: int
+    made_from: str = ""
 
 
 @dataclass(frozen=True)
@@ -48,6 +61,7 @@ class Receipt:
     rejected: int
     digest: str
     facts: Mapping[str, str] = field(default_factory=dict)
+    made_from: str = ""
     seconds: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -72,14 +86,18 @@ def write_part(
     table: pa.Table,
     counts: RowCounts,
     *,
+    made_from: str = "",
     facts: Mapping[str, str] | None = None,
     layout: Layout = ZSTD,
     row_group_rows: int = ROW_GROUP_ROWS,
 ) -> Receipt:
-    """Publish a part, or take the receipt of the one that somebody else has published."""
+    """Publish a part, or take the receipt of the one that somebody else has published.
+
+    `made_from` is the digest of the part that it was made from.
+    """
     facts = dict(facts or {})
     digest = table_digest(table)
-    footer = canonical({**asdict(counts), "digest": digest, "facts": facts})
+    footer = canonical({**asdict(counts), "digest": digest, "facts": facts, "made_from": made_from})
     described = table.replace_schema_metadata({**(table.schema.metadata or {}), FOOTER: footer})
     sink = io.BytesIO()
     pq.write_table(
@@ -91,8 +109,12 @@ def write_part(
         row_group_size=row_group_rows,
     )
     if not store.create(name, sink.getvalue()):
-        return read_receipt(store, name)
-    return Receipt(name, counts.rows_in, counts.kept, counts.rejected, digest, facts)
+        found = read_receipt(store, name)
+        if found.made_from == made_from:
+            return found
+        # A run that was replaced, and did not notice it yet, has just made it from older images.
+        store.replace(name, sink.getvalue())
+    return Receipt(name, counts.rows_in, counts.kept, counts.rejected, digest, facts, made_from)
 
 
 def read_receipt(store: Store, name: str) -> Receipt:

@@ -1,8 +1,8 @@
 """Shards: runs one job over many shards, and does nothing twice.
 
-In: a folder, the numbers of its shards, and a job that makes the part of one. Out: the receipts of
-all parts, in order. The folder is listed once; parts that exist only have their footers read. This
-is the only resume there is.
+In: a folder, the ids of its parts, and a job that makes one. Out: the receipts of all parts, in
+order. The folder is listed once; parts that exist only have their footers read. A part that was
+made from another content than its id says is made anew. This is the only resume there is.
 """
 
 import logging
@@ -16,8 +16,8 @@ from infra.errors import describe_error
 from infra.executors import Executor, Failures, Inline, too_many
 from infra.logs import PLACE, one_line
 from infra.store import Store, open_store
-from tasks.contract.manifest import Output, part_names
-from tasks.contract.parts import Receipt, is_torn, part_name, part_number, read_receipt
+from tasks.contract.manifest import Output, retract
+from tasks.contract.parts import PartId, Receipt, is_torn, part_name, part_number, read_receipt
 from tasks.contract.progress import OnProgress, slowest
 from tasks.contract.stage import Made, Session, Target, make_output
 
@@ -25,13 +25,13 @@ MAX_BATCH = 100  # shards in a future: 0.05 ms of overhead a shard instead of 2.
 BATCHES_PER_WORKER = 4
 FEW_FOOTERS = 1_000
 
-MakePart = Callable[[int], Receipt]
+MakePart = Callable[[PartId], Receipt]
 
 
 @dataclass(frozen=True)
 class _Batch:
     uri: str
-    numbers: tuple[int, ...]
+    parts: tuple[PartId, ...]
     present: frozenset[int]
 
 
@@ -54,11 +54,12 @@ class _RunBatch:
     def __call__(self, batch: _Batch) -> _Done:
         store, done = open_store(batch.uri), _Done([], [])
         stage = batch.uri.rsplit("/", 2)[-2]
-        for number in batch.numbers:
-            place = f"{stage} {self.noun} {number}"
+        for part in batch.parts:
+            place = f"{stage} {self.noun} {part.number}"
             try:
                 with PLACE.at(place):
-                    done.receipts.append(self._one(store, number, number in batch.present))
+                    found = self._found(store, part) if part.number in batch.present else None
+                    done.receipts.append(found or self.make(part))
             except Exception as error:
                 done.errors.append(error)
                 logging.getLogger(__name__).error(
@@ -68,21 +69,26 @@ class _RunBatch:
                     break
         return done
 
-    def _one(self, store: Store, number: int, present: bool) -> Receipt:
-        if present:
-            try:
-                return read_receipt(store, self.name(number))
-            except (pa.ArrowInvalid, OSError) as error:
-                if not is_torn(error):
-                    raise
-                # A part that was torn after it was published (a lost disk block) is made again.
-                store.delete(self.name(number))
-        return self.make(number)
+    def _found(self, store: Store, part: PartId) -> Receipt | None:
+        """The receipt of a part that is there; one that cannot be used is deleted."""
+        name = self.name(part.number)
+        try:
+            receipt = read_receipt(store, name)
+        except (pa.ArrowInvalid, OSError) as error:
+            # A part that was torn after it was published (a lost disk block) is made again.
+            if not is_torn(error):
+                raise
+        else:
+            if receipt.made_from == part.made_from:
+                return receipt
+        retract(store, {name})
+        store.delete(name)
+        return None
 
 
 def run_shards(
     store: Store,
-    numbers: Iterable[int],
+    parts: Iterable[PartId],
     make: MakePart,
     executor: Executor,
     on_progress: OnProgress,
@@ -94,16 +100,18 @@ def run_shards(
     `noun` is what the log calls the work of one. Raises `Failures` when everything else is done and
     some parts could not be made.
     """
-    numbers = list(numbers)
+    parts = list(parts)
     listing = store.sizes()
-    present = frozenset(number for number in numbers if name(number) in listing)
-    if len(present) == len(numbers) <= FEW_FOOTERS:
+    present = frozenset(part.number for part in parts if name(part.number) in listing)
+    if len(present) == len(parts) <= FEW_FOOTERS:
         # So few footers are read faster than a cluster starts.
         executor = Inline()
-    batches = _batches(store.uri, numbers, present, executor)
+    # What is made again may come out as another part than the one that a manifest speaks of.
+    retract(store, {name(part.number) for part in parts if part.number not in present})
+    batches = _batches(store.uri, parts, present, executor)
     receipts: list[Receipt] = []
     seconds: dict[str, float] = {}
-    on_progress(0, len(numbers), f"{len(present)} were already there" if present else "")
+    on_progress(0, len(parts), f"{len(present)} were already there" if present else "")
     errors: list[Exception] = []
     for done in executor.run(_RunBatch(make, name, noun), batches):
         receipts.extend(done.receipts)
@@ -111,18 +119,24 @@ def run_shards(
         for receipt in done.receipts:
             for kind, value in receipt.seconds.items():
                 seconds[kind] = seconds.get(kind, 0.0) + value
-        on_progress(len(receipts), len(numbers), slowest(seconds))
+        on_progress(len(receipts), len(parts), slowest(seconds))
         if too_many(len(errors), len(receipts) + len(errors)):
             break
     if errors:
         tried = len(receipts) + len(errors)
-        raise Failures(errors, tried, given_up=tried < len(numbers))
+        raise Failures(errors, tried, given_up=tried < len(parts))
     return sorted(receipts, key=lambda receipt: receipt.name)
 
 
 def snapshot_manifest(images: Output) -> str:
     """The manifest for one snapshot of the images; there are several, over the same parts."""
     return f"manifest-{images.digest}.json"
+
+
+def part_ids(images: Output) -> list[PartId]:
+    """The parts of a map stage over these images: a part for every shard, made from that alone."""
+    parts = images.body["parts"]
+    return [PartId(part_number(part["name"]), part["digest"]) for part in parts]
 
 
 def map_images(
@@ -139,16 +153,18 @@ def map_images(
     """
 
     def make(session: Session) -> Made:
-        numbers = [part_number(name) for name in part_names(images)]
-        parts = run_shards(session.store, numbers, make_part, executor, session.on_progress)
+        ids = part_ids(images)
+        parts = run_shards(session.store, ids, make_part, executor, session.on_progress)
         return Made(parts, extra or {})
 
     return make_output(replace(target, manifest=snapshot_manifest(images)), make, on_progress)
 
 
 def _batches(
-    uri: str, numbers: Sequence[int], present: frozenset[int], executor: Executor
+    uri: str, parts: Sequence[PartId], present: frozenset[int], executor: Executor
 ) -> list[_Batch]:
-    size = min(MAX_BATCH, -(-len(numbers) // (executor.workers * BATCHES_PER_WORKER)) or 1)
-    groups = (tuple(numbers[at : at + size]) for at in range(0, len(numbers), size))
-    return [_Batch(uri, group, present.intersection(group)) for group in groups]
+    size = min(MAX_BATCH, -(-len(parts) // (executor.workers * BATCHES_PER_WORKER)) or 1)
+    groups = (tuple(parts[at : at + size]) for at in range(0, len(parts), size))
+    return [
+        _Batch(uri, group, present.intersection(part.number for part in group)) for group in groups
+    ]

@@ -16,13 +16,22 @@ import pyarrow as pa
 from infra.executors import Executor, Inline
 from infra.store import Store
 from tasks import tables
-from tasks.contract import OnProgress, Output, PartWriter, Receipt, Target, map_images, silent
+from tasks.contract import (
+    OnProgress,
+    Output,
+    PartId,
+    PartWriter,
+    Receipt,
+    Target,
+    map_images,
+    silent,
+)
 from tasks.duplicates.matching import DUPLICATES_VERSION, THUMBNAIL_BYTES, signature_of
 from tasks.images import IMAGES_VERSION, Limits, Unusable, decode
 from tasks.shard import read_images, reject_images
 
 STAGE = "signature"
-VERSION = 1
+VERSION = 2
 
 
 def signature(
@@ -53,10 +62,10 @@ class SignatureJob:
     images: Output
 
 
-def sign_shard(job: SignatureJob, number: int) -> Receipt:
+def sign_shard(job: SignatureJob, part: PartId) -> Receipt:
     """Make the part of one shard: the signature of every image."""
-    writer = PartWriter(job.uri, number)
-    table = read_images(job.images, number, ["key"])
+    writer = PartWriter(job.uri, part)
+    table = read_images(job.images, part.number, ["key"])
     writer.lap("read")
     signatures: dict[int, tuple[int, bytes]] = {}
     problems: dict[int, Unusable] = {}

@@ -22,7 +22,16 @@ from infra.errors import ProtegeError
 from infra.executors import Executor, Inline
 from infra.store import Store
 from tasks import contract, tables
-from tasks.contract import OnProgress, Output, PartWriter, Receipt, Target, map_images, silent
+from tasks.contract import (
+    OnProgress,
+    Output,
+    PartId,
+    PartWriter,
+    Receipt,
+    Target,
+    map_images,
+    silent,
+)
 from tasks.evaluate.options import PredictOptions
 from tasks.images import IMAGES_VERSION, Unusable
 from tasks.shard import read_images, reject_images
@@ -31,7 +40,7 @@ if TYPE_CHECKING:
     from tasks.inference.pipeline import Batch
 
 PREDICTIONS = "predictions"
-VERSION = 1
+VERSION = 2
 NO_LABEL = -1
 
 
@@ -79,15 +88,15 @@ class PredictJob:
     model: Output
 
 
-def predict_shard(job: PredictJob, number: int) -> Receipt:
+def predict_shard(job: PredictJob, part: PartId) -> Receipt:
     """Make the part of one shard: the predictions of one model for its images."""
     # Imported here: it loads torch, which a run that finds everything done does not need.
     from tasks.inference.model import load_model
 
-    writer = PartWriter(job.uri, number)
+    writer = PartWriter(job.uri, part)
     model = load_model(job.model)
     writer.lap("load model")
-    table = read_images(job.images, number, ["key", "label"])
+    table = read_images(job.images, part.number, ["key", "label"])
     writer.lap("read")
     ids_N = table["image_id"].to_numpy()
     labels_N = _label_indices(table["label"].to_pylist(), job.model.classes, job.images)

@@ -16,7 +16,16 @@ from infra.errors import ProtegeError
 from infra.executors import Executor, Inline
 from infra.store import Store
 from tasks import contract, tables
-from tasks.contract import OnProgress, Output, PartWriter, Receipt, Target, map_images, silent
+from tasks.contract import (
+    OnProgress,
+    Output,
+    PartId,
+    PartWriter,
+    Receipt,
+    Target,
+    map_images,
+    silent,
+)
 from tasks.duplicates.matching import DUPLICATES_VERSION
 from tasks.images import IMAGES_VERSION, Inputs, Limits, Pixels, decode
 from tasks.score.options import ScoreOptions
@@ -24,7 +33,7 @@ from tasks.score.table import ShardScores, scores_table
 from tasks.shard import read_images, reject_images
 
 STAGE = "score"
-VERSION = 4
+VERSION = 5
 
 __all__ = ["STAGE", "ScoreOptions", "score", "scores_table"]
 
@@ -68,15 +77,15 @@ class ScoreJob:
     teacher: Output
 
 
-def score_shard(job: ScoreJob, number: int) -> Receipt:
+def score_shard(job: ScoreJob, part: PartId) -> Receipt:
     """Make the part of one shard: the P best classes of every image."""
     # Imported here: it loads torch, which a run that finds everything done does not need.
     from tasks.inference.model import load_model
 
-    writer = PartWriter(job.uri, number)
+    writer = PartWriter(job.uri, part)
     teacher, options = load_model(job.teacher), job.options
     writer.lap("load model")
-    images = read_images(job.images, number, ["key", "tags"])
+    images = read_images(job.images, part.number, ["key", "tags"])
     writer.lap("read")
     classes = job.teacher.classes
     scores = ShardScores(images, classes, min(options.top_p, len(classes)))

@@ -29,6 +29,7 @@ from tasks.contract import (
     Made,
     OnProgress,
     Output,
+    PartId,
     PartWriter,
     Receipt,
     Session,
@@ -36,9 +37,17 @@ from tasks.contract import (
     run_shards,
     silent,
 )
-from tasks.shard.candidates import Candidate, problem_of, read_loose, read_members
+from tasks.shard.candidates import Candidate, content_hash, problem_of, read_loose, read_members
 from tasks.shard.options import ShardOptions
-from tasks.shard.pins import STAGE, Snapshot, images_target, pin, rechecked_reasons, shard_pins
+from tasks.shard.pins import (
+    STAGE,
+    Snapshot,
+    images_target,
+    pin,
+    rechecked_reasons,
+    shard_pins,
+    snapshot_parts,
+)
 from tasks.shard.read import class_names, read_images, read_keys, read_many, reject_images
 from tasks.shard.recheck import Recheck, recheck_rejects
 from tasks.shard.sources import SourceFile
@@ -81,8 +90,9 @@ def shard(
     job = ShardJob(target.uri, options, snapshot)
 
     def make(session: Session) -> Made:
-        numbers, make_part = range(snapshot.shards), functools.partial(shard_images, job)
-        parts = run_shards(session.store, numbers, make_part, executor, session.on_progress)
+        ids = snapshot_parts(session.store, snapshot)
+        make_part = functools.partial(shard_images, job)
+        parts = run_shards(session.store, ids, make_part, executor, session.on_progress)
         extra = {"snapshot": snapshot.digest, "increments": list(snapshot.increments)}
         return Made(parts, extra, rechecked_reasons(session.store, snapshot.increments))
 
@@ -112,11 +122,11 @@ class ShardJob:
     snapshot: Snapshot
 
 
-def shard_images(job: ShardJob, number: int) -> Receipt:
+def shard_images(job: ShardJob, part: PartId) -> Receipt:
     """Make the part of one shard: the images that can be used, and the rejects."""
-    writer, rows = PartWriter(job.uri, number), []
-    ids = itertools.count(tables.image_id(number, 0))
-    candidates = _candidates(job, number)
+    writer, rows = PartWriter(job.uri, part), []
+    ids = itertools.count(tables.image_id(part.number, 0))
+    candidates = _candidates(job, part.number)
     check = functools.partial(problem_of, options=job.options)
     with ThreadPoolExecutor(DECODE_THREADS) as pool:
         while batch := list(itertools.islice(candidates, IMAGES_PER_BATCH)):
@@ -162,4 +172,5 @@ def _image_row(image_id: int, candidate: Candidate) -> dict[str, Any]:
         "key": candidate.key,
         "label": candidate.label,
         "tags": candidate.tags,
+        "content": content_hash(candidate.data),
     }

@@ -20,13 +20,13 @@ import pyarrow.parquet as pq
 from infra.errors import ProtegeError
 from infra.store import Store, open_store
 from tasks import contract, tables
-from tasks.contract import RowCounts, Target
+from tasks.contract import PartId, RowCounts, Target
 from tasks.images import IMAGES_VERSION
 from tasks.shard.options import ShardOptions
 from tasks.shard.sources import SourceFile, is_container_name, list_source
 
 STAGE = "shard"
-VERSION = 2
+VERSION = 3
 PINNED = ["key", "shard", "version", "label", "recheck_of"]  # what a new listing is compared with
 
 PinnedFiles = Mapping[
@@ -39,7 +39,6 @@ class Snapshot:
     """A source as it was pinned at one time: the pins of all its increments."""
 
     fingerprint: str
-    shards: int
     digest: str
     increments: tuple[str, ...]
 
@@ -71,7 +70,7 @@ def pin(root: Store, options: ShardOptions) -> Snapshot:
         if not fresh:
             digests = [contract.read_receipt(store, name).digest for name in names]
             digest = contract.digest_of(digests)
-            return Snapshot(target.fingerprint, _shards(pins), digest, names)
+            return Snapshot(target.fingerprint, digest, names)
         # Whoever loses the race for its name finds the winner's pins in the next round.
         add_pins(store, pins, fresh, options)
 
@@ -131,6 +130,16 @@ def pinned_labels(store: Store, increments: Iterable[str]) -> set[str]:
     known = known_files(pins).items()
     # The members of a container have classes of their own.
     return {label for key, (_, label) in known if label is not None and not is_container_name(key)}
+
+
+def snapshot_parts(store: Store, snapshot: Snapshot) -> list[PartId]:
+    """The parts of a snapshot; each is made from the increment that its shard belongs to."""
+    parts = []
+    for name in snapshot.increments:
+        digest = contract.read_receipt(store, name).digest
+        shards = contract.read_part(store, name, tables.PINS, ["shard"])["shard"].unique()
+        parts += [PartId(number, digest) for number in shards.to_pylist()]
+    return parts
 
 
 def shard_pins(store: Store, number: int) -> tuple[list[SourceFile], dict[int, str]]:

@@ -15,6 +15,7 @@ from infra.store import split_uri
 from tasks import contract, tables
 from tasks.contract import Output, PartWriter
 from tasks.images import Unusable
+from tasks.shard.candidates import content_hash
 from tasks.shard.options import ShardOptions
 from tasks.shard.pins import pinned_labels
 
@@ -26,7 +27,7 @@ def read_images(
 
     `only` is a sorted array of image_ids; without it, all rows. Raises ProtegeError.
     """
-    wanted = ["image_id", "image", "uri", "offset", "size", *columns]
+    wanted = ["image_id", "image", "uri", "offset", "size", "content", *columns]
     name = contract.part_name(number)
     table = contract.read_part(images.store, name, tables.IMAGES, wanted, only)
     data = _bytes_of(table)
@@ -54,6 +55,11 @@ def _bytes_of(table: pa.Table) -> list[bytes | None]:
         except OSError as error:
             raise ProtegeError(f"{uri} cannot be read any more: {error}") from error
         for row, piece in zip(rows, pieces):
+            if content_hash(piece) != table["content"][row].as_py():
+                raise ProtegeError(
+                    f"{uri} has changed since it was pinned: put it back as it was, or give what "
+                    "is new in it a file of its own"
+                )
             data[row] = piece
     return data
 

@@ -150,7 +150,7 @@ def _make(training: _Training, processes: Processes | None, session: Session) ->
     weights = contract.bytes_digest(session.store.read(WEIGHTS))
     history, rows = contract.read_receipt(session.store, HISTORY), training.images_per_epoch
     parts = [
-        Receipt(WEIGHTS, rows, rows, 0, weights, history.facts, seconds),
+        Receipt(WEIGHTS, rows, rows, 0, weights, history.facts, seconds=seconds),
         Receipt(HISTORY, 0, 0, 0, history.digest),
     ]
     extra = {
