@@ -9,6 +9,7 @@ same for all, a linear layer, and is always computed in float32.
 
 import copy
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar, Self
 
 import torch
@@ -64,6 +65,17 @@ class Network(nn.Module, ABC):
         """
         network = copy.deepcopy(self)
         network._replace_head(num_classes)
+        return network
+
+    def with_classes(self, labels: Sequence[int]) -> Self:
+        """A copy whose head knows these of the classes, in this order."""
+        network = copy.deepcopy(self)
+        old = network.head
+        network._replace_head(len(labels))
+        with torch.no_grad():
+            network.head.weight.copy_(old.weight[list(labels)])
+            bias = torch.zeros(old.out_features) if old.bias is None else old.bias
+            network.head.bias.copy_(bias[list(labels)])
         return network
 
     def _replace_head(self, num_classes: int) -> None:

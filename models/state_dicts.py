@@ -1,11 +1,12 @@
 """State dicts: published weights, renamed for our networks and loaded strictly.
 
-    load_published(network, torch.load("resnet50.pth", weights_only=True))
+    notes = load_published(network, torch.load("resnet50.pth", weights_only=True))
 
-In: the content of a file of weights: tensors by key, perhaps in a wrapper. Out: the network, with
-these weights. Publishers use different keys for the same tensor; `KEY_MAPS` says how the keys of
-each become ours, as data. Of all maps the best fitting is used. Then every tensor of the network
-and of the file must fit, or an error says which do not, and what to do.
+In: the content of a file of weights: tensors by key, perhaps in an envelope. Out: the network, with
+these weights, and where they were in the file. Publishers use different keys for the same tensor;
+`KEY_MAPS` says how the keys of each become ours, as data. Of all maps the best fitting is used.
+Then every tensor of the network and of the file must fit, or an error says which do not, and what
+to do.
 """
 
 import re
@@ -17,8 +18,22 @@ from torch import Tensor
 
 from models.network import Network
 
-# Training scripts save an optimizer and an epoch beside the weights, which are then under this key.
-WRAPPERS = ("state_dict",)
+# Training scripts save an optimizer and an epoch beside the weights, which are then under one of
+# these keys. Of several, the first is taken: an average (EMA) is what accuracies are published of.
+ENVELOPES = (
+    "state_dict_ema",
+    "model_ema",
+    "ema_state_dict",
+    "state_dict",
+    "model_state_dict",
+    "model_state",
+    "model",
+    "network",
+    "net",
+    "weights",
+    "params",
+)
+MAX_ENVELOPES = 3  # one inside the other
 
 # A counter of batch norms that torch did not save before version 0.4.1; it changes no logits.
 OPTIONAL = re.compile(r"(^|\.)num_batches_tracked$")
@@ -27,10 +42,7 @@ MAX_NAMED = 3  # keys of each kind in an error, because a wrong network differs 
 
 # Of each publisher, how its keys become ours: regular expressions and their replacements. The rules
 # apply to every key, each to the result of the one before.
-KEY_MAPS: Mapping[str, Sequence[tuple[str, str]]] = {
-    "torchvision": (),
-    "torch.nn.DataParallel": ((r"^module\.", ""),),
-}
+KEY_MAPS: Mapping[str, Sequence[tuple[str, str]]] = {"torchvision": ()}
 
 
 @dataclass(frozen=True)
@@ -47,37 +59,61 @@ class Differences:
         return len(self.missing) + len(self.unexpected) + len(self.misshaped)
 
 
-def load_published(network: Network, content: object) -> None:
+def load_published(network: Network, content: object) -> list[str]:
     """Load the content of a file of weights, strictly.
 
-    Raises ValueError, with the keys that do not fit and the remedy, for weights of another network.
+    Returns where in the file the weights were, in sentences. Raises ValueError, with the keys that
+    do not fit and the remedy, for weights of another network.
     """
-    weights = _tensors(content)
+    envelopes, weights = _open_envelopes(content)
     own = network.state_dict()
-    renamed = [_rename(weights, rules) for rules in KEY_MAPS.values()]
+    # (tensors by key, the prefix that all keys had), by publisher.
+    renamed = [_strip_prefix(_rename(weights, rules), own) for rules in KEY_MAPS.values()]
     # Rules of another publisher may give two tensors the same key, and one would be lost.
-    candidates = [candidate for candidate in renamed if len(candidate) == len(weights)]
-    best = min(candidates, key=lambda candidate: _differences(candidate, own).count)
+    candidates = [candidate for candidate in renamed if len(candidate[0]) == len(weights)]
+    best, prefix = min(candidates, key=lambda candidate: _differences(candidate[0], own).count)
     differences = _differences(best, own)
     if differences.count:
         raise ValueError(f"{_describe(differences, best, own)}; {_remedy(differences, network)}")
     network.load_state_dict(best)
+    notes = [f"the weights were under {' / '.join(map(repr, envelopes))}"] if envelopes else []
+    return notes + ([f"all their keys began with {prefix!r}"] if prefix else [])
 
 
-def _tensors(content: object) -> dict[str, Tensor]:
-    """The tensors in the content of a file, without their wrapper."""
-    for wrapper in WRAPPERS:
-        if isinstance(content, Mapping) and wrapper in content:
-            content = content[wrapper]
+def _open_envelopes(content: object) -> tuple[list[str], dict[str, Tensor]]:
+    """The tensors in the content of a file, and the keys that they were under."""
+    envelopes: list[str] = []
+    while isinstance(content, Mapping) and len(envelopes) < MAX_ENVELOPES:
+        inner = next((key for key in ENVELOPES if isinstance(content.get(key), Mapping)), None)
+        if inner is None:
+            break
+        envelopes.append(inner)
+        content = content[inner]
     named: Mapping[Any, Any] = content if isinstance(content, Mapping) else {}
     others = [str(key) for key, value in named.items() if not isinstance(value, Tensor)]
-    if others or not isinstance(content, Mapping):
+    if others or not named:
+        found = _first(others) or f"an empty {type(content).__name__}"
+        found = found if isinstance(content, Mapping) else f"a {type(content).__name__}"
         raise ValueError(
-            "a file of weights must hold tensors by name, and this one holds "
-            f"{_first(others) or f'a {type(content).__name__}'}; save the network's state_dict() "
-            f"alone or under the key {' or '.join(map(repr, WRAPPERS))}"
+            f"a file of weights must hold tensors by name, and this one holds {found}; save the "
+            "network's state_dict() alone or under the key 'state_dict'"
         )
-    return {str(key): tensor for key, tensor in named.items()}
+    return envelopes, {str(key): tensor for key, tensor in named.items()}
+
+
+def _strip_prefix(
+    weights: Mapping[str, Tensor], own: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], str]:
+    """The weights without what all keys begin with, as wrapped networks save them."""
+    own_steps, prefix = {key.partition(".")[0] for key in own}, ""
+    stripped = dict(weights)
+    while True:
+        steps = {key.partition(".")[0] for key in stripped}
+        step = next(iter(steps))
+        if len(steps) > 1 or step in own_steps or step in stripped:
+            return stripped, prefix
+        prefix += f"{step}."
+        stripped = {key.partition(".")[2]: tensor for key, tensor in stripped.items()}
 
 
 def _rename(weights: Mapping[str, Tensor], rules: Sequence[tuple[str, str]]) -> dict[str, Tensor]:

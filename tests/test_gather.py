@@ -6,12 +6,18 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from infra.errors import ProtegeError
 from infra.executors import Cluster, Inline
 from infra.store import Store, open_store
 from tasks import contract, tables
+from tasks.contract import Output
 from tasks.gather import GatherOptions, gather
-from tasks.shard import ShardOptions, read_images, shard
+from tasks.score import score
+from tasks.shard import ShardOptions, read_images, read_keys, shard
+from tasks.topk import TopkOptions, topk
 from tests.builders.chosen import chosen_of
+from tests.builders.models import colour_model
+from tests.builders.sources import fill
 
 # (image row, label): the first image is chosen for three classes.
 PAIRS = [(0, 0), (0, 1), (0, 2), (4, 0), (9, 1), (13, 2), (20, 1), (33, 0), (47, 2), (59, 1)]
@@ -85,3 +91,40 @@ def test_parts_are_pieces_of_one_order(root: Store, pictures: Path) -> None:
     whole = lessons(root, pictures)
     pieces = lessons(root, pictures, lessons_per_part=3)
     assert whole.equals(pieces.combine_chunks())
+
+
+def labelled(root: Store, folder: Path, *names: str, **options: bool) -> Output:
+    return shard(root, ShardOptions(source=str(fill(folder, *names)), labelled=True, **options))
+
+
+def test_labelled_images_are_gathered_with_their_classes(root: Store, tmp_path: Path) -> None:
+    images = labelled(root, tmp_path, "red/1.png", "blue/2.png", "red/3.png")
+    classes = {row["key"]: row["label"] for row in images.table("images").to_pylist()}
+    lessons = gather(root, images)
+    assert lessons.classes == ["blue", "red"]
+    keys = read_keys(images, lessons.table("lessons")["image_id"].to_numpy())
+    rows = lessons.table("lessons").to_pylist()
+    for key, row in zip(keys, rows, strict=True):
+        assert [lessons.classes[label] for label in row["labels"]] == [classes[key]]
+        assert row["weights"] == [1.0]
+    other_order = gather(root, images, classes=["red", "green", "blue"])
+    assert other_order.classes == ["red", "green", "blue"]
+    assert set(other_order.table("lessons")["labels"].to_pylist()[0]) <= {0, 2}
+
+
+def test_labelled_images_need_a_class_that_is_known(root: Store, tmp_path: Path) -> None:
+    images = labelled(root, tmp_path / "a", "red/1.png", "teal/2.png")
+    with pytest.raises(ProtegeError, match="'teal' is none of the classes"):
+        gather(root, images, classes=["blue", "red"])
+    unlabelled = shard(root, ShardOptions(source=str(tmp_path / "a")))
+    with pytest.raises(ProtegeError, match="an image without a class: put every image into"):
+        gather(root, unlabelled, classes=["blue", "red"])
+
+
+def test_images_that_were_not_chosen_from_are_refused(root: Store, pictures: Path) -> None:
+    pile = shard(root, ShardOptions(source=str(pictures / "pile")))
+    other = shard(root, ShardOptions(source=str(pictures / "test")))
+    chosen = topk(root, score(root, pile, colour_model(root)), TopkOptions(k=2, top_p=1))
+    assert gather(root, pile, chosen).kept == 6
+    with pytest.raises(ProtegeError, match="has other images than those that"):
+        gather(root, other, chosen)

@@ -21,7 +21,7 @@ from tests.builders.toy import TOY
 from tests.builders.toy.method import toy
 from tests.builders.toy.options import Toy
 
-ROLES = ["images", "teacher", "student", "score"]
+ROLES = ["images", "images_lessons", "teacher", "student", "score"]
 
 
 @pytest.fixture(autouse=True)

@@ -152,7 +152,7 @@ def test_prefix_that_would_hide_one_of_two_weights_is_refused() -> None:
 @pytest.mark.parametrize(
     ("content", "found"),
     [
-        ({"epoch": 3, "net": {"fc.bias": torch.zeros(7)}}, "this one holds epoch, net"),
+        ({"epoch": 3, "trunk": {"fc.bias": torch.zeros(7)}}, "this one holds epoch, trunk"),
         ({"state_dict": {"fc.bias": [0.0]}}, "this one holds fc.bias"),
         ([torch.zeros(7)], "this one holds a list"),
     ],

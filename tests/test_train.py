@@ -4,7 +4,6 @@ import hashlib
 import signal
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -18,62 +17,27 @@ from infra.errors import ProtegeError
 from infra.launch import launch
 from infra.settings import Processes
 from infra.store import LocalStore, Store, open_store
-from models.registry import build
 from tasks.contract import Output
+from tasks.gather import GatherOptions, gather
 from tasks.inference.weights import WEIGHTS, load_network, read_description
 from tasks.options import Length
 from tasks.shard import ShardOptions, class_names, shard
-from tasks.train import TrainOptions, train
+from tasks.train import train
 from tasks.train.data import epoch_order
-from tasks.train.job import HISTORY, TrainJob
-from tasks.train.options import Augment, LearningRate
+from tasks.train.job import HISTORY
+from tasks.train.options import LearningRate
 from tasks.train.trainer import Trainer
-from tasks.train.world import World
 from tests.builders.processes import launched_by
-from tests.builders.trainings import CLASSES, SMALL
+from tests.builders.trainings import CLASSES, ONE, SMALL, job, run_to
 from tests.builders.waiting import wait_for
 
-ONE = World(0, 1, torch.device("cpu"))
 PROCESSES = Processes(count=1, threads=1)
 
 
 @pytest.fixture
 def labelled(root: Store, pictures: Path) -> Output:
-    source = ShardOptions(source=str(pictures / "labelled"), labelled=True, images_per_shard=5)
-    return shard(root, source)
-
-
-def job(labelled: Output, uri: Path, options: TrainOptions = SMALL, attempt: int = 1) -> TrainJob:
-    uri.mkdir(parents=True, exist_ok=True)
-    return TrainJob(
-        uri=str(uri),
-        options=options,
-        objective="supervised",
-        data={"train": labelled},
-        classes=CLASSES,
-        init=None,
-        init_head="keep",
-        progress=str(uri / "progress"),
-        attempt=attempt,
-    )
-
-
-def run_to(trainer: Trainer, step: int) -> None:
-    """Train up to a step, as if the process had been stopped there; it may be called again."""
-
-    class Stopped(Exception): ...
-
-    train_step = trainer._train_step
-
-    def stop(batch):
-        if trainer.step == step:
-            raise Stopped
-        return train_step(batch)
-
-    trainer._train_step = stop
-    with suppress(Stopped):
-        trainer.run()
-    trainer._train_step = train_step
+    images = shard(root, ShardOptions(source=str(pictures / "labelled"), labelled=True))
+    return gather(root, images, options=GatherOptions(lessons_per_part=5))
 
 
 def weights(folder: Path) -> bytes:
@@ -121,13 +85,60 @@ def test_training_that_was_interrupted_ends_with_the_same_bytes(
     assert (tmp_path / "cut" / history).read_bytes() == (tmp_path / "whole" / history).read_bytes()
 
 
-def test_damaged_checkpoint_falls_back_to_the_one_before(labelled: Output, tmp_path: Path) -> None:
+@pytest.mark.parametrize("file", ["state.pt", "weights.safetensors"])
+@pytest.mark.parametrize("harm", ["cut", "flipped", "empty"])
+def test_damaged_checkpoint_falls_back_to_the_one_before__and_is_told(
+    labelled: Output, tmp_path: Path, file: str, harm: str, caplog: pytest.LogCaptureFixture
+) -> None:
     trainer = Trainer(job(labelled, tmp_path / "a"), ONE)
-    trainer.run()
-    states = sorted((tmp_path / "a" / "checkpoints").glob("*/state.pt"))
+    run_to(trainer, 6)
+    states = sorted((tmp_path / "a" / "checkpoints").glob(f"*/{file}"))
     assert len(states) == 2
-    states[-1].write_bytes(states[-1].read_bytes()[:50])
-    assert Trainer(job(labelled, tmp_path / "a"), ONE).step == 23
+    data = states[-1].read_bytes()
+    flipped = data[:-9] + bytes([data[-9] ^ 1]) + data[-8:]
+    states[-1].write_bytes({"cut": data[:50], "flipped": flipped, "empty": b""}[harm])
+    assert Trainer(job(labelled, tmp_path / "a"), ONE).step == 5
+    assert "step-000000006-000001 is damaged and is passed over" in caplog.text
+
+
+def test_whole_checkpoint_that_cannot_be_read_here_is_an_error(
+    labelled: Output, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_to(Trainer(job(labelled, tmp_path / "a"), ONE), 3)
+
+    def out_of_memory(*_args: object, **kwargs: object) -> None:
+        assert kwargs["map_location"] == "cpu"
+        raise RuntimeError("CUDA out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "load", out_of_memory)
+        with pytest.raises(ProtegeError, match=r"is whole, but cannot be read here \(CUDA out of"):
+            Trainer(job(labelled, tmp_path / "a"), ONE)
+    assert Trainer(job(labelled, tmp_path / "a"), ONE).step == 3, "nothing was lost"
+
+
+def test_new_checkpoints_stay_beside_damaged_ones_of_a_higher_step(
+    labelled: Output, tmp_path: Path
+) -> None:
+    run_to(Trainer(job(labelled, tmp_path / "a"), ONE), 9)
+    for state in (tmp_path / "a" / "checkpoints").glob("*/state.pt"):
+        state.write_bytes(b"torn")
+    again = Trainer(job(labelled, tmp_path / "a", attempt=2), ONE)
+    assert again.step == 0
+    run_to(again, 3)
+    assert Trainer(job(labelled, tmp_path / "a", attempt=3), ONE).step == 3
+
+
+def test_state_with_a_loss_that_is_no_number_is_never_saved(
+    labelled: Output, tmp_path: Path
+) -> None:
+    trainer = Trainer(job(labelled, tmp_path / "a"), ONE)
+    run_to(trainer, 4)
+    # As when the network diverges long before the next row of the history.
+    trainer._history.add(torch.tensor(float("nan")), {})
+    with pytest.raises(FloatingPointError, match=r"not finite at step 4: lower learning_rate"):
+        trainer._save()
+    assert Trainer(job(labelled, tmp_path / "a"), ONE).step == 4
 
 
 def checkpoints(folder: Path) -> list[str]:
@@ -223,53 +234,6 @@ def test_train_publishes_a_model_that_says_what_it_is(root: Store, labelled: Out
     assert not output.store.sizes("checkpoints")
 
 
-def test_any_number_of_processes_trains_the_same_model(
-    root: Store, labelled: Output, tmp_path: Path
-) -> None:
-    """As far as nothing is random in a process and no layer looks at its whole batch."""
-    options = SMALL.model_copy(
-        update={
-            "model": "mean_colour",
-            "length": Length(amount=6, unit="steps"),
-            "augment": Augment(crop_min_area=0.3, flip=False),
-        }
-    )
-    output = train(
-        root, labelled, options, classes=CLASSES, processes=Processes(count=2, threads=1)
-    )
-    assert output.kept == 12
-    alone = Trainer(job(labelled, tmp_path / "alone", options), ONE)
-    alone.run()
-    alone.finish()
-    of_two = safetensors.torch.load(output.store.read(WEIGHTS))
-    of_one = safetensors.torch.load(weights(tmp_path / "alone"))
-    torch.testing.assert_close(of_two, of_one, rtol=1e-4, atol=1e-6)
-    assert read_description(output.store.read(WEIGHTS)).model == "mean_colour"
-
-
-def test_given_weights_are_used_without_training(
-    root: Store, labelled: Output, tmp_path: Path
-) -> None:
-    network = build("small_resnet_8", 3)
-    torch.save({"state_dict": network.state_dict()}, tmp_path / "given.pth")
-    given = SMALL.model_copy(update={"checkpoint": str(tmp_path / "given.pth"), "ema_decay": 0})
-    output = train(root, labelled, given, classes=CLASSES, processes=PROCESSES)
-    loaded, _ = load_network(output)
-    assert torch.equal(loaded.fc.weight, network.fc.weight)
-
-
-def test_given_weights_that_do_not_fit_are_refused_in_a_sentence(
-    root: Store, labelled: Output, tmp_path: Path
-) -> None:
-    torch.save(build("small_resnet_8", 7).state_dict(), tmp_path / "given.pth")
-    given = SMALL.model_copy(update={"checkpoint": str(tmp_path / "given.pth")})
-    with pytest.raises(ProtegeError, match="does not fit the model"):
-        train(root, labelled, given, classes=CLASSES, processes=PROCESSES)
-    missing = SMALL.model_copy(update={"checkpoint": str(tmp_path / "missing.pth")})
-    with pytest.raises(ProtegeError, match="cannot be read"):
-        train(root, labelled, missing, classes=CLASSES, processes=PROCESSES)
-
-
 def test_diverged_training_says_what_to_change(root: Store, labelled: Output) -> None:
     changes = {"learning_rate": LearningRate(base=100), "weight_decay": 1.0, "batch_size": 64}
     wild = SMALL.model_copy(update={**changes, "length": Length(amount=60, unit="steps")})
@@ -279,18 +243,18 @@ def test_diverged_training_says_what_to_change(root: Store, labelled: Output) ->
 
 CALLER = """
 import sys
-from dataclasses import replace
 from infra.settings import Processes
 from infra.store import open_store
+from tasks.gather import gather
 from tasks.options import Length
 from tasks.shard import ShardOptions, shard
 from tasks.train import train
-from tests.builders.trainings import CLASSES, SMALL
+from tests.builders.trainings import SMALL
 
 root, pictures = open_store(sys.argv[1]), sys.argv[2]
-source = ShardOptions(source=pictures + "/labelled", labelled=True, images_per_shard=5)
+lessons = gather(root, shard(root, ShardOptions(source=pictures + "/labelled", labelled=True)))
 options = SMALL.model_copy(update={"length": Length(amount=100_000, unit="steps")})
-train(root, shard(root, source), options, classes=CLASSES, processes=Processes(1, 1))
+train(root, lessons, options, processes=Processes(1, 1))
 """
 
 

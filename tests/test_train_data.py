@@ -13,12 +13,15 @@ from infra.errors import ProtegeError
 from infra.store import Store, open_store
 from tasks import contract, tables
 from tasks.contract import Manifest, Output, RowCounts
+from tasks.gather import GatherOptions, gather
 from tasks.images import encode_png
 from tasks.shard import ShardOptions, shard
 from tasks.train.data import BatchReader, Samples, Targets, open_samples, prefetch
+from tasks.train.data.order import SampleOrder
 from tasks.train.data.prefetch import PREFETCH_STEPS
 from tasks.train.data.views import View
 from tasks.train.options import Augment, Inputs, TrainOptions
+from tests.builders.sources import fill
 
 CLASSES = ["blue", "green", "red"]
 OPTIONS = TrainOptions(
@@ -38,14 +41,6 @@ def publish(
     return contract.publish(
         store, Manifest(stage, "f", {}, {}, [receipt], 0.0, {"classes": classes})
     )
-
-
-def labelled(root: Store, labels: list[str | None]) -> Output:
-    rows = [
-        {"image_id": row, "image": PNG, "size": 1, "key": f"{row}", "label": label, "content": 0}
-        for row, label in enumerate(labels)
-    ]
-    return publish(root, "shard", tables.IMAGES, rows, [])
 
 
 def lessons(root: Store, labels: list[list[int]], weights: list[list[float]]) -> Output:
@@ -77,25 +72,6 @@ def test_targets_of_a_batch_are_those_of_its_images(images: list[dict[int, float
         assert taken_weights.tolist() == weights.tolist()
 
 
-def test_labelled_image_has_its_class_with_weight_one(root: Store) -> None:
-    samples = open_samples(labelled(root, ["red", "blue", "red"]), CLASSES)
-    part = samples.read_part(0)
-    assert list(part.images) == [PNG] * 3
-    assert pairs(part.targets) == [(0, 2, 1.0), (1, 0, 1.0), (2, 2, 1.0)]
-
-
-def test_labelled_set_refuses_an_image_without_a_class(root: Store) -> None:
-    samples = open_samples(labelled(root, ["red", None]), CLASSES)
-    with pytest.raises(ProtegeError, match="an image without a class: put every image into"):
-        samples.read_part(0)
-
-
-def test_labelled_set_refuses_a_class_that_is_not_trained(root: Store) -> None:
-    samples = open_samples(labelled(root, ["red", "teal"]), CLASSES)
-    with pytest.raises(ProtegeError, match="'teal' is none of the classes"):
-        samples.read_part(0)
-
-
 def test_lessons_have_weighted_classes__several_or_none(root: Store) -> None:
     output = lessons(root, [[2], [], [0, 1]], [[1.0], [], [0.25, 0.75]])
     part = open_samples(output, ["a", "b", "c"]).read_part(0)
@@ -111,26 +87,24 @@ def test_classes_of_lessons_are_matched_by_name(root: Store) -> None:
 
 
 def test_only_data_sets_with_images_can_be_trained_on(root: Store) -> None:
-    with pytest.raises(ProtegeError, match="give an output of shard or gather"):
-        open_samples(publish(root, "topk", tables.CHOSEN, [], []), CLASSES)
     with pytest.raises(ProtegeError, match="has no images to train on"):
-        open_samples(labelled(root, []), CLASSES)
+        open_samples(lessons(root, [], []), ["a", "b", "c"])
 
 
 @pytest.fixture
 def samples(root: Store, pictures: Path) -> Samples:
-    source = ShardOptions(source=str(pictures / "labelled"), labelled=True, images_per_shard=5)
-    return open_samples(shard(root, source), CLASSES)
+    images = shard(root, ShardOptions(source=str(pictures / "labelled"), labelled=True))
+    return open_samples(gather(root, images, options=GatherOptions(lessons_per_part=5)), CLASSES)
 
 
 @pytest.mark.parametrize("crop_min_area", [0.3, 1])
-def test_processes_share_out_the_batch_of_one(samples: Samples, crop_min_area: float) -> None:
+def test_virtual_ranks_share_out_the_batch_of_one(samples: Samples, crop_min_area: float) -> None:
     options = OPTIONS.model_copy(update={"augment": Augment(crop_min_area=crop_min_area)})
     reader = BatchReader(samples, options, batch_size=8)
     # 12 images, so the second step reaches into the next epoch.
     for step in range(3):
-        whole = reader.read(step, rank=0, world_size=1)
-        shares = [reader.read(step, rank, world_size=2) for rank in range(2)]
+        whole = reader.read(step, rank=0, num_ranks=1)
+        shares = [reader.read(step, rank, num_ranks=2) for rank in range(2)]
         images = np.concatenate([share.images_BHWC for share in shares])
         assert np.array_equal(images, whole.images_BHWC)
         classes = np.concatenate([share.targets.classes_P for share in shares])
@@ -139,7 +113,7 @@ def test_processes_share_out_the_batch_of_one(samples: Samples, crop_min_area: f
 
 def test_epoch_gives_every_sample_once(samples: Samples) -> None:
     reader = BatchReader(samples, OPTIONS, batch_size=4)
-    batches = [reader.read(step, rank=0, world_size=1) for step in range(3)]
+    batches = [reader.read(step, rank=0, num_ranks=1) for step in range(3)]
     images = {image.tobytes() for batch in batches for image in batch.images_BHWC}
     assert len(images) == sum(samples.part_rows) == 12
 
@@ -194,3 +168,26 @@ def test_prefetch_ends_its_thread_with_a_caller_that_stops_early() -> None:
     assert prefetch_threads() == 1
     batches.close()
     assert not prefetch_threads()
+
+
+@pytest.mark.parametrize("window", [1, 4])
+def test_source_that_is_sorted_by_class_gives_batches_of_as_many_classes_as_independent_draws(
+    root: Store, tmp_path: Path, window: int
+) -> None:
+    num_classes, images_per_class, batch_size = 50, 40, 40
+    fill(
+        tmp_path,
+        *(f"{n:02d}/{at}.png" for n in range(num_classes) for at in range(images_per_class)),
+    )
+    images = shard(root, ShardOptions(source=str(tmp_path), labelled=True, images_per_shard=100))
+    lessons = gather(root, images, options=GatherOptions(lessons_per_part=100))
+    samples = open_samples(lessons, lessons.classes)
+    order = SampleOrder(samples.part_rows, seed=0, window=window)
+    classes = [samples.read_part(part).targets.classes_P for part in range(len(samples.part_rows))]
+    counts = []
+    for step in range(num_classes * images_per_class // batch_size):
+        places = [order.place(step * batch_size + at) for at in range(batch_size)]
+        counts.append(len({int(classes[part][row]) for part, row in places}))
+    independent = num_classes * (1 - (1 - 1 / num_classes) ** batch_size)
+    assert np.mean(counts) > 0.97 * independent
+    assert min(counts) > 0.7 * independent

@@ -27,7 +27,8 @@ def billion_scale(run: Run, options: BillionScale) -> Mapping[str, Output]:
     classes = run.classes(labelled, test)
 
     # The teacher learns from the labels, scores the pile, and chooses.
-    teacher = run.train(labelled, options.teacher, classes=classes, role="teacher")
+    labels = run.gather(labelled, options=options.gather, classes=classes, role="labelled_lessons")
+    teacher = run.train(labels, options.teacher, classes=classes, role="teacher")
     max_lessons = options.topk.k * len(classes)
     run.approve(
         options.approval,
@@ -48,12 +49,12 @@ def billion_scale(run: Run, options: BillionScale) -> Mapping[str, Output]:
         lambda: estimate_training("pretrained", options.student, lessons.kept),
     )
     pretrained = run.train(lessons, options.student, role="pretrained")
-    student = run.fine_tune(pretrained, labelled, options.fine_tune, role="student")
+    student = run.fine_tune(pretrained, labels, options.fine_tune, role="student")
 
     # The same network, the same number of steps, the same fine-tuning: true labels alone.
     alone = options.baseline_training(options.student.total_steps(lessons.kept))
-    supervised = run.train(labelled, alone, classes=classes, role="supervised")
-    baseline = run.fine_tune(supervised, labelled, options.fine_tune, role="baseline")
+    supervised = run.train(labels, alone, classes=classes, role="supervised")
+    baseline = run.fine_tune(supervised, labels, options.fine_tune, role="baseline")
 
     models = {
         "teacher": teacher,

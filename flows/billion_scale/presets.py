@@ -50,6 +50,7 @@ def digits(data: str = "demo-output/data/seed-0", seed: int = 0) -> BillionScale
 
 _DIGITS_COMMON: dict[str, Any] = {
     "batch_size": 64,
+    "virtual_ranks": 1,
     "nesterov": True,
     "label_smoothing": 0.1,
     "ema_decay": 0.99,
@@ -85,8 +86,9 @@ IMAGENET_CLASSES = 1_000
 def imagenet_yfcc() -> BillionScale:
     """Yalniz et al. 2019, table 2: ImageNet-1k and YFCC100M, K 16,000, P 10, a ResNet-50 student.
 
-    Batch 1,536; pre-training on 1 billion images, the rate rising from 0.1 to 0.6 and then halved
-    13 times; fine-tuning for 30 epochs from 0.0015, divided by 10 three times; weight decay 1e-4.
+    Batch 1,536, of 24 images on each of 64 GPUs; pre-training on 1 billion images, the rate rising
+    from 0.1 to 0.6 and then halved 13 times; fine-tuning for 30 epochs from 0.0015, divided by 10
+    three times; weight decay 1e-4.
     The paper's teacher is a ResNeXt-101-32x48: give its weights as teacher.checkpoint.
     """
     batch_size = 1_536
@@ -117,16 +119,22 @@ def imagenet_yfcc() -> BillionScale:
             model="resnet50",
             length=Length(amount=90, unit="epochs"),
             batch_size=batch_size,
+            virtual_ranks=64,
             learning_rate=supervised,
         ),
         score=ScoreOptions(top_p=10),
         topk=TopkOptions(k=16_000, top_p=10),
         student=TrainOptions(
-            model="resnet50", length=billion, batch_size=batch_size, learning_rate=student_rate
+            model="resnet50",
+            length=billion,
+            batch_size=batch_size,
+            virtual_ranks=64,
+            learning_rate=student_rate,
         ),
         fine_tune=Training(
             length=Length(amount=30, unit="epochs"),
             batch_size=batch_size,
+            virtual_ranks=64,
             learning_rate=LearningRate(base=0.00025, schedule="step", num_steps_down=3, gamma=0.1),
         ),
         baseline=BaselineOptions(learning_rate=supervised),

@@ -6,6 +6,7 @@ ROLES = (
     Role("labelled", "Labelled images", "labelled set"),
     Role("pile", "Unlabelled images"),
     Role("test", "Test images", "test set"),
+    Role("labelled_lessons", "The labelled images as a training set", "shuffled labelled set"),
     Role("score", "The teacher's scores of the pile", "scores"),
     Role("topk", "Images chosen for each class", "choice"),
     Role("gather", "The chosen images as a training set", "training set"),

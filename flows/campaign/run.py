@@ -43,6 +43,7 @@ logger = logging.getLogger(__name__)
 OptionsType = TypeVar("OptionsType", bound=Options)
 Watch = Callable[[str], OnProgress]  # the progress of a stage, by its name on the screen
 LISTED_CLASSES = 10
+PLURALS = {"signature": "_signatures", "gather": "_lessons"}
 
 
 def watch_nothing(_name: str) -> OnProgress:
@@ -110,12 +111,13 @@ class Run:
         role: str = "train",
         **fields: Any,
     ) -> Output:
-        """Train a network on labelled images or on lessons, in processes of its own."""
+        """Train a network on lessons, or on labelled images, which are gathered first."""
         chosen = _options(TrainOptions, options, fields)
+        lessons = self.gather(data, classes=classes) if data.stage == "shard" else data
         self._preload()
 
         def work(watch: OnProgress) -> Output:
-            return train(self.store, data, chosen, classes=classes, init=init, on_progress=watch)
+            return train(self.store, lessons, chosen, classes=classes, init=init, on_progress=watch)
 
         return self._run_stage("train", role, work)
 
@@ -195,13 +197,14 @@ class Run:
     def gather(
         self,
         images: Output,
-        chosen: Output,
+        chosen: Output | None = None,
         options: GatherOptions | None = None,
         *,
+        classes: Sequence[str] | None = None,
         role: str = "gather",
         **fields: Any,
     ) -> Output:
-        """Collect the chosen images into training shards."""
+        """Collect the chosen images, or all labelled ones, into a shuffled training set."""
         gather_options = _options(GatherOptions, options, fields)
 
         def work(watch: OnProgress) -> Output:
@@ -210,6 +213,7 @@ class Run:
                 images,
                 chosen,
                 gather_options,
+                classes=classes,
                 executor=self.executor,
                 on_progress=watch,
             )
@@ -346,8 +350,8 @@ class Run:
 
 def stage_title(stage: str, role: str) -> str:
     """`train student`; `score`, where the stage has one role only and its name says all."""
-    # `labelled_signatures` are the signatures of `labelled`.
-    return stage if stage == role else f"{stage} {role.removesuffix(f'_{stage}s')}"
+    # `labelled_signatures` are the signatures of `labelled`, and `labelled_lessons` its lessons.
+    return stage if stage == role else f"{stage} {role.removesuffix(PLURALS.get(stage, ''))}"
 
 
 def _options(

@@ -69,7 +69,7 @@ def _topk(run: Run, given: Given, options: Options) -> Output:
 
 def _gather(run: Run, given: Given, options: Options) -> Output:
     assert isinstance(options, GatherOptions)
-    return run.gather(given["images"], given["chosen"], options)
+    return run.gather(given["images"], given.get("chosen"), options)
 
 
 def _evaluate(run: Run, given: Given, options: Options) -> Output:
@@ -152,14 +152,19 @@ STAGES = {
         ),
         Stage(
             "gather",
-            "Collect the chosen images into training shards.",
+            "Collect the chosen images, or all labelled ones, into a shuffled training set.",
             (
                 Input(
                     "images",
                     ("shard",),
-                    "Address of the output of shard that they were chosen from.",
+                    "Address of the output of shard that they lie in.",
                 ),
-                Input("chosen", ("topk",), "Address of an output of topk."),
+                Input(
+                    "chosen",
+                    ("topk",),
+                    "Address of an output of topk; empty takes all images, which must be labelled.",
+                    optional=True,
+                ),
             ),
             _gather,
             GatherOptions(),

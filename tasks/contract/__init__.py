@@ -18,7 +18,14 @@ addresses.py  what a person types for an output
 """
 
 from tasks.contract.addresses import output_at
-from tasks.contract.identity import bytes_digest, canonical, digest_of, fingerprint_of, table_digest
+from tasks.contract.identity import (
+    bytes_digest,
+    canonical,
+    digest_of,
+    fingerprint_of,
+    table_digest,
+    versions,
+)
 from tasks.contract.lineage import Link, Node, walk
 from tasks.contract.manifest import (
     Manifest,
@@ -88,6 +95,7 @@ __all__ = [
     "snapshot_manifest",
     "table_digest",
     "timed",
+    "versions",
     "walk",
     "write_part",
     "write_rejects",

@@ -91,6 +91,7 @@ class PredictJob:
 def predict_shard(job: PredictJob, part: PartId) -> Receipt:
     """Make the part of one shard: the predictions of one model for its images."""
     # Imported here: it loads torch, which a run that finds everything done does not need.
+    from tasks.inference.device_facts import device_facts
     from tasks.inference.model import load_model
 
     writer = PartWriter(job.uri, part)
@@ -107,7 +108,7 @@ def predict_shard(job: PredictJob, part: PartId) -> Receipt:
         parts.append(_predictions(batch, ids_N[batch.rows], labels_N[batch.rows], schema))
         problems |= batch.problems
     reject_images(writer, table, problems)
-    return writer.write(pa.concat_tables(parts), facts={"device": model.device.type})
+    return writer.write(pa.concat_tables(parts), facts=device_facts(model.device))
 
 
 def _schema(options: PredictOptions, with_classes: Output) -> pa.Schema:

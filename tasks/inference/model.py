@@ -9,7 +9,6 @@ In: the output of a training, or a weights file. Out: logits of pixels, or class
 import functools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -20,13 +19,13 @@ from infra.errors import ProtegeError
 from infra.store import split_uri
 from models.network import Network
 from models.pixels import channels_last, standardise, to_unit
+from models.precision import Precision, computing_in
 from tasks.contract import Output
 from tasks.images import Pixels
 from tasks.inference.pictures import Picture, describe_picture, read_picture
 from tasks.inference.pipeline import DECODE_THREADS, Batch, Decode, Item, Lap, no_lap, run_pipeline
 from tasks.inference.weights import WEIGHTS, Description, load_network, parse_network
 
-Precision = Literal["float32", "bfloat16"]
 Change = Callable[[Tensor], Tensor]
 
 CACHED_MODELS = 4
@@ -91,8 +90,7 @@ class Model:
         if change is not None:
             images_BCHW = change(images_BCHW)
         images_BCHW = standardise(images_BCHW, inputs.mean, inputs.std)
-        low = precision == "bfloat16"
-        with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=low):
+        with torch.no_grad(), computing_in(precision, self.device):
             features_BD = self.network.features(images_BCHW)
         return features_BD.float()
 

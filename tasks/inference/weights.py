@@ -5,9 +5,10 @@
 
 import io
 import json
+import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pickle import UnpicklingError
 from typing import TYPE_CHECKING
 
 from infra.errors import ProtegeError
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 WEIGHTS = "weights.safetensors"
 METADATA = "protege"
+MAX_REASON_LETTERS = 200
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -65,14 +68,23 @@ def save_weights(network: "nn.Module", description: Description) -> bytes:
 
 def read_description(weights: bytes) -> Description:
     """The description inside a weights file of ours. Raises ProtegeError for others."""
+    description = find_description(weights)
+    if description is None:
+        raise ProtegeError("these weights do not say what they are; protege did not write them")
+    return description
+
+
+def find_description(weights: bytes) -> Description | None:
+    """The description inside a safetensors file, if protege wrote it.
+
+    Raises ProtegeError for a file of another format.
+    """
     size = int.from_bytes(weights[:8], "little")
     try:
-        metadata = json.loads(weights[8 : 8 + size]).get("__metadata__", {})
-    except (ValueError, AttributeError) as error:
+        metadata = json.loads(weights[8 : 8 + size]).get("__metadata__") or {}
+        return Description.from_metadata(metadata) if METADATA in metadata else None
+    except (ValueError, AttributeError, TypeError, KeyError) as error:
         raise ProtegeError("these are no weights in the safetensors format") from error
-    if METADATA not in metadata:
-        raise ProtegeError("these weights do not say what they are; protege did not write them")
-    return Description.from_metadata(metadata)
 
 
 def load_network(output: Output) -> "tuple[Network, Description]":
@@ -104,10 +116,21 @@ def parse_network(weights: bytes) -> "tuple[Network, Description]":
 
 def load_given(uri: str, network: "Network") -> None:
     """Load weights that somebody else has published, strictly. Raises ProtegeError."""
+    from models.state_dicts import load_published
+
+    content = _read_given(uri)
+    try:
+        notes = load_published(network, content)
+    except (RuntimeError, ValueError) as error:
+        raise ProtegeError(f"checkpoint {uri} does not fit the model: {error}") from error
+    for note in notes:
+        logger.warning("checkpoint %s: %s", uri, note)
+
+
+def _read_given(uri: str) -> object:
+    """The content of a file of weights; nothing in it is executed."""
     import safetensors.torch
     import torch
-
-    from models.state_dicts import load_published
 
     store, name = split_uri(uri)
     try:
@@ -115,11 +138,27 @@ def load_given(uri: str, network: "Network") -> None:
     except OSError as error:
         raise ProtegeError(f"checkpoint {uri} cannot be read: {error}") from error
     try:
-        if name.endswith(".safetensors"):
-            weights = safetensors.torch.load(data)
-        else:
-            weights = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-        load_published(network, weights)
-    except (RuntimeError, ValueError, UnpicklingError, safetensors.SafetensorError) as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise ProtegeError(f"checkpoint {uri} does not fit the model: {reason}") from error
+        if name.lower().endswith(".safetensors"):
+            return safetensors.torch.load(data)
+        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
+    except Exception as error:
+        # A torn or foreign file makes the unpickler fail in any way there is.
+        raise ProtegeError(f"checkpoint {uri} cannot be read: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """Why a file of weights cannot be read, and what to do."""
+    refused = re.search(r"GLOBAL (\S+)", str(error))
+    if refused:
+        return (
+            f"it holds a {refused[1]} beside the weights, which would have to be executed. Save "
+            "the weights alone: torch.save(network.state_dict(), path)"
+        )
+    text = " ".join(str(error).split()) or type(error).__name__
+    return (
+        f"it is no file of weights, or a damaged one ({type(error).__name__}: "
+        f"{text[:MAX_REASON_LETTERS]}). Give a .safetensors file, or what "
+        "torch.save(network.state_dict(), path) writes"
+    )

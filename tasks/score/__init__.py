@@ -80,6 +80,7 @@ class ScoreJob:
 def score_shard(job: ScoreJob, part: PartId) -> Receipt:
     """Make the part of one shard: the P best classes of every image."""
     # Imported here: it loads torch, which a run that finds everything done does not need.
+    from tasks.inference.device_facts import device_facts
     from tasks.inference.model import load_model
 
     writer = PartWriter(job.uri, part)
@@ -99,7 +100,7 @@ def score_shard(job: ScoreJob, part: PartId) -> Receipt:
     ):
         scores.add_batch(batch)
     reject_images(writer, images, scores.problems)
-    layout, facts = tables.scores_layout(scores.top_p), {"device": teacher.device.type}
+    layout, facts = tables.scores_layout(scores.top_p), device_facts(teacher.device)
     return writer.write(scores.table(), facts=facts, layout=layout)
 
 

@@ -1,9 +1,10 @@
 """Options of the stage `score`."""
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pydantic import Field
 
+from models.precision import Precision
 from tasks.options import Options
 
 
@@ -23,7 +24,7 @@ class ScoreOptions(Options):
     """Classes kept of each image (the paper's P); at most the number of classes."""
     batch_size: int = Field(256, ge=1, le=65_536)
     """Images in a forward pass; the last one of a shard is padded, so all have the same shape."""
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
     """Arithmetic of the network; its last layer and the log-odds are always in float32."""
     max_reject_percent: float = Field(5, ge=0, le=100)
     """The stage fails when more than this share of the images cannot be scored."""

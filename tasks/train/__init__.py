@@ -1,16 +1,17 @@
 """train: one training job: teacher, student, fine-tune or baseline.
 
-In: a labelled `images` output or a `lessons` output, and perhaps a model to start from. Out:
-`weights.safetensors`, which names its network, classes and inputs, and `history.parquet`. Training
-runs in processes of its own, so that a crash does not end the caller.
+In: `lessons`, and perhaps a model to start from. Out: `weights.safetensors`, which names its
+network, classes and inputs, and `history.parquet`. Training runs in processes of its own, so that a
+crash does not end the caller.
 
-    teacher = train(root, labelled, TrainOptions(model="resnet50"))
-    student = train(root, labelled, fine_tune, init=pretrained)
-    student = train(root, labelled, fine_tune, init=pretrained, init_head="new")  # other classes
+    teacher = train(root, gather(root, labelled), TrainOptions(model="resnet50"))
+    student = train(root, lessons, fine_tune, init=pretrained)
+    student = train(root, lessons, fine_tune, init=pretrained, init_head="new")  # other classes
 
 trainer.py     the loop: steps, history, checkpoints
 objectives/    what the network is trained to do: one file a loss
-data/          which samples a step gets: one file a kind of data set
+given.py       weights that somebody else has trained: their classes and inputs
+data/          which samples a step gets
 history.py     the measurements of the course
 checkpoint.py  what a training needs to resume
 world.py       the processes of one training
@@ -18,23 +19,22 @@ job.py         what they are given, and the files that they leave
 """
 
 import functools
-import hashlib
 import logging
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from infra.errors import ProtegeError
 from infra.launch import Crashed, launch
 from infra.settings import Processes, Settings
-from infra.store import Store, split_uri
+from infra.store import Store
 from tasks import contract
 from tasks.contract import Made, OnProgress, Output, Receipt, Session, Target, make_output, silent
-from tasks.images import IMAGES_VERSION
+from tasks.images import IMAGES_VERSION, Inputs
 from tasks.inference.weights import WEIGHTS
-from tasks.shard import class_names
+from tasks.train.given import GivenWeights, list_classes, look_at_given
 from tasks.train.job import (
     CHECKPOINTS,
     HISTORY,
@@ -46,7 +46,7 @@ from tasks.train.job import (
 from tasks.train.options import Training, TrainOptions
 
 STAGE = "train"
-VERSION = 3
+VERSION = 4
 OBJECTIVE: ObjectiveName = "supervised"
 MAX_STUCK_LAUNCHES = 1  # what dies twice at the same step is no accident
 logger = logging.getLogger(__name__)
@@ -65,36 +65,37 @@ def train(
     processes: Processes | None = None,
     on_progress: OnProgress = silent,
 ) -> Output:
-    """Train on labelled images or on lessons, or take the output that already exists.
+    """Train on lessons, or take the output that already exists.
 
     `init` is the model to start from. Its classes must be those of this training, unless
     `init_head` is "new": then its features are kept, and the head starts from random weights.
-    Without `classes`, those of the head that is kept, else of the lessons or the labelled images.
+    Without `classes`, those of the head that is kept, else of the lessons.
     Without `processes`, this machine's settings decide. Raises ProtegeError for a checkpoint or a
     model that does not fit, damaged images or a diverged loss; `Crashed` when the processes die
     again and again.
     """
-    classes = classes or _default_classes(data, init if init_head == "keep" else None)
+    if data.stage != "gather":
+        raise ProtegeError(
+            f"{data.uri} is an output of {data.stage}, and a training learns from an output of "
+            "gather, which shuffles images over everything: gather it first"
+        )
+    classes = classes or (init if init and init_head == "keep" else data).classes
+    given = look_at_given(options, classes)
     if init is not None:
         _check_init(init, init_head, options, classes)
     inputs = {"data": data, **({"init": init} if init else {})}
     content = {
         "classes": list(classes),
         "images_version": IMAGES_VERSION,
-        "checkpoint": _file_digest(options.checkpoint),
+        "checkpoint": given.digest,
+        "checkpoint_classes": list(given.classes),
         "objective": OBJECTIVE,
         "init_head": init_head,
     }
     target = Target(root, STAGE, VERSION, options, inputs, content=content, scratch=CHECKPOINTS)
-    training = _Training(options, {TRAIN_SET: data}, tuple(classes), init, init_head)
+    training = _Training(options, {TRAIN_SET: data}, tuple(classes), given, init, init_head)
     make = functools.partial(_make, training, processes)
     return make_output(target, make, on_progress)
-
-
-def _default_classes(data: Output, init: Output | None) -> list[str]:
-    if init is not None:
-        return init.classes
-    return data.classes if data.stage == "gather" else class_names(data)
 
 
 def _check_init(
@@ -107,16 +108,18 @@ def _check_init(
             f"{init.uri} is a {model}, and the model of the options is {options.model}: set model "
             f"to {model}"
         )
+    inputs = Inputs.model_validate(init.options["inputs"])
+    if inputs != options.inputs:
+        raise ProtegeError(
+            f"{init.uri} was trained with other inputs ({inputs}) than those of the options "
+            f"({options.inputs}): set the same"
+        )
     if init_head == "keep" and init.classes != list(classes):
         raise ProtegeError(
-            f"{init.uri} was trained for other classes ({_shorten(init.classes)}) than these "
-            f"({_shorten(classes)}): pass init_head='new' to keep its features and train a new "
+            f"{init.uri} was trained for other classes ({list_classes(init.classes)}) than these "
+            f"({list_classes(classes)}): pass init_head='new' to keep its features and train a new "
             "head, or train on images of its classes"
         )
-
-
-def _shorten(classes: Sequence[str]) -> str:
-    return ", ".join(classes[:5]) + (f", ... {len(classes):,} in all" if len(classes) > 5 else "")
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,7 @@ class _Training:
     options: TrainOptions
     data: Mapping[str, Output]
     classes: tuple[str, ...]
+    given: GivenWeights
     init: Output | None
     init_head: InitHead
 
@@ -138,11 +142,14 @@ class _Training:
 
 def _make(training: _Training, processes: Processes | None, session: Session) -> Made:
     processes, options = processes or Settings().training_processes(), training.options
-    if options.batch_size % processes.count:
-        raise ProtegeError(
-            f"batch_size ({options.batch_size}) must be a multiple of the {processes.count} "
-            "training processes"
+    if processes.count > options.num_virtual_ranks:
+        logger.warning(
+            "%s of the %s training processes are not used, because a batch has %s virtual ranks",
+            processes.count - options.num_virtual_ranks,
+            processes.count,
+            options.num_virtual_ranks,
         )
+        processes = replace(processes, count=options.num_virtual_ranks)
     if not session.store.exists(WEIGHTS):
         # The weights were deleted, to be made again; the old history is not that of the new ones.
         session.store.delete(HISTORY)
@@ -197,6 +204,7 @@ def _launch(
             objective=OBJECTIVE,
             data=training.data,
             classes=training.classes,
+            given_classes=training.given.classes,
             init=training.init,
             init_head=training.init_head,
             progress=str(progress),
@@ -205,14 +213,3 @@ def _launch(
         path.write_text(job.model_dump_json())
         threads = training.options.speed.threads or processes.threads
         yield from launch("tasks.train", path, progress, processes.count, threads)
-
-
-def _file_digest(uri: str) -> str:
-    """The digest of the published weights to use; empty without. Raises ProtegeError."""
-    if not uri:
-        return ""
-    store, name = split_uri(uri)
-    try:
-        return hashlib.sha256(store.read(name)).hexdigest()
-    except OSError as error:
-        raise ProtegeError(f"checkpoint {uri} cannot be read: {error}") from error

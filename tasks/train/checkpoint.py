@@ -2,10 +2,12 @@
 
     <output>/checkpoints/step-000000400-000003/weights.safetensors   the network and its average
     <output>/checkpoints/step-000000400-000003/state.pt              the optimizer and the history
-    <output>/checkpoints/step-000000400-000003.json      published last: the checkpoint is complete
+    <output>/checkpoints/step-000000400-000003.json      published last, with the digests of both
 
 The second number is the attempt. An attempt that was replaced may not know it yet: it writes beside
 the one that has replaced it, and deletes none of its files. A resume takes the highest step of all.
+A checkpoint whose bytes are not those that were written is passed over, with a warning; one that is
+whole and cannot be read here is an error, because to begin anew would lose what it holds.
 
 The schedule, the random numbers and the position in the data are functions of the step, so the step
 is their state.
@@ -13,21 +15,24 @@ is their state.
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pickle import UnpicklingError
 from typing import Any
 
-import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
 
+from infra.errors import ProtegeError
 from infra.store import Store
+from tasks.contract import bytes_digest
 from tasks.inference.weights import WEIGHTS, encode_tensors
 from tasks.train.job import CHECKPOINTS
 
 MAX_CHECKPOINTS = 2  # the newest may be the one that a failing disk has damaged
+STATE = "state.pt"
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -48,32 +53,56 @@ def save_state(store: Store, state: State, attempt: int) -> None:
         for network, tensors in state.networks.items()
         for name, tensor in tensors.items()
     }
-    store.replace(f"{folder}/{WEIGHTS}", encode_tensors(weights))
     sink = io.BytesIO()
     torch.save({"optimizer": state.optimizer, "history": state.history}, sink)
-    store.replace(f"{folder}/state.pt", sink.getvalue())
-    store.replace(f"{folder}.json", json.dumps({"step": state.step}).encode())
-    own = [marker for marker in _complete(store) if _attempt(marker) <= attempt]
-    for marker in own[:-MAX_CHECKPOINTS]:
-        _remove(store, marker)
+    files = {WEIGHTS: encode_tensors(weights), STATE: sink.getvalue()}
+    for name, data in files.items():
+        store.replace(f"{folder}/{name}", data)
+    digests = {name: bytes_digest(data) for name, data in files.items()}
+    marker = {"step": state.step, "digests": digests}
+    store.replace(f"{folder}.json", json.dumps(marker).encode())
+
+    # By the time of writing: an attempt may begin at a lower step than the last one has reached.
+    written = sorted(_complete(store), key=lambda marker: (_attempt(marker), marker))
+    own = [marker for marker in written if _attempt(marker) <= attempt]
+    for older in own[:-MAX_CHECKPOINTS]:
+        _remove(store, older)
 
 
 def last_state(store: Store) -> State | None:
-    """The complete checkpoint with the highest step, of any attempt, or None."""
+    """The whole checkpoint with the highest step, of any attempt, or None.
+
+    Raises ProtegeError when it cannot be read here.
+    """
     for marker in reversed(_complete(store)):
         folder = marker.removesuffix(".json")
         try:
-            step = json.loads(store.read(marker))["step"]
-            weights = safetensors.torch.load(store.read(f"{folder}/{WEIGHTS}"))
-            rest = torch.load(io.BytesIO(store.read(f"{folder}/state.pt")), weights_only=True)
+            said = json.loads(store.read(marker))
+            files = {name: store.read(f"{folder}/{name}") for name in (WEIGHTS, STATE)}
         except FileNotFoundError:
             # Another attempt has just removed it.
             continue
-        except (RuntimeError, ValueError, EOFError, UnpicklingError, safetensors.SafetensorError):
-            # Damaged after it was published. The one before is as good, only older.
-            continue
-        return State(step, _by_network(weights), rest["optimizer"], rest["history"])
+        except ValueError:
+            said, files = {}, {}
+        digests = {name: bytes_digest(data) for name, data in files.items()}
+        if files and said.get("digests") == digests:
+            return _parse(f"{store.uri}/{folder}", int(said["step"]), files)
+        logger.warning("%s/%s is damaged and is passed over", store.uri, folder)
     return None
+
+
+def _parse(uri: str, step: int, files: Mapping[str, bytes]) -> State:
+    """Read on the CPU, whatever wrote it: this machine may have another device, or none."""
+    try:
+        weights = safetensors.torch.load(files[WEIGHTS])
+        rest = torch.load(io.BytesIO(files[STATE]), map_location="cpu", weights_only=True)
+    except Exception as error:
+        # The bytes are those that were written, so nothing is gained by an older checkpoint.
+        raise ProtegeError(
+            f"the checkpoint {uri} is whole, but cannot be read here ({error}). Resume with the "
+            "version of torch that wrote it, or delete it to begin with the one before"
+        ) from error
+    return State(step, _by_network(weights), rest["optimizer"], rest["history"])
 
 
 def _by_network(weights: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
@@ -84,9 +113,9 @@ def _by_network(weights: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     return networks
 
 
-def _complete(store: Store) -> Sequence[str]:
+def _complete(store: Store) -> list[str]:
     """The markers of complete checkpoints, in the order of their steps."""
-    return [name for name in store.sizes(CHECKPOINTS) if name.endswith(".json")]
+    return sorted(name for name in store.sizes(CHECKPOINTS) if name.endswith(".json"))
 
 
 def _attempt(marker: str) -> int:

@@ -37,6 +37,10 @@ class History:
         self._losses.append(loss)
         self._measurements.append(measurements)
 
+    def is_finite(self) -> bool:
+        """Whether all losses since the last row are numbers; reading them waits for the device."""
+        return not self._losses or bool(torch.stack(self._losses).isfinite().all())
+
     def write_row(self, step: int, images: int, learning_rate: float) -> float:
         """Add a row with the means since the row before. Returns the mean loss."""
         loss = float(torch.stack(self._losses).mean())

@@ -33,6 +33,8 @@ class TrainJob(BaseModel):
     data: Mapping[str, Output]
     """The data sets that the objective draws from, by role."""
     classes: tuple[str, ...]
+    given_classes: tuple[str, ...] = ()
+    """The classes of the weights that the options name, in the order of their head."""
     init: Output | None
     """The model to start from."""
     init_head: InitHead

@@ -2,12 +2,17 @@
 
 from typing import ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
+from models.precision import Precision
 from models.registry import check_name
 from models.schedule import Schedule, scaled_rate
 from tasks.images import Inputs
 from tasks.options import Length, Options
+
+# Smaller shares make batch norm noisy, larger ones leave less to share out among processes.
+IMAGES_PER_VIRTUAL_RANK = 32
+MAX_VIRTUAL_RANKS = 4096
 
 
 class Augment(Options):
@@ -86,7 +91,11 @@ class Training(Options):
     """Decay of the moving average of the weights (EMA), which is the result; 0 is no average."""
     augment: Augment = Augment()
     """Random changes to each training image."""
-    precision: Literal["float32", "bfloat16"] = "float32"
+    virtual_ranks: int = Field(0, ge=0, le=MAX_VIRTUAL_RANKS)
+    """Equal shares of a batch, each with its own batch norm and mixup; 0 is about 32 images each.
+    The result does not depend on the number of processes, of which there may be as many.
+    """
+    precision: Precision = "float32"
     """Arithmetic of the network; the last layer and the loss are always in float32."""
     shuffle_shards: int = Field(4, ge=1, le=1000)
     """Shards that are read into memory and shuffled together."""
@@ -95,16 +104,37 @@ class Training(Options):
     speed: TrainSpeed = TrainSpeed()
     """What changes the speed, not the result."""
 
+    @property
+    def num_virtual_ranks(self) -> int:
+        """Into how many shares a batch is cut."""
+        if self.virtual_ranks:
+            return self.virtual_ranks
+        most = max(1, self.batch_size // IMAGES_PER_VIRTUAL_RANK)
+        return max(count for count in range(1, most + 1) if self.batch_size % count == 0)
+
+    @model_validator(mode="after")
+    def _batch_is_shared_equally(self) -> "Training":
+        if self.virtual_ranks and self.batch_size % self.virtual_ranks:
+            raise ValueError(
+                f"batch_size ({self.batch_size}) must be a multiple of virtual_ranks "
+                f"({self.virtual_ranks})"
+            )
+        return self
+
 
 class TrainOptions(Training):
     """One training job: a network and how it is trained."""
 
-    FIRST: ClassVar[tuple[str, ...]] = ("model", "checkpoint", "inputs")
+    FIRST: ClassVar[tuple[str, ...]] = ("model", "checkpoint", "checkpoint_classes", "inputs")
 
     model: str = "resnet50"
     """Network: small_resnet_8, small_resnet_16, small_resnet_32, resnet18, resnet50, timm/..."""
     checkpoint: str = ""
     """Published weights (.safetensors, .pth) to use instead of training; the length is ignored."""
+    checkpoint_classes: str = ""
+    """Text file with the class of each output of these weights in a line, or `labelled`: those of
+    the labelled images, sorted. Weights that protege wrote say it themselves.
+    """
     inputs: Inputs = Inputs()
     """What an image becomes before the network sees it."""
 
@@ -116,7 +146,7 @@ class TrainOptions(Training):
     def continued(self, training: Training) -> "TrainOptions":
         """The options of a training that continues with this network."""
         shared = {name: getattr(training, name) for name in Training.model_fields}
-        return self.model_copy(update={**shared, "checkpoint": ""})
+        return self.model_copy(update={**shared, "checkpoint": "", "checkpoint_classes": ""})
 
     def total_steps(self, images_per_epoch: int) -> int:
         """The length in steps; 0 when published weights are used as they are."""

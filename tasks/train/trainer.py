@@ -1,15 +1,17 @@
 """Trainer: the training loop, in a process of its own, on one device.
 
 In: a `TrainJob`. Out: `weights.safetensors` and `history.parquet` in the folder of the output, and
-progress as JSON lines. Random numbers are seeded anew for every step from (seed, step, process), so
-a training that resumes from a checkpoint gives bit by bit the weights of one that never stopped.
+progress as JSON lines. Random numbers are seeded anew for every step from (seed, step, virtual
+rank), so a training that resumes from a checkpoint gives bit by bit the weights of one that never
+stopped, and on another number of processes the same but for rounding.
 
     torchrun --standalone --nproc-per-node=1 -m tasks.train job.json
 """
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +26,10 @@ from models.ema import Ema
 from models.network import Network
 from models.optim import OptimizerSettings, make_optimizer, parameter_groups
 from models.pixels import channels_last, to_unit
+from models.precision import computing_in
 from models.registry import build
 from tasks.contract import RowCounts, Stopwatch, write_part
+from tasks.inference.device_facts import device_facts
 from tasks.inference.weights import (
     WEIGHTS,
     Description,
@@ -38,7 +42,8 @@ from tasks.train.data import Batch, BatchReader, open_samples, prefetch
 from tasks.train.history import MAX_ROWS, History
 from tasks.train.job import HISTORY, TRAIN_SET, TrainJob
 from tasks.train.objectives import OBJECTIVES, TensorBatch
-from tasks.train.options import TrainOptions
+from tasks.train.options import MAX_VIRTUAL_RANKS, TrainOptions
+from tasks.train.virtual_ranks import BufferAverage, own_ranks
 from tasks.train.world import World, check_same_step, join_world, leave_world
 
 REPORT_SECONDS = 0.5
@@ -84,10 +89,13 @@ class Trainer:
         # The last checkpoint.
         self.step, self._history = 0, History()
         self._restore(last_state(self._store))
+        self._num_ranks = options.num_virtual_ranks
+        self._ranks = own_ranks(world.rank, world.size, self._num_ranks)
+        self._buffers = BufferAverage(self._network, self._num_ranks)
         self._model: nn.Module = self._network
         if world.size > 1:
             check_same_step(self.step, world.size)
-            self._model = DistributedDataParallel(self._network)
+            self._model = DistributedDataParallel(self._network, broadcast_buffers=False)
 
     def run(self) -> None:
         """All steps that are left."""
@@ -95,9 +103,9 @@ class Trainer:
         row_steps = max(1, total_steps // MAX_ROWS)
         saved_at = reported_at = time.monotonic()
         self._network.train()
-        for batches in prefetch(self._read_step, range(self.step, total_steps)):
+        for rank_batches in prefetch(self._read_step, range(self.step, total_steps)):
             self._watch.lap("read")
-            loss, measurements = self._train_step(batches)
+            loss, measurements = self._train_step(rank_batches)
             self._watch.lap("compute")
 
             # A row of the history. The loss is read from the device only here.
@@ -130,33 +138,61 @@ class Trainer:
         self._watch.lap("write")
         self._report()
 
-    def _read_step(self, step: int) -> dict[str, Batch]:
-        rank, size = self._world.rank, self._world.size
-        return {role: reader.read(step, rank, size) for role, reader in self._readers.items()}
+    def _read_step(self, step: int) -> list[dict[str, Batch]]:
+        """The batches by role, for each virtual rank of this process."""
+        readers, num_ranks = self._readers.items(), self._num_ranks
+        return [
+            {role: reader.read(step, rank, num_ranks) for role, reader in readers}
+            for rank in self._ranks
+        ]
 
-    def _train_step(self, batches: Mapping[str, Batch]) -> tuple[Tensor, Mapping[str, Tensor]]:
-        options = self._options
-        torch.manual_seed(_step_seed(options.seed, self.step, self._world.rank))
-
-        # To the device, where images are augmented.
-        device_batches = {role: self._prepare(batch) for role, batch in batches.items()}
-
-        # Forward and backward.
-        device_type = self._world.device.type
-        mixed_precision = options.precision == "bfloat16"
-        with torch.autocast(device_type, dtype=torch.bfloat16, enabled=mixed_precision):
-            loss, measurements = self._objective.loss(self._model, device_batches)
+    def _train_step(
+        self, rank_batches: Sequence[Mapping[str, Batch]]
+    ) -> tuple[Tensor, Mapping[str, Tensor]]:
+        # Forward and backward, one virtual rank after the other.
         self._optimizer.zero_grad()
-        loss.backward()
+        self._buffers.start_step()
+        measured = []
+        for rank, batches in zip(self._ranks, rank_batches, strict=True):
+            torch.manual_seed(_step_seed(self._options.seed, self.step, rank))
+            self._buffers.start_rank()
+            with self._gradient_exchange(rank):
+                measured.append(self._backward(batches))
+            self._buffers.add_rank()
+        self._buffers.finish_step(self._world.all_sum)
 
         # Update the weights and their average.
         for group in self._optimizer.param_groups:
             group["lr"] = self._schedule.rate(self.step)
         self._optimizer.step()
-        if options.ema_decay:
+        if self._options.ema_decay:
             self._ema.update(self._network, self.step)
         self.step += 1
-        return loss.detach(), measurements
+        return self._mean(measured)
+
+    def _backward(self, batches: Mapping[str, Batch]) -> dict[str, Tensor]:
+        """Add the gradients of a virtual rank. Returns its loss and its named measurements."""
+        # To the device, where images are augmented.
+        device_batches = {role: self._prepare(batch) for role, batch in batches.items()}
+        with computing_in(self._options.precision, self._world.device):
+            loss, measurements = self._objective.loss(self._model, device_batches)
+        # Gradients become their mean over the processes, which may have unequal numbers of ranks.
+        (loss * (self._world.size / self._num_ranks)).backward()
+        return {"loss": loss.detach(), **measurements}
+
+    def _gradient_exchange(self, rank: int) -> AbstractContextManager[None]:
+        """Gradients are summed up here, and exchanged with other processes after the last rank."""
+        if isinstance(self._model, DistributedDataParallel) and rank != self._ranks[-1]:
+            exchange: AbstractContextManager[None] = self._model.no_sync()
+            return exchange
+        return nullcontext()
+
+    def _mean(self, measured: Sequence[Mapping[str, Tensor]]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss and the measurements, as means over all virtual ranks of all processes."""
+        rows = torch.stack([torch.stack(list(values.values())) for values in measured])
+        means = self._world.all_sum(rows.sum(dim=0)) / self._num_ranks
+        named = dict(zip(measured[0], means.unbind(), strict=True))
+        return named.pop("loss"), named
 
     def _prepare(self, batch: Batch) -> TensorBatch:
         device, targets = self._world.device, batch.targets
@@ -171,13 +207,19 @@ class Trainer:
     def _write_history_row(self) -> None:
         images = self.step * self._options.batch_size
         loss = self._history.write_row(self.step, images, self._schedule.rate(self.step - 1))
-        if math.isnan(loss):
-            raise FloatingPointError(
-                f"the loss is not a number at step {self.step}: lower learning_rate.base "
-                f"(now {self._options.learning_rate.base:g}) or lengthen the warm-up"
-            )
+        if not math.isfinite(loss):
+            raise self._diverged()
+
+    def _diverged(self) -> FloatingPointError:
+        return FloatingPointError(
+            f"the loss is not finite at step {self.step}: lower learning_rate.base "
+            f"(now {self._options.learning_rate.base:g}) or lengthen the warm-up"
+        )
 
     def _save(self) -> None:
+        # From a state with such a loss no training could be resumed.
+        if not self._history.is_finite():
+            raise self._diverged()
         networks = {"network": self._network, "average": self._ema.network}
         state = State(
             self.step,
@@ -198,7 +240,7 @@ class Trainer:
 
     def _facts(self) -> dict[str, str]:
         return {
-            "device": self._world.device.type,
+            **device_facts(self._world.device),
             "processes": str(self._world.size),
             "threads": str(torch.get_num_threads()),
         }
@@ -219,10 +261,13 @@ def _initial_network(job: TrainJob) -> Network:
     torch.manual_seed(job.options.seed)
     if init is not None:
         return init.with_new_head(len(job.classes)) if job.init_head == "new" else init
-    network = build(job.options.model, len(job.classes))
-    if job.options.checkpoint:
-        load_given(job.options.checkpoint, network)
-    return network
+    if not job.options.checkpoint:
+        return build(job.options.model, len(job.classes))
+    network = build(job.options.model, len(job.given_classes))
+    load_given(job.options.checkpoint, network)
+    if job.given_classes == job.classes:
+        return network
+    return network.with_classes([job.given_classes.index(name) for name in job.classes])
 
 
 def _augmentation(options: TrainOptions) -> Augmentation:
@@ -232,5 +277,5 @@ def _augmentation(options: TrainOptions) -> Augmentation:
 
 
 def _step_seed(seed: int, step: int, rank: int) -> int:
-    # Any fixed injective mix will do; torch scrambles it.
-    return (seed * 1_000_003 + step) * 1_009 + rank
+    # Any fixed mix that keeps them apart will do; torch scrambles it.
+    return (seed * 1_000_003 + step) * MAX_VIRTUAL_RANKS + rank

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from infra.errors import ProtegeError
 
@@ -24,6 +25,12 @@ class World:
     def leads(self) -> bool:
         """Whether this process writes the checkpoints, the progress and the result."""
         return self.rank == 0
+
+    def all_sum(self, tensor: Tensor) -> Tensor:
+        """The sum over all processes, in the same tensor."""
+        if self.size > 1:
+            dist.all_reduce(tensor)
+        return tensor
 
 
 def join_world() -> World:

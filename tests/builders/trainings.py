@@ -1,11 +1,25 @@
-"""Trainings: the options of a small one, with everything that is random in it."""
+"""Trainings: the options of a small one, with everything that is random in it, and how to stop it.
 
+trainer = Trainer(job(lessons, tmp_path / "a"), ONE)
+run_to(trainer, step=5)
+"""
+
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+
+from tasks.contract import Output
 from tasks.options import Length
 from tasks.train import TrainOptions
+from tasks.train.job import TrainJob
 from tasks.train.options import Augment, Inputs, LearningRate, TrainSpeed
+from tasks.train.trainer import Trainer
+from tasks.train.world import World
 from tests.builders.pictures import COLOURS
 
 CLASSES = tuple(COLOURS)
+ONE = World(0, 1, torch.device("cpu"))
 SMALL = TrainOptions(
     model="small_resnet_8",
     length=Length(amount=24, unit="steps"),
@@ -17,3 +31,36 @@ SMALL = TrainOptions(
     inputs=Inputs(size=16, resize=16, pixels="unit"),
     speed=TrainSpeed(checkpoint_seconds=0),
 )
+
+
+def job(lessons: Output, uri: Path, options: TrainOptions = SMALL, attempt: int = 1) -> TrainJob:
+    uri.mkdir(parents=True, exist_ok=True)
+    return TrainJob(
+        uri=str(uri),
+        options=options,
+        objective="supervised",
+        data={"train": lessons},
+        classes=CLASSES,
+        init=None,
+        init_head="keep",
+        progress=str(uri / "progress"),
+        attempt=attempt,
+    )
+
+
+def run_to(trainer: Trainer, step: int) -> None:
+    """Train up to a step, as if the process had been stopped there; it may be called again."""
+
+    class Stopped(Exception): ...
+
+    train_step = trainer._train_step
+
+    def stop(batch):
+        if trainer.step == step:
+            raise Stopped
+        return train_step(batch)
+
+    trainer._train_step = stop
+    with suppress(Stopped):
+        trainer.run()
+    trainer._train_step = train_step

@@ -36,7 +36,8 @@ def run_campaign(root_uri: str, pictures: Path) -> dict[str, Output]:
     pile = shard(root, options.pile, executor=here)
     test = shard(root, options.test, executor=here)
     classes = class_names(labelled, test)
-    teacher = train(root, labelled, options.teacher, classes=classes, processes=ONE)
+    labels = gather(root, labelled, options=options.gather, classes=classes, executor=here)
+    teacher = train(root, labels, options.teacher, classes=classes, processes=ONE)
     scores = score(root, pile, teacher, options.score, executor=here)
     known = {
         "labelled": signature(root, labelled, executor=here),
@@ -60,6 +61,7 @@ def run_campaign(root_uri: str, pictures: Path) -> dict[str, Output]:
         "labelled": labelled,
         "pile": pile,
         "test": test,
+        "labelled_lessons": labels,
         "teacher": teacher,
         "score": scores,
         "topk": chosen,

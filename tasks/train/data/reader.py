@@ -20,7 +20,7 @@ from tasks.train.options import TrainOptions
 
 @dataclass(frozen=True)
 class Batch:
-    """The samples of one step and one process: uint8 pixels (B, S, S, 3) and their targets."""
+    """The samples of one step and one virtual rank: uint8 pixels (B, S, S, 3) and their targets."""
 
     images_BHWC: Pixels
     targets: Targets
@@ -29,7 +29,8 @@ class Batch:
 class BatchReader:
     """Reads the parts that a step needs and decodes its samples.
 
-    `batch_size` is the number of samples that a step takes from this data set, over all processes.
+    `batch_size` is the number of samples that a step takes from this data set, over all virtual
+    ranks.
     """
 
     def __init__(self, samples: Samples, options: TrainOptions, batch_size: int) -> None:
@@ -44,9 +45,9 @@ class BatchReader:
         is_cached = self._view.is_fixed and num_bytes <= options.speed.cache_gib * 2**30
         self._cache: dict[tuple[int, int], Pixels] | None = {} if is_cached else None
 
-    def read(self, step: int, rank: int, world_size: int) -> Batch:
-        """The samples of one process in this step. Raises ProtegeError."""
-        size = self._batch_size // world_size
+    def read(self, step: int, rank: int, num_ranks: int) -> Batch:
+        """The samples of one virtual rank in this step. Raises ProtegeError."""
+        size = self._batch_size // num_ranks
         first = step * self._batch_size + rank * size
         positions = range(first, first + size)
         places = [self._order.place(position) for position in positions]

@@ -10,7 +10,8 @@ from tests.builders.toy.options import Toy
 def toy(run: Run, options: Toy) -> Mapping[str, Output]:
     """Run the method; returns its models by role."""
     images = run.shard(options=options.images, role="images")
-    teacher = run.train(images, options.teacher, role="teacher")
-    student = run.fine_tune(teacher, images, options.fine_tune, role="student")
+    lessons = run.gather(images, role="images_lessons")
+    teacher = run.train(lessons, options.teacher, role="teacher")
+    student = run.fine_tune(teacher, lessons, options.fine_tune, role="student")
     run.score(images, student, options.score)
     return {"teacher": teacher, "student": student}

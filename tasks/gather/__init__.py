@@ -1,26 +1,28 @@
-"""gather: collects the chosen images into globally shuffled training shards.
+"""gather: collects images into a training set that is shuffled over everything.
 
-In: `images` shards and `chosen`. Out: `lessons` parts, in an order shuffled once, by a seed, over
-everything. Each lesson's place is decided by a hash of its image and class, so it depends on
-nothing else:
+In: `images` shards, and `chosen`; without it, all images, which then must be labelled. Out:
+`lessons` parts, in an order shuffled once, by a seed. A source is sorted by class as often as not,
+and whoever learns from a part of it at a time would learn one class after the other.
 
-1. `_spill`, one for each group of source shards: reads their chosen images once and writes them
-   as one file with a row group for each lesson part;
+1. `_spill`, one for each group of source shards: reads the images that are taken from them once
+   and writes them as one file with a row group for each lesson part;
 2. `_collect`, one for each lesson part: takes its row groups out of all spills and sorts them.
 
-    lessons = gather(root, images, chosen, GatherOptions())
+    lessons = gather(root, pile, chosen, GatherOptions())
+    lessons = gather(root, labelled)
+
+plan.py   which images, what they teach, and their order
 """
 
 import functools
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import Field
 
 from infra.errors import ProtegeError
 from infra.executors import Executor, Inline
@@ -41,15 +43,17 @@ from tasks.contract import (
     run_shards,
     silent,
 )
-from tasks.options import Options
-from tasks.shard import read_images
-from tasks.topk import hash_ids, read_chosen
+from tasks.gather.options import GatherOptions
+from tasks.gather.plan import Lessons, plan_lessons, read_labels
+from tasks.shard import class_names, read_images
+from tasks.topk import read_chosen
 
 STAGE = "gather"
-VERSION = 2
+VERSION = 3
 SHARDS_PER_SPILL = 16
 SPILLS = "spills"  # folder of files that are needed until the output is complete
-REPEAT_SALT = np.int64(0x5851_F42D_4C95_7F2D)  # any large odd number
+
+__all__ = ["STAGE", "GatherOptions", "gather"]
 
 SPILL = pa.schema(
     [
@@ -62,30 +66,30 @@ SPILL = pa.schema(
 )
 
 
-class GatherOptions(Options):
-    """Options of the stage `gather`."""
+def gather(
+    root: Store,
+    images: Output,
+    chosen: Output | None = None,
+    options: GatherOptions = GatherOptions(),
+    *,
+    classes: Sequence[str] | None = None,
+    executor: Executor = Inline(),
+    on_progress: OnProgress = silent,
+) -> Output:
+    """Collect the lessons, or take the output that is there.
 
-    multi_label: Literal["replicate", "sample_one", "share"] = "replicate"
-    """An image chosen for k classes: a lesson for each, one of them at random, or 1/k of each."""
-    lessons_per_part: int = Field(10_000, ge=1, le=1_000_000)
-    """Training images in a part."""
-    seed: int = Field(0, ge=0, le=2**31 - 1)
-    """Decides the order of the lessons, and which class sample_one takes."""
-
-
-@dataclass(frozen=True)
-class Lessons:
-    """Lessons without their images, sorted by image_id.
-
-    `order` is the hash by which they are shuffled, `labels` the classes that each of them teaches.
+    Labelled images have the classes that their labels name, unless `classes` says which, in which
+    order; chosen ones have those of the choice. Raises ProtegeError, Failures.
     """
-
-    image_ids: npt.NDArray[np.int64]
-    order: npt.NDArray[np.uint64]
-    labels: pa.ListArray
-
-    def __len__(self) -> int:
-        return len(self.image_ids)
+    inputs = {"images": images}
+    if chosen is not None:
+        _check_same_images(images, chosen)
+        inputs["chosen"] = chosen
+    names = chosen.classes if chosen is not None else classes or class_names(images)
+    content = {"classes": list(names)}
+    target = Target(root, STAGE, VERSION, options, inputs, content=content, scratch=SPILLS)
+    job = GatherJob(target.uri, options, images, chosen, tuple(names))
+    return make_output(target, functools.partial(_make, job, executor), on_progress)
 
 
 def _check_same_images(images: Output, chosen: Output) -> None:
@@ -106,52 +110,6 @@ def _check_same_images(images: Output, chosen: Output) -> None:
             )
 
 
-def gather(
-    root: Store,
-    images: Output,
-    chosen: Output,
-    options: GatherOptions = GatherOptions(),
-    *,
-    executor: Executor = Inline(),
-    on_progress: OnProgress = silent,
-) -> Output:
-    """Collect the lessons, or take the output that is there. Raises ProtegeError, Failures."""
-    _check_same_images(images, chosen)
-    inputs = {"images": images, "chosen": chosen}
-    target = Target(root, STAGE, VERSION, options, inputs, scratch=SPILLS)
-    job = GatherJob(target.uri, options, images, chosen)
-    return make_output(target, functools.partial(_make, job, executor), on_progress)
-
-
-def plan_lessons(chosen: pa.Table, options: GatherOptions) -> Lessons:
-    """Which image teaches which classes, and where in the shuffled order."""
-    ids, labels, repeats = _repeated(chosen)
-    order = np.lexsort((labels, repeats, ids))
-    ids, labels, repeats = ids[order], labels[order], repeats[order]
-    starts = np.arange(len(ids))
-    if options.multi_label != "replicate":
-        starts = np.flatnonzero(np.append(True, (np.diff(ids) != 0) | (np.diff(repeats) != 0)))
-    ids, repeats, offsets = ids[starts], repeats[starts], np.append(starts, len(labels))
-    if options.multi_label == "sample_one":
-        draws = hash_ids(ids, options.seed + 1) % np.diff(offsets).astype(np.uint64)
-        labels = labels[starts + draws.astype(np.int64)]
-        offsets = np.arange(len(ids) + 1)
-    # Class and repeat are mixed in, so that the replicas of an image do not follow one another.
-    salted = ids * np.int64(65_537) + labels[offsets[:-1]] + repeats * REPEAT_SALT
-    groups = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(labels, pa.int32()))
-    return Lessons(ids, hash_ids(salted, options.seed), groups)
-
-
-def _repeated(
-    chosen: pa.Table,
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int64]]:
-    """Images, classes and the number of the repeat, a row for each time that a pair is taken."""
-    times = chosen["repeats"].to_numpy()
-    ids, labels = chosen["image_id"].to_numpy(), chosen["label"].to_numpy()
-    repeats = np.arange(times.sum()) - np.repeat(np.cumsum(times) - times, times)
-    return np.repeat(ids, times), np.repeat(labels, times), repeats
-
-
 @dataclass(frozen=True)
 class GatherJob:
     """What every worker of this stage is given."""
@@ -159,11 +117,12 @@ class GatherJob:
     uri: str
     options: GatherOptions
     images: Output
-    chosen: Output
+    chosen: Output | None
+    classes: tuple[str, ...]
 
     def lessons(self) -> Lessons:
         """The plan, made once in each process."""
-        return _plan(self.chosen, self.options)
+        return _plan(self)
 
 
 def _make(job: GatherJob, executor: Executor, session: Session) -> Made:
@@ -181,7 +140,7 @@ def _make(job: GatherJob, executor: Executor, session: Session) -> Made:
     collect = functools.partial(_collect, job, num_spills)
     parts = run_shards(session.store, ids, collect, executor, session.on_progress)
     extra = {
-        "classes": job.chosen.classes,
+        "classes": list(job.classes),
         "unique_images": len(np.unique(lessons.image_ids)),
         "seed": job.options.seed,
     }
@@ -189,8 +148,10 @@ def _make(job: GatherJob, executor: Executor, session: Session) -> Made:
 
 
 @functools.lru_cache(maxsize=1)
-def _plan(chosen: Output, options: GatherOptions) -> Lessons:
-    return plan_lessons(read_chosen(chosen), options)
+def _plan(job: GatherJob) -> Lessons:
+    if job.chosen is None:
+        return plan_lessons(read_labels(job.images, job.classes), job.options)
+    return plan_lessons(read_chosen(job.chosen), job.options)
 
 
 def _part_count(lessons: Lessons, options: GatherOptions) -> int:

@@ -1,0 +1,90 @@
+"""Plan: which images become lessons, what they teach, and where each stands in the shuffled order.
+
+In: the `chosen` table, or labelled images. Out: `Lessons`, without the images themselves. The place
+of a lesson is decided by a hash of its image and class, so it depends on nothing else.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from infra.errors import ProtegeError
+from tasks import contract, tables
+from tasks.contract import Output
+from tasks.gather.options import GatherOptions
+from tasks.topk import hash_ids
+
+REPEAT_SALT = np.int64(0x5851_F42D_4C95_7F2D)  # any large odd number
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """Lessons without their images, sorted by image_id.
+
+    `order` is the hash by which they are shuffled, `labels` the classes that each of them teaches.
+    """
+
+    image_ids: npt.NDArray[np.int64]
+    order: npt.NDArray[np.uint64]
+    labels: pa.ListArray
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+
+def plan_lessons(taken: pa.Table, options: GatherOptions) -> Lessons:
+    """The lessons of a table of (image_id, label, repeats)."""
+    ids, labels, repeats = _repeated(taken)
+    order = np.lexsort((labels, repeats, ids))
+    ids, labels, repeats = ids[order], labels[order], repeats[order]
+    starts = np.arange(len(ids))
+    if options.multi_label != "replicate":
+        starts = np.flatnonzero(np.append(True, (np.diff(ids) != 0) | (np.diff(repeats) != 0)))
+    ids, repeats, offsets = ids[starts], repeats[starts], np.append(starts, len(labels))
+    if options.multi_label == "sample_one":
+        draws = hash_ids(ids, options.seed + 1) % np.diff(offsets).astype(np.uint64)
+        labels = labels[starts + draws.astype(np.int64)]
+        offsets = np.arange(len(ids) + 1)
+    # Class and repeat are mixed in, so that the replicas of an image do not follow one another.
+    salted = ids * np.int64(65_537) + labels[offsets[:-1]] + repeats * REPEAT_SALT
+    groups = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(labels, pa.int32()))
+    return Lessons(ids, hash_ids(salted, options.seed), groups)
+
+
+def _repeated(
+    taken: pa.Table,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+    """Images, classes and the number of the repeat, a row for each time that a pair is taken."""
+    times = taken["repeats"].to_numpy()
+    ids, labels = taken["image_id"].to_numpy(), taken["label"].to_numpy()
+    repeats = np.arange(times.sum()) - np.repeat(np.cumsum(times) - times, times)
+    return np.repeat(ids, times), np.repeat(labels, times), repeats
+
+
+def read_labels(images: Output, classes: Sequence[str]) -> pa.Table:
+    """All labelled images, each taken once for its class: the columns of `plan_lessons`.
+
+    Raises ProtegeError for an image without a class, or with one that is none of `classes`.
+    """
+    table = contract.read_rows(images, tables.IMAGES, ["image_id", "label"])
+    class_indices = {name: index for index, name in enumerate(classes)}
+    names = table["label"].unique().to_pylist()
+    if None in names:
+        raise ProtegeError(
+            f"{images.uri} has an image without a class: put every image into a folder named "
+            "after its class, or give a list with a column 'label'"
+        )
+    unknown = sorted(set(names) - set(class_indices))
+    if unknown:
+        raise ProtegeError(f"{images.uri}: {unknown[0]!r} is none of the classes")
+    labels = [class_indices[name] for name in table["label"].to_pylist()]
+    return pa.table(
+        {
+            "image_id": table["image_id"],
+            "label": pa.array(labels, pa.int32()),
+            "repeats": pa.array(np.ones(len(labels), np.int64)),
+        }
+    )
