@@ -1,17 +1,10 @@
 """Images: the decoder, and what becomes of pixels before a network sees them."""
 
-from tasks.images.decode import (
-    IMAGES_VERSION,
-    REASONS,
-    Limits,
-    Pixels,
-    Unusable,
-    check,
-    decode,
-    encode_png,
-)
+from tasks.images.colours import Pixels
+from tasks.images.decode import IMAGES_VERSION, check, decode, encode_png
 from tasks.images.thumbnail import thumbnail
 from tasks.images.transform import PIXEL_SCALES, Inputs, random_crop, square
+from tasks.images.unusable import REASONS, Limits, Unusable
 
 __all__ = [
     "IMAGES_VERSION",

@@ -8,8 +8,10 @@ import io
 
 from PIL import Image
 
-from tasks.images.decode import Limits, Pixels, decode
+from tasks.images.colours import Pixels
+from tasks.images.decode import decode
 from tasks.images.transform import square
+from tasks.images.unusable import Limits
 
 SIDE = 72  # pixels; pages show thumbnails at no more than this
 JPEG_QUALITY = 80

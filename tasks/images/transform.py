@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from pydantic import Field, model_validator
 
-from tasks.images.decode import Pixels
+from tasks.images.colours import Pixels
 from tasks.options import Options
 
 MAX_ASPECT = 16  # of the strip that `square` scales; the square takes only its middle anyway
