@@ -6,10 +6,11 @@ READY := $(VENV)/.ready
 OUT ?= demo-output
 SEEDS ?= 0,1,2,3,4
 IMAGES ?= 10000000
+MINUTES ?= 30
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-seeds test test-operate test-operate-ci debian check format
+.PHONY: help install demo demo-seeds test fuzz test-operate test-operate-ci debian check format
 .PHONY: operate-sqlite operate-postgres bench-overhead bench-topk bench-operate clean
 
 help:  ## List the targets
@@ -48,6 +49,9 @@ test-operate-ci: $(READY) debian  ## The same on PostgreSQL, and on SQLite what 
 operate-sqlite operate-postgres: operate-%: $(READY)
 	$(BIN)/python -m pytest tests/browser tests/operate --database $*
 
+fuzz: $(READY)  ## Try damaged and odd inputs for 30 minutes; MINUTES=5 SEED=1 for others
+	$(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
 debian:
 	command -v chromium >/dev/null && ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || \
 		( $(SUDO) apt-get update -qq && \
@@ -72,4 +76,4 @@ bench-operate: $(READY) debian  ## Measure the server: up, submit, idle retraini
 	$(BIN)/python -m tests.bench.operate
 
 clean:  ## Remove the virtual environment and the demo's output
-	rm -rf $(VENV) $(OUT) build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(OUT) fuzz-output build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -53,8 +53,13 @@ def _status_mib(name: str) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
 
 
-def _forget_peak() -> float:
-    """What is used now; the peak is counted anew from here on (Linux, proc(5))."""
+def peak_mib() -> float:
+    """The most that was used since the peak was forgotten."""
+    return _status_mib("VmHWM")
+
+
+def forget_peak() -> float:
+    """MiB; what is used now; the peak is counted anew from here on (Linux, proc(5))."""
     Path("/proc/self/clear_refs").write_text("5")
     return _status_mib("VmRSS")
 
@@ -68,9 +73,9 @@ def main() -> None:
         decode(sink.getvalue(), Limits())
     found = []
     for data in images:
-        before = _forget_peak()
+        before = forget_peak()
         looks = [_outcome(look, data, Limits(max_pixels)) for look in (check, decode)]
-        found.append((*looks, _status_mib("VmHWM") - before))
+        found.append((*looks, peak_mib() - before))
     print(json.dumps(found))
 
 
