@@ -85,6 +85,13 @@ def test_a_tiff_of_a_camera_that_is_no_raw_file_is_kept() -> None:
     assert np.array_equal(decode(whole, LIMITS), pillow_pixels(whole))
 
 
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "jpeg", "lzma"])
+def test_a_tiff_whose_header_is_cut_off_is_damaged(compression: str) -> None:
+    data = encoded(NOISE, "TIFF", compression=compression)
+    for cut in (*range(1, 250, 7), len(data) // 2):
+        assert refusal(data[:-cut]).reason == "damaged"
+
+
 def test_a_thumbnail_of_another_image_is_not_kept() -> None:
     found = refusal(grey_tiff(160, 120, (254, 4, (1,))))
     assert (found.reason, "thumbnail" in found.detail) == ("unsupported", True)

@@ -11,7 +11,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from tasks.images import Limits, decode
-from tests.builders.encoded import NOISE, encoded, png, tiff
+from tests.builders.encoded import NOISE, chunk, encoded, png, tiff, with_chunk
 from tests.builders.reference import pillow_pixels
 
 LIMITS = Limits(max_pixels=1_000_000)
@@ -116,7 +116,7 @@ def test_the_transparent_colour_counts_in_the_depth_of_the_file(depth: int, colo
         depth=depth,
         colour=colour,
     )
-    pixels = decode(data, LIMITS)
+    pixels = decode(with_chunk(data, chunk(b"iCCP", b"rubbish", crc=1)), LIMITS)
     assert (pixels[is_clear] == 255).all()
     seen = samples >> 8 if depth == 16 else samples * 255 // (2**depth - 1)
     assert np.array_equal(pixels[~is_clear], np.broadcast_to(seen, (6, 9, 3))[~is_clear])

@@ -2,7 +2,7 @@
 
 In: a Pillow image. Out: 8-bit RGB, transparent pixels on white, the top above.
 
-    pixels_HWC = upright(to_rgb(data, image), orientation(image))
+    pixels_HWC = upright(to_rgb(image), orientation(image))
 """
 
 import numpy as np
@@ -17,9 +17,9 @@ Pixels = npt.NDArray[np.uint8]
 PREMULTIPLIED = {"La": "LA", "RGBa": "RGBA"}
 
 
-def to_rgb(data: bytes, image: ImageFile.ImageFile) -> Pixels:
+def to_rgb(image: ImageFile.ImageFile) -> Pixels:
     """RGB pixels of an image that has not been loaded. Raises Unusable."""
-    clear_HW = png.clear_samples(data, image) if image.format == "PNG" else None
+    clear_HW = png.clear_samples(image) if image.format == "PNG" else None
     image.load()
     if image.mode == "LAB":
         raise Unusable("unsupported", "colours in CIELAB: convert it to RGB")

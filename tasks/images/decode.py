@@ -47,7 +47,7 @@ def decode(data: bytes, limits: Limits) -> Pixels:
             pixels = _decode_jpeg(data, image, limits)
         else:
             _check_whole(image)
-            pixels = colours.to_rgb(data, image)
+            pixels = colours.to_rgb(image)
         pixels = colours.upright(pixels, colours.orientation(image))
     except Unusable:
         raise

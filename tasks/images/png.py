@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFile
+from PIL import ImageFile, PngImagePlugin
 
 from tasks.images.unusable import Unusable
 
@@ -24,6 +24,8 @@ MAX_NOTES = 32
 
 # The notes that can say how the camera was held; Pillow reads it there.
 ORIENTATION = re.compile(rb"(?:Raw profile type exif|XML:com\.adobe\.xmp)\0", re.DOTALL)
+# Bits of a sample, by Pillow's name for how grey or RGB samples are stored.
+DEPTHS = {"1": 1, "L;2": 2, "L;4": 4, "L": 8, "I;16B": 16, "RGB": 8, "RGB;16B": 16}
 TEXT = {b"tEXt", b"zTXt", b"iTXt"}
 
 Mask = npt.NDArray[np.bool_]
@@ -91,19 +93,20 @@ def _inflates_small(packed: bytes) -> bool:
     return not inflater.unconsumed_tail
 
 
-def clear_samples(data: bytes, image: ImageFile.ImageFile) -> Mask | None:
+def clear_samples(image: ImageFile.ImageFile) -> Mask | None:
     """Where grey or RGB samples are the transparent colour (H, W); None when there is none.
 
     Compared in the file's own depth: Pillow compares 8 bits, which are wrong for all others.
     """
     clear, raw_mode = image.info.get("transparency"), image.tile[0].args
-    if image.mode not in {"1", "L", "I;16", "RGB"} or clear is None:
+    depth = DEPTHS.get(str(raw_mode))
+    if clear is None or depth is None or not isinstance(image.fp, io.BytesIO):
         return None
     del image.info["transparency"]
-    depth = data[24]
+    encoded = image.fp.getvalue()
     samples = np.asarray(image).astype(np.uint16)
     if raw_mode == "RGB;16B":
-        low_bytes = Image.open(io.BytesIO(data), formats=("PNG",))
+        low_bytes = PngImagePlugin.PngImageFile(io.BytesIO(encoded))
         # As if the file were little-endian: gives the byte that Pillow leaves out otherwise.
         low_bytes.tile = [low_bytes.tile[0]._replace(args="RGB;16L")]
         samples = samples << 8 | np.asarray(low_bytes)

@@ -16,6 +16,9 @@ SUBFILE_TYPE, WIDTH, LENGTH, PHOTOMETRIC, MAKE = 254, 256, 257, 262, 271
 TILE_WIDTH, TILE_LENGTH, DIRECTORIES, DNG_VERSION = 322, 323, 330, 50706
 SENSOR_PIXELS = {32803, 34892}  # photometric interpretations: colour filter array, linear raw
 
+# Fields that pixels depend on; all others are notes.
+OF_PIXELS = {256, 257, 258, 259, 262, 273, 277, 278, 279, 284, 317, 320, *range(322, 326), 338, 339}
+
 VALUE_BYTES = {3: 2, 4: 4, 5: 8, 6: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 RATIONALS = {5, 10}
@@ -51,6 +54,7 @@ class Field:
     count: int
     integers: tuple[int, ...]
     head: bytes
+    is_whole: bool
 
 
 @dataclass(frozen=True)
@@ -65,12 +69,14 @@ class Layout:
         return self._number("Q" if self.is_big else "I", data, 8 if self.is_big else 4)
 
     def read(self, data: bytes, at: int) -> list[Field]:
-        """The fields of a directory, as far as there are bytes."""
+        """The fields of a directory. Raises Unusable when it is cut off."""
         width, step = ("Q", 20) if self.is_big else ("H", 12)
         count = self._number(width, data, at)
         start = at + struct.calcsize(f"={width}")
-        most = min(count, MAX_FIELDS, max(0, len(data) - start) // step)
-        return [self._field(data, start + row * step) for row in range(most)]
+        there = max(0, len(data) - start) // step
+        if count > min(there, MAX_FIELDS):
+            raise Unusable("damaged", f"{there} of the {count} fields of its header are there")
+        return [self._field(data, start + row * step) for row in range(count)]
 
     def _field(self, data: bytes, at: int) -> Field:
         wide = "Q" if self.is_big else "I"
@@ -78,14 +84,15 @@ class Layout:
         tag, kind = struct.unpack_from(f"{self.order}HH", data, at)
         count, place = self._number(wide, data, at + 4), at + 4 + room
         code = INTEGERS.get(kind)
-        if count * VALUE_BYTES.get(kind, 1) > room:
+        size = count * VALUE_BYTES.get(kind, 1)
+        if size > room:
             place = self._number(wide, data, place)
         head = data[place : place + HEAD_BYTES]
         integers: tuple[int, ...] = ()
         if code:
             fitting = min(count, len(head) // struct.calcsize(f"={code}"))
             integers = struct.unpack_from(f"{self.order}{fitting}{code}", head)
-        return Field(tag, kind, count, integers, head)
+        return Field(tag, kind, count, integers, head, place + size <= len(data))
 
     def _number(self, code: str, data: bytes, at: int) -> int:
         """A number, 0 where the file has ended."""
@@ -102,13 +109,23 @@ def check_directory(data: bytes, limits: Limits) -> None:
         most = MAX_RATIONALS if field.kind in RATIONALS else MAX_NUMBERS
         if field.kind in VALUE_BYTES and field.count > most:
             raise Unusable("damaged", f"{field.count:,} numbers in field {field.tag} of its header")
+        if field.tag in OF_PIXELS and not field.is_whole:
+            raise Unusable("damaged", f"field {field.tag} of its header lies beyond its end")
     _check_sizes(fields, limits)
     offsets = [at for field in fields if field.tag == DIRECTORIES for at in field.integers]
-    behind = [layout.read(data, at) for at in offsets]
+    behind = [directory for at in offsets if (directory := _read_leniently(layout, data, at))]
     if kind := _raw_kind(data, fields, behind):
         raise unsupported_raw(kind)
     if _largest(fields, SUBFILE_TYPE) & 1:
         raise Unusable("unsupported", "a TIFF whose first image is a thumbnail of another")
+
+
+def _read_leniently(layout: Layout, data: bytes, at: int) -> list[Field]:
+    """A directory that only tells of other images, so it may be broken."""
+    try:
+        return layout.read(data, at)
+    except Unusable:
+        return []
 
 
 def _check_sizes(fields: list[Field], limits: Limits) -> None:
