@@ -9,11 +9,11 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from tests.fuzz.cases import make_case
+from tests.fuzz.cases import Case, make_case
 from tests.fuzz.pool import run_cases
 from tests.fuzz.trial import FAULTS, Verdict, try_case
 
-MAX_WRITTEN = 20  # inputs of each fault
+MAX_WRITTEN = 20  # inputs of each fault and kind
 
 
 def main() -> int:
@@ -27,8 +27,9 @@ def main() -> int:
     given = parser.parse_args()
     if given.case is None:
         return search(given)
-    verdict = try_case(make_case(given.seed, given.case))
-    write(given.out, given.seed, given.case, verdict)
+    case = make_case(given.seed, given.case)
+    verdict = try_case(case)
+    write(given.out, given.seed, case, verdict)
     print(f"{verdict.name}: {verdict.detail}")
     return verdict.name in FAULTS
 
@@ -36,12 +37,16 @@ def main() -> int:
 def search(given: argparse.Namespace) -> int:
     """Try cases until the time is up, and print the figures."""
     counts: Counter[str] = Counter()
+    faults: Counter[tuple[str, str]] = Counter()
     started = time.monotonic()
     until = started + 60 * given.minutes
     for number, verdict in run_cases(given.seed, itertools.count(), given.processes, until):
         counts[verdict.name] += 1
-        if verdict.name in FAULTS and counts[verdict.name] <= MAX_WRITTEN:
-            write(given.out, given.seed, number, verdict)
+        if verdict.name in FAULTS:
+            case = make_case(given.seed, number)
+            faults[verdict.name, case.kind] += 1
+            if faults[verdict.name, case.kind] <= MAX_WRITTEN:
+                write(given.out, given.seed, case, verdict)
     figures = {
         "cases": counts.total(),
         **{name: counts[name] for name in (*FAULTS, "kept", "refused")},
@@ -50,13 +55,12 @@ def search(given: argparse.Namespace) -> int:
         "folder": str(given.out),
     }
     print(json.dumps(figures))
-    return any(counts[name] for name in FAULTS)
+    return bool(faults)
 
 
-def write(folder: Path, seed: int, number: int, verdict: Verdict) -> None:
-    """The files of the case, and what was said of it."""
-    case = make_case(seed, number)
-    place = folder / f"{verdict.name}-{case.kind}-{seed}-{number}"
+def write(folder: Path, seed: int, case: Case, verdict: Verdict) -> None:
+    """The files of the case, and what became of it."""
+    place = folder / f"{verdict.name}-{case.kind}-{seed}-{case.number}"
     place.mkdir(parents=True, exist_ok=True)
     for name, data in case.files.items():
         (place / name).write_bytes(data)
