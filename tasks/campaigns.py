@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from infra.names import check_name
 from infra.store import Store
 from tasks.contract import Output
 from tasks.shard import Snapshot
@@ -83,7 +84,7 @@ def campaigns(root: Store, prefix: str = "") -> list[Campaign]:
 
 
 def find(root: Store, name: str) -> Campaign | None:
-    """The campaign of this name, if it is in this root."""
+    """The campaign of this name, if it is in this root. Raises ProtegeError for what is no name."""
     try:
         return _decode(root, root.read(_path(name)))
     except FileNotFoundError:
@@ -97,7 +98,7 @@ def newest_first(found: Iterable[Campaign]) -> list[Campaign]:
 
 
 def _path(name: str) -> str:
-    return f"{FOLDER}/{name}.json"
+    return f"{FOLDER}/{check_name('campaign', name)}.json"
 
 
 def _encode(campaign: Campaign) -> bytes:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -45,6 +46,35 @@ def test_listing_below_a_folder_has_full_names_and_not_its_namesakes(store: Stor
     assert list(store.sizes("parts")) == ["parts/1", "parts/deep/2"]
     assert list(store.sizes("parts.txt")) == ["parts.txt"]
     assert store.sizes("nothing") == {}
+
+
+@pytest.mark.parametrize(
+    "path", ["..", "../x", "a/../../x", "a/../x", "a/..", "/etc/passwd", "link/../x", "//x"]
+)
+def test_path_that_leads_out_of_the_folder_is_refused_by_every_method(
+    store: Store, path: str
+) -> None:
+    store.create("a/x", b"inside")
+    methods: list[Callable[[], object]] = [
+        lambda: store.read(path),
+        lambda: store.read_ranges(path, [(0, 1)]),
+        lambda: store.open(path),
+        lambda: store.create(path, b"out"),
+        lambda: store.replace(path, b"out"),
+        lambda: store.sizes(path),
+        lambda: store.exists(path),
+        lambda: store.delete(path),
+    ]
+    for method in methods:
+        with pytest.raises(ProtegeError, match="leads out of"):
+            method()
+    assert list(store.sizes()) == ["a/x"]
+
+
+def test_dots_within_a_name_are_no_way_out(store: Store) -> None:
+    for name in ("..x", "a/...", "a..b/c.."):
+        store.create(name, b"x")
+    assert list(store.sizes()) == sorted(["..x", "a/...", "a..b/c.."])
 
 
 def test_create_takes_a_name_once__and_replace_always(store: Store) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from flows.recipes import recipe
 from infra.errors import ProtegeError, utc_now
+from infra.names import check_name
 from infra.pointers import Pointer, PointerEntry
 from infra.store import Store
 from tasks.campaigns import find
@@ -46,8 +47,8 @@ class Decision:
 
 
 def pointer(root: Store, name: str) -> Pointer:
-    """The pointer of a champion."""
-    return Pointer(root, f"{FOLDER}/{name}")
+    """The pointer of a champion. Raises ProtegeError for what is no name."""
+    return Pointer(root, f"{FOLDER}/{check_name('champion', name)}")
 
 
 def decided(root: Store, name: str, campaign: str) -> Decision | None:
@@ -108,13 +109,13 @@ def record(
 
 def promote(root: Store, name: str, campaign: str) -> PointerEntry:
     """Put a campaign's student in place by hand. Raises ProtegeError for an unfinished one."""
+    place = pointer(root, name)
     found = find(root, campaign)
     if found is None or not found.finished:
         state = "not finished" if found else "not in this root"
         raise ProtegeError(
             f"campaign {campaign} is {state}; `protege champion` needs a finished one"
         )
-    place = pointer(root, name)
     student = found.outputs[recipe(found.recipe).result]
     return place.move(_entry(campaign, student, None, "by hand"), after=place.last())
 
@@ -161,4 +162,5 @@ def _points(share: float) -> str:
 
 
 def _decision_path(name: str, campaign: str) -> str:
-    return f"{FOLDER}/{name}/decisions/{campaign}.json"
+    folder = f"{FOLDER}/{check_name('champion', name)}/decisions"
+    return f"{folder}/{check_name('campaign', campaign)}.json"

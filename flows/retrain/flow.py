@@ -74,6 +74,8 @@ def retrain(
         root: Folder or s3:// prefix of all outputs; empty takes PROTEGE_ROOT.
     """
     store = open_store(root or Settings().root)
+    # A wrong name ends the run here, and not after the training.
+    champion.pointer(store, promotion.champion)
     before = _example(store, campaign, source)
     if before is None:
         reader = f" that reads {source}" if source else ""

@@ -6,11 +6,13 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from infra.errors import ProtegeError
+
 TEMPORARY_PREFIX = ".tmp-"
 
 
 class Store(Protocol):
-    """A folder of whole objects. Paths are relative, with forward slashes."""
+    """A folder of whole objects. Paths are relative, with forward slashes, and stay below it."""
 
     @property
     def uri(self) -> str:
@@ -56,6 +58,16 @@ class ObjectInfo:
 
     size: int
     version: str
+
+
+def check_inside(uri: str, path: str) -> str:
+    """The path, which stays below the store's folder. Raises ProtegeError for any other."""
+    if path.startswith("/") or ".." in path.split("/"):
+        raise ProtegeError(
+            f"{path!r} leads out of {uri}: give a name below this folder, without '..' and "
+            "without a leading '/'"
+        )
+    return path
 
 
 def _check_lengths(path: str, ranges: Sequence[tuple[int, int]], pieces: Sequence[bytes]) -> None:

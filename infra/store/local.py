@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from infra.errors import ProtegeError
-from infra.store.base import TEMPORARY_PREFIX, ObjectInfo, _check_lengths
+from infra.store.base import TEMPORARY_PREFIX, ObjectInfo, _check_lengths, check_inside
 
 
 class LocalStore:
@@ -23,22 +23,22 @@ class LocalStore:
         return str(self._folder)
 
     def read(self, path: str) -> bytes:
-        return (self._folder / path).read_bytes()
+        return self._place(path).read_bytes()
 
     def read_ranges(self, path: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        with (self._folder / path).open("rb") as file:
+        with self._place(path).open("rb") as file:
             pieces = [os.pread(file.fileno(), size, offset) for offset, size in ranges]
         _check_lengths(path, ranges, pieces)
         return pieces
 
     def open(self, path: str) -> pa.NativeFile:
-        return pa.OSFile(str(self._folder / path), "rb")
+        return pa.OSFile(str(self._place(path)), "rb")
 
     def create(self, path: str, data: bytes) -> bool:
         temporary = self._write_temporary(path, data)
         try:
             # A hard link, unlike a rename, fails when the name is taken.
-            os.link(temporary, self._folder / path)
+            os.link(temporary, self._place(path))
         except FileExistsError:
             return False
         except OSError as error:
@@ -51,10 +51,10 @@ class LocalStore:
         return True
 
     def replace(self, path: str, data: bytes) -> None:
-        self._write_temporary(path, data).replace(self._folder / path)
+        self._write_temporary(path, data).replace(self._place(path))
 
     def sizes(self, path: str = "") -> dict[str, ObjectInfo]:
-        start = self._folder / path
+        start = self._place(path)
         if start.is_file():
             return {path: _object_info(start.stat())} if path else {}
         found: dict[str, ObjectInfo] = {}
@@ -80,13 +80,17 @@ class LocalStore:
         return dict(sorted(found.items()))
 
     def exists(self, path: str) -> bool:
-        return (self._folder / path).is_file()
+        return self._place(path).is_file()
 
     def delete(self, path: str) -> None:
-        (self._folder / path).unlink(missing_ok=True)
+        self._place(path).unlink(missing_ok=True)
+
+    def _place(self, path: str) -> Path:
+        # A link within the folder may lead elsewhere, for its owner has made it.
+        return self._folder / check_inside(self.uri, path)
 
     def _write_temporary(self, path: str, data: bytes) -> Path:
-        target = self._folder / path
+        target = self._place(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}")
         try:

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from infra.errors import ProtegeError
-from infra.store.base import ObjectInfo, _check_lengths
+from infra.store.base import ObjectInfo, _check_lengths, check_inside
 
 
 class S3Store:
@@ -57,7 +57,7 @@ class S3Store:
         self._call("pipe_file", self._key(path), data)
 
     def sizes(self, path: str = "") -> dict[str, ObjectInfo]:
-        base = f"{self._prefix}/{path}".rstrip("/")
+        base = self._key(path).rstrip("/")
         try:
             listing: dict[str, dict[str, Any]] = self._call("find", base, detail=True)
         except FileNotFoundError:
@@ -79,7 +79,7 @@ class S3Store:
             self._call("rm_file", self._key(path))
 
     def _key(self, path: str) -> str:
-        return f"{self._prefix}/{path}"
+        return f"{self._prefix}/{check_inside(self._uri, path)}"
 
     def _call(self, method: str, *given: Any, **named: Any) -> Any:
         from botocore.exceptions import BotoCoreError
