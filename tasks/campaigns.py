@@ -22,6 +22,7 @@ FOLDER = "campaigns"
 class Campaign:
     """A run of a recipe. `outputs` are those of its stages, by role, in the order of the run.
 
+    One that repeats another belongs to its `line`, which has the name of the first campaign.
     Once `pinned`, its snapshots stay; until then (a class without images, say) they follow the
     sources, so that mending a source mends the campaign.
     """
@@ -34,6 +35,12 @@ class Campaign:
     summary: Mapping[str, Any] = field(default_factory=dict)
     pinned: bool = False
     finished_at: str = ""
+    repeats: str = ""
+
+    @property
+    def line(self) -> str:
+        """The first campaign of those that repeat one another."""
+        return self.repeats or self.id
 
     @property
     def finished(self) -> bool:
@@ -47,11 +54,13 @@ def begin(
     options: Mapping[str, Any],
     snapshots: Mapping[str, Snapshot],
     key: str,
+    repeats: str = "",
 ) -> Campaign:
     """The unfinished campaign of this key, or the finished one of these very snapshots.
 
     Without either, a new one. The key is the digest of the options that can change a result, so
-    that another number of threads goes on with the same campaign.
+    that another number of threads goes on with the same campaign. `repeats` is the first campaign
+    of the line that a new one belongs to.
     """
     earlier = campaigns(root, f"{recipe}-{key}")
     for campaign in reversed(earlier):
@@ -62,11 +71,11 @@ def begin(
             save(root, campaign)
             return campaign
     name = f"{recipe}-{key}-{len(earlier):03d}"
-    campaign = Campaign(name, recipe, options, snapshots)
+    campaign = Campaign(name, recipe, options, snapshots, repeats=repeats)
     if root.create(_path(name), _encode(campaign)):
         return campaign
     # Somebody else has just begun it.
-    return begin(root, recipe, options, snapshots, key)
+    return begin(root, recipe, options, snapshots, key, repeats)
 
 
 def save(root: Store, campaign: Campaign) -> None:

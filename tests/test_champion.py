@@ -1,26 +1,21 @@
 """Champion: when a student is promoted, what is said of it, and the way back."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.campaign.find import find_campaign, sections_of, sources_of
-from flows.recipes import BILLION_SCALE
 from flows.retrain import champion
 from flows.retrain.champion import Comparison, decide
-from flows.retrain.flow import PromotionOptions, options_again
 from infra.errors import ProtegeError
 from infra.pointers import PointerEntry
 from infra.store import Store
 from tasks.campaigns import begin, save
 from tasks.contract import Output
-from tests.builders.campaign import tiny
 
 STUDENT = Output("train", "ab12", "/root/train/ab12", "manifest.json", "cd34", 5, 5, 0, 1.0)
-HOLDER = PointerEntry(3, {"campaign": "old", "student": {}, "promotion": {}})
+HOLDER = PointerEntry(3, {"campaign": "old", "student": {}, "decision": {}})
 
 
 def finished(root: Store, key: str) -> str:
@@ -69,13 +64,29 @@ def test_decision_is_recorded_and_moves_the_pointer_only_when_promoted(root: Sto
     for name, promoted in (("a", True), ("b", False), ("c", True)):
         last = champion.pointer(root, "main").last()
         decision = champion.Decision(name, promoted, f"{name} because", Comparison(9, 0.1, 0.01))
-        champion.record(root, "main", decision, last, STUDENT, replace(STUDENT, fingerprint="f"))
-        assert champion.decided(root, "main", name) == decision
+        champion.record(root, "main", decision, last, STUDENT)
+        assert champion.decided(root, "main", name)
     history = champion.pointer(root, "main").history()
     assert [one.content["campaign"] for one in history] == ["a", "c"]
-    assert history[-1].content["student"]["uri"] == STUDENT.uri
-    assert champion.decided(root, "main", "z") is None
+    assert history[-1].content["decision"]["comparison"]["gain"] == 0.1
+    assert champion.student_of(root, history[-1]).uri == f"{root.uri}/train/ab12"
+    assert not champion.decided(root, "main", "z")
     assert champion.pointer(root, "other").last() is None
+
+
+@pytest.mark.parametrize("promoted", [True, False])
+def test_decision_is_one_write_so_that_nobody_finds_half_of_it(root: Store, promoted: bool) -> None:
+    decision = champion.Decision("a", promoted, "because", Comparison(9, 0.1, 0.01))
+    champion.record(root, "main", decision, None, STUDENT)
+    assert len(root.sizes("champions")) == 1
+
+
+def test_nothing_is_decided_about_who_is_the_champion_by_hand(root: Store) -> None:
+    by_hand, other = finished(root, "a"), finished(root, "b")
+    champion.promote(root, "main", by_hand)
+    assert champion.decided(root, "main", by_hand)
+    champion.promote(root, "main", other)
+    assert not champion.decided(root, "main", by_hand), "it may win its place back"
 
 
 def test_rollback_goes_back_one_champion_at_a_time(root: Store) -> None:
@@ -97,15 +108,3 @@ def test_promotion_by_hand_wants_a_finished_campaign(root: Store) -> None:
         champion.promote(root, "main", unfinished)
     with pytest.raises(ProtegeError, match="is not in this root"):
         champion.promote(root, "main", "nobody")
-
-
-@pytest.mark.parametrize(("to_percent", "trained_up_to"), [(80, 80), (100, 90)])
-def test_retraining_waits_for_nobody(
-    root: Store, pictures: Path, to_percent: int, trained_up_to: int
-) -> None:
-    options = tiny(pictures, labelled={"to_percent": to_percent}, approval={"before": "score"})
-    campaign = find_campaign(root, BILLION_SCALE.name, options, sources_of(options))
-    again = options_again(root, BILLION_SCALE, campaign, "train", PromotionOptions())
-    sections = sections_of(again)
-    assert sections["approval"].before == "nothing"
-    assert sections["labelled"].to_percent == trained_up_to

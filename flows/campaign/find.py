@@ -17,9 +17,16 @@ from tasks.shard import ShardOptions, pin
 
 
 def find_campaign(
-    root: Store, recipe: str, options: Options, sources: Mapping[str, ShardOptions]
+    root: Store,
+    recipe: str,
+    options: Options,
+    sources: Mapping[str, ShardOptions],
+    repeats: str = "",
 ) -> Campaign:
-    """The campaign of these options and of the sources as they are now. Raises ProtegeError."""
+    """The campaign of these options and of the sources as they are now. Raises ProtegeError.
+
+    A new one belongs to the line of the campaign that it `repeats`, if any.
+    """
     snapshots = {}
     for role, source in sources.items():
         try:
@@ -27,7 +34,7 @@ def find_campaign(
         except ProtegeError as error:
             raise ProtegeError(f"{role}.source: {error}") from None
     values = options.model_dump(mode="json")
-    return campaigns.begin(root, recipe, values, snapshots, campaign_key(options))
+    return campaigns.begin(root, recipe, values, snapshots, campaign_key(options), repeats)
 
 
 def campaign_key(options: Options) -> str:

@@ -38,6 +38,6 @@ def champion(
         )
     for entry in history:
         typer.echo(f"{entry.number:>4}  {entry.content['at']}  {entry.content['why']}")
-    last = history[-1].content
-    typer.echo(f"champion: {last['campaign']}")
-    typer.echo(f"weights: {last['student']['uri']}/weights.safetensors")
+    last = history[-1]
+    typer.echo(f"champion: {last.content['campaign']}")
+    typer.echo(f"weights: {champions.student_of(store, last).uri}/weights.safetensors")

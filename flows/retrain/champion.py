@@ -1,13 +1,14 @@
 """Champion: the student that is in use, and the decisions about those that wanted its place.
 
-In: a root and the name of a champion. Out: entries of the pointer `champions/<name>`, and one
-decision for each campaign, `champions/<name>/decisions/<campaign>.json`.
+In: a root and the name of a champion. Out: entries of the pointer `champions/<name>`, each with the
+decision that made it, and `champions/<name>/decisions/<campaign>.json` for those that were refused.
 
 A student is promoted when it beats the champion on the promotion set, image by image, by more than
 a margin and so many standard errors. The test set decides nothing.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from infra.errors import ProtegeError, utc_now
 from infra.names import check_name
 from infra.pointers import Pointer, PointerEntry
 from infra.store import Store
-from tasks.campaigns import find
+from tasks.campaigns import find, output_from
 from tasks.contract import Output
 
 FOLDER = "champions"
@@ -51,13 +52,20 @@ def pointer(root: Store, name: str) -> Pointer:
     return Pointer(root, f"{FOLDER}/{check_name('champion', name)}")
 
 
-def decided(root: Store, name: str, campaign: str) -> Decision | None:
-    """The decision about this campaign's student, if there was one."""
-    try:
-        body = json.loads(root.read(_decision_path(name, campaign)))
-    except FileNotFoundError:
-        return None
-    return Decision(**{**body, "comparison": Comparison(**body["comparison"])})
+def decided(root: Store, name: str, campaign: str) -> bool:
+    """Whether nothing is left to decide about this campaign's student: it was, or it is in use."""
+    history = pointer(root, name).history()
+    if history and history[-1].content["campaign"] == campaign:
+        return True
+    promoted = (entry.content for entry in history if entry.content["decision"])
+    return any(entry["campaign"] == campaign for entry in promoted) or root.exists(
+        _decision_path(name, campaign)
+    )
+
+
+def student_of(root: Store, entry: PointerEntry) -> Output:
+    """The model of an entry, as it lies below this root, which may have been moved."""
+    return output_from(root, entry.content["student"])
 
 
 def decide(
@@ -92,17 +100,16 @@ def decide(
 
 
 def record(
-    root: Store,
-    name: str,
-    decision: Decision,
-    champion: PointerEntry | None,
-    student: Output,
-    promotion: Output,
+    root: Store, name: str, decision: Decision, champion: PointerEntry | None, student: Output
 ) -> None:
-    """Move the pointer if the student was promoted, and note the decision. Raises ProtegeError."""
+    """Move the pointer if the student was promoted, else note why not. Raises ProtegeError.
+
+    One write does either, so that whoever is killed between two leaves no half of a decision.
+    """
     if decision.promoted:
-        entry = _entry(decision.campaign, student, promotion, decision.text)
+        entry = _entry(decision.campaign, student, decision.text, asdict(decision))
         pointer(root, name).move(entry, after=champion)
+        return
     body = json.dumps(asdict(decision), indent=1, ensure_ascii=False).encode()
     root.replace(_decision_path(name, decision.campaign), body)
 
@@ -117,42 +124,42 @@ def promote(root: Store, name: str, campaign: str) -> PointerEntry:
             f"campaign {campaign} is {state}; `protege champion` needs a finished one"
         )
     student = found.outputs[recipe(found.recipe).result]
-    return place.move(_entry(campaign, student, None, "by hand"), after=place.last())
+    return place.move(_entry(campaign, student, "by hand", {}), after=place.last())
 
 
 def rollback(root: Store, name: str) -> PointerEntry:
     """Point to the champion before the last one. Raises ProtegeError when there is none."""
     place = pointer(root, name)
     history = place.history()
-    line = _line(history)
-    if len(line) < 2:
+    succession = _succession(history)
+    if len(succession) < 2:
         raise ProtegeError(f"{FOLDER}/{name} has no champion before this one to go back to")
-    before = line[-2]
+    before = succession[-2]
     content = {**before.content, "why": f"back to number {before.number}", "at": utc_now()}
     return place.move(content, after=history[-1])
 
 
-def _line(history: list[PointerEntry]) -> list[PointerEntry]:
+def _succession(history: list[PointerEntry]) -> list[PointerEntry]:
     """The champions up to the present one, each after the one that it took the place of.
 
-    A rollback cuts the line, so that going back twice goes back two champions, not forth again.
+    A rollback cuts it, so that going back twice goes back two champions, not forth again.
     """
-    line: list[PointerEntry] = []
+    champions: list[PointerEntry] = []
     for entry in history:
-        names = [earlier.content["campaign"] for earlier in line]
+        names = [earlier.content["campaign"] for earlier in champions]
         if entry.content["campaign"] in names:
-            line = line[: names.index(entry.content["campaign"]) + 1]
+            champions = champions[: names.index(entry.content["campaign"]) + 1]
         else:
-            line = [*line, entry]
-    return line
+            champions = [*champions, entry]
+    return champions
 
 
-def _entry(campaign: str, student: Output, promotion: Output | None, why: str) -> dict[str, Any]:
+def _entry(campaign: str, student: Output, why: str, decision: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "campaign": campaign,
         "student": asdict(student),
-        "promotion": asdict(promotion) if promotion else {},
         "why": why,
+        "decision": decision,
         "at": utc_now(),
     }
 
