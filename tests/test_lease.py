@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from infra.errors import ProtegeError
-from infra.lease import HOLDER, Lease, LeaseLost, acquire, process
+from infra.lease import HOLDER, Lease, LeaseLost, acquire, claims, process
 from infra.lease import lease as leases
 from infra.lease.claims import Claim, Claims
 from infra.lease.process import ProcessId
@@ -214,7 +214,7 @@ def test_holder_that_is_alive_keeps_it_beyond_its_limit(store: Store) -> None:
         lease.check()
 
 
-def test_holder_that_stalls_knows_it_before_anybody_replaces_it(
+def test_holder_that_stalls_waits_before_anybody_replaces_it(
     store: Store, blocked: threading.Event
 ) -> None:
     numbers: list[int] = []
@@ -222,21 +222,93 @@ def test_holder_that_stalls_knows_it_before_anybody_replaces_it(
         blocked.set()
 
         def work() -> None:
-            with acquire(store, NAME, seconds=LONG) as other:
-                assert lease.lost
+            with acquire(store, NAME, seconds=LONG, who="run gentle-otter") as other:
+                assert not lease.trusted
                 numbers.append(other.number)
                 blocked.clear()
 
         other = threading.Thread(target=work)
         other.start()
-        wait_for(lambda: lease.lost, "the lease is lost")
+        wait_for(lambda: not lease.trusted, "the lease is not trusted")
         assert not numbers
-        with pytest.raises(LeaseLost, match=r"score/3f2a could not be renewed for \d+ s, so that"):
+        with pytest.raises(LeaseLost, match=r"score/3f2a was taken over by run gentle-otter"):
             lease.check()
         other.join()
-        assert lease.lost, "what comes after it was replaced does not make it its own again"
+        assert not lease.trusted, "what comes after it was replaced does not make it its own again"
     assert numbers == [2]
     assert Claims(store, NAME).highest() == 2
+
+
+@pytest.fixture
+def away(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """While it is set, the leases of this process can be neither read nor written."""
+    event = threading.Event()
+
+    def failing(method: Callable[..., object]) -> Callable[..., object]:
+        def call(*given: object) -> object:
+            if event.is_set():
+                raise OSError("away")
+            return method(*given)
+
+        return call
+
+    for name in ("create", "replace", "highest", "read"):
+        monkeypatch.setattr(Claims, name, failing(getattr(Claims, name)))
+    return event
+
+
+def test_holder_has_it_again_after_a_store_was_away_beyond_the_limit(
+    store: Store, away: threading.Event
+) -> None:
+    """The next number decides, for another run may have read the old beat."""
+    with acquire(store, NAME, seconds=1.0) as lease:
+        away.set()
+        wait_for(lambda: lease._age_seconds() > 1.0, "the limit is over")
+        checking = threading.Thread(target=lease.check)
+        checking.start()
+        assert not lease.lost, "nobody has it"
+        assert checking.is_alive(), "nobody writes meanwhile"
+        away.clear()
+        checking.join()
+        lease.check()
+        assert lease.number == 2
+        assert not Claims(store, NAME).create(2, claim_of("another"))
+    released = Claims(store, NAME).read(2)
+    assert released is not None
+    assert released.released
+    assert list(store.sizes()) == [f"leases/{NAME}/00000002.json"]
+
+
+def test_holder_that_was_away_is_told_who_was_first(store: Store, away: threading.Event) -> None:
+    with acquire(store, NAME, seconds=1.0) as lease:
+        away.set()
+        wait_for(lambda: not lease.trusted, "the lease is not trusted")
+        taker = replace(claim_of(), token="other")
+        store.create(f"leases/{NAME}/00000002.json", claims._encode(taker))
+        away.clear()
+        with pytest.raises(LeaseLost, match="taken over by run gentle-otter"):
+            lease.check()
+    assert Claims(store, NAME).read(2) == taker, "the end of the block touches nothing of it"
+
+
+def test_number_whose_answer_was_lost_is_its_own(store: Store, away: threading.Event) -> None:
+    with acquire(store, NAME, seconds=1.0) as lease:
+        away.set()
+        wait_for(lambda: not lease.trusted, "the lease is not trusted")
+        store.create(f"leases/{NAME}/00000002.json", claims._encode(lease._claim))
+        away.clear()
+        lease.check()
+        assert lease.number == 2
+
+
+def test_store_that_stays_away_ends_the_work(
+    root: Store, away: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "AWAY_SECONDS", SHORT)
+    with acquire(root, NAME, seconds=1.0) as lease:
+        away.set()
+        with pytest.raises(LeaseLost, match=r"score/3f2a could not be renewed for \d+ s"):
+            wait_for(lease.check, "it gives up")
 
 
 def test_holder_that_was_replaced_is_told_by_whom(store: Store) -> None:

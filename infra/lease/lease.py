@@ -11,9 +11,11 @@ other run has it. It is stored in numbered files, `leases/<name>/00000001.json`:
   is free. The time of day is not used, so clocks may differ by hours;
 - a holder on the same machine whose process has ended is replaced at once.
 
-A holder that could not renew stops trusting its lease before another run may take it. But a holder
-that is paused between its check and its next write still makes this write. So writes must be safe
-then: create-only, the same bytes, or a name with the number of the lease.
+A holder that could not renew stops trusting its lease before another run may take it, and waits.
+When the store is back, it takes the next number as any other run would: only a claim of another run
+ends its work. But a holder that is paused between its check and its next write still makes this
+write. So writes must be safe then: create-only, the same bytes, or a name with the number of the
+lease.
 
     with acquire(root, "score/3f2a", seconds=60, on_wait=print) as lease:
         while work_is_left():
@@ -38,6 +40,7 @@ from infra.store import Store
 TRUSTED_SHARE = 0.75  # of the limit; what is left is for clocks that run unevenly, and slow stores
 RENEW_SHARE = 1 / 4
 RETRY_SHARE = 1 / 16  # after a renewal that failed
+AWAY_SECONDS = 900.0  # a store that is away for longer ends the work
 FIRST_PAUSE_SECONDS = 0.05  # between two attempts, so that a short job is followed quickly
 LONGEST_PAUSE_SECONDS = 1.0
 NOTIFY_SECONDS = 5.0
@@ -51,7 +54,7 @@ OnWait = Callable[[str], None]
 
 
 class LeaseLost(ProtegeError):
-    """Another run has the lease by now, or may have it."""
+    """Another run has the lease by now, or the store is away for too long."""
 
 
 @contextmanager
@@ -106,7 +109,6 @@ class Lease:
         self._claims = claims
         self._claim = claim
         self._renewed_at = claimed_at  # just before the write: no other run counts from earlier
-        self._lost = False
         self._taken_by = ""
         self._released = threading.Event()
         # In a copy of the context, so that its warnings are in the log of the holder's run.
@@ -119,24 +121,26 @@ class Lease:
 
     @property
     def lost(self) -> bool:
-        """Whether another run has it by now, or may have it."""
-        age = time.monotonic() - self._renewed_at
-        if not self._lost and age > TRUSTED_SHARE * self._claim.seconds:
-            # A later renewal does not bring it back: another run may have read the old beat.
-            self._lost = True
-        return self._lost
+        """Whether another run has it."""
+        return bool(self._taken_by)
+
+    @property
+    def trusted(self) -> bool:
+        """Whether it was renewed so lately that no other run can have it."""
+        return not self.lost and self._age_seconds() <= TRUSTED_SHARE * self._claim.seconds
 
     def check(self) -> None:
-        """Raise LeaseLost when it is lost."""
-        if not self.lost:
-            return
-        reason = f"was taken over by {self._taken_by}"
-        if not self._taken_by:
-            age = time.monotonic() - self._renewed_at
-            reason = f"could not be renewed for {age:.0f} s, so that others may take it over"
-        raise LeaseLost(
-            f"{self._claims.name} {reason}; this run stops here, and what it finished is kept"
-        )
+        """Return while no other run can have it; a store that is away is waited for.
+
+        Raises LeaseLost when another run has it, or the store is away for too long.
+        """
+        while not self.trusted:
+            if self.lost or self._age_seconds() > AWAY_SECONDS:
+                raise LeaseLost(
+                    f"{self._claims.name} {self._describe_loss()}; this run stops here, and what "
+                    "it finished is kept"
+                )
+            time.sleep(FIRST_PAUSE_SECONDS)
 
     def start(self) -> None:
         """Begin to renew it, in a thread."""
@@ -153,16 +157,22 @@ class Lease:
         except Exception as error:
             logger.warning("the lease %s could not be released: %s", self._claims.name, error)
 
+    def _age_seconds(self) -> float:
+        return time.monotonic() - self._renewed_at
+
+    def _describe_loss(self) -> str:
+        if self.lost:
+            return f"was taken over by {self._taken_by}"
+        return f"could not be renewed for {self._age_seconds():.0f} s"
+
     def _renew_until_released(self) -> None:
         share = RENEW_SHARE
-        while not self._released.wait(share * self._claim.seconds):
+        while not self.lost and not self._released.wait(share * self._claim.seconds):
             # Read before the check: the renewal counts from no later time.
             now = time.monotonic()
-            if self.lost:
-                return
             try:
-                self._renew(now)
-                share = RENEW_SHARE
+                self._renew(now) if self.trusted else self._take_again(now)
+                share = RENEW_SHARE if self.trusted else RETRY_SHARE
             except Exception as error:
                 logger.warning("the lease %s could not be renewed: %s", self._claims.name, error)
                 share = RETRY_SHARE
@@ -170,16 +180,31 @@ class Lease:
     def _renew(self, now: float) -> None:
         self._claim = replace(self._claim, beat=self._claim.beat + 1)
         self._claims.replace(self.number, self._claim)
-        highest = self._claims.highest()
-        if highest > self.number:
-            self._taken_by = "another run"
-            try:
-                if (taker := self._claims.read(highest)) is not None:
-                    self._taken_by = taker.holder
-            finally:
-                self._lost = True
-        else:
+        if not self._is_replaced(self.number):
             self._renewed_at = now
+
+    def _take_again(self, now: float) -> None:
+        """Take the next number: another run may have read the old beat, and be about to take it."""
+        following = self.number + 1
+        if self._is_replaced(self.number) or not self._claims.create(following, self._claim):
+            self._is_replaced(self.number)
+        elif self._is_replaced(following):
+            # This number was taken before, and deleted after the next number was taken.
+            self._claims.delete(following)
+        else:
+            self._claims.delete_below(following)
+            self.number, self._renewed_at = following, now
+            logger.warning("the lease %s is renewed again", self._claims.name)
+
+    def _is_replaced(self, number: int) -> bool:
+        """Whether another run has a higher number, whose name is then noted."""
+        highest = self._claims.highest()
+        if highest > number:
+            taker = self._claims.read(highest)
+            # Its own is one whose answer was lost.
+            if taker is None or taker.token != self._claim.token:
+                self._taken_by = taker.holder if taker is not None else "another run"
+        return self.lost
 
 
 class _Contender:
