@@ -1,7 +1,7 @@
 """Environment: the variables of Prefect's processes, each with its reason.
 
 In: the configuration of `protege up`. Out: environment variables. Those that the user has set win,
-except the addresses.
+except the addresses and the password.
 """
 
 import os
@@ -27,6 +27,8 @@ DEFAULTS = {
     "PREFECT_WORKER_QUERY_SECONDS": "2",
     # The default, 0.0.0.0, is open to the network.
     "PREFECT_WORKER_WEBSERVER_HOST": HOST,
+    # Otherwise a script on any web page may ask the server for anything, and gets the answer.
+    "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
     # Heartbeats distinguish a dead run from a long one.
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS),
 }
@@ -36,6 +38,8 @@ def prefect_environment(state: ServerState, config: ServerConfig) -> dict[str, s
     """The environment of the server, the worker and the runs."""
     return {
         **DEFAULTS,
+        # The pages ask their own server, so that no other origin is needed.
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": config.ui,
         **os.environ,
         **_addresses(state, config),
         "PROTEGE_SERVER__HOME": str(state.folder),
@@ -52,6 +56,9 @@ def _addresses(state: ServerState, config: ServerConfig) -> Mapping[str, str]:
     return {
         "PREFECT_HOME": str(state.prefect),
         "PREFECT_API_URL": config.api,
+        # Other accounts of this machine reach the port, too.
+        "PREFECT_SERVER_API_AUTH_STRING": state.auth(),
+        "PREFECT_API_AUTH_STRING": state.auth(),
         "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(state.ui),
         "PREFECT_SERVER_API_HOST": HOST,
         "PREFECT_SERVER_API_PORT": str(config.port),

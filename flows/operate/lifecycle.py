@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from flows.engine.environment import NO_CALLS_HOME
-from flows.operate.csp import add_policy
+from flows.operate.pages import prepare_pages
 from flows.operate.state import (
     HOST,
     SUPERVISOR_VARIABLE,
@@ -64,7 +64,7 @@ def up(state: ServerState, config: ServerConfig) -> Iterator[str]:
 
         no_answer = f"the server did not answer at {config.ui}"
         _wait_until(lambda: is_healthy(config), no_answer, state.log("server"))
-        add_policy(state.ui, config.ui)
+        prepare_pages(state.ui, config.ui)
         count = register(config.folder, config.notify)
         state.registered.touch()
         no_worker = "no worker started"
@@ -73,8 +73,10 @@ def up(state: ServerState, config: ServerConfig) -> Iterator[str]:
         yield _line("outputs", config.root)
         yield _line("reports", config.reports)
         yield _line("logs", state.log("server").parent)
-        yield _line("UI", config.ui)
-        yield f"Prefect's own commands need: export PREFECT_API_URL={config.api}"
+        yield _line("UI", state.link(config))
+        yield "Prefect's own commands need:"
+        yield f"    export PREFECT_API_URL={config.api}"
+        yield f'    export PREFECT_API_AUTH_STRING="$(cat {state.auth_file})"'
 
 
 def down(state: ServerState) -> Iterator[str]:
@@ -98,7 +100,7 @@ def status(state: ServerState) -> Iterator[str]:
         yield f"down, but {count} processes are left: `protege down`" if count else "down"
         return
     healthy = is_healthy(config)
-    yield f"{'up' if healthy else 'starting, or in trouble'}: {config.ui}"
+    yield f"{'up' if healthy else 'starting, or in trouble'}: {state.link(config)}"
     yield "  " + _line("database", _database_label(config.database))
     yield "  " + _line("outputs", config.root)
     yield "  " + _line("reports", config.reports)
@@ -117,17 +119,26 @@ def status(state: ServerState) -> Iterator[str]:
 
 def use_server(state: ServerState, config: ServerConfig) -> None:
     """Let Prefect, which is not loaded yet, use this server."""
-    variables = {"PREFECT_API_URL": config.api, "PREFECT_HOME": str(state.prefect), **NO_CALLS_HOME}
+    variables = {
+        "PREFECT_API_URL": config.api,
+        "PREFECT_API_AUTH_STRING": state.auth(),
+        "PREFECT_HOME": str(state.prefect),
+        **NO_CALLS_HOME,
+    }
     for variable, value in variables.items():
         os.environ.setdefault(variable, value)
 
 
 def use_running_server() -> bool:
     """Let Prefect use the server that is up, unless the user has named another one."""
-    if "PREFECT_API_URL" in os.environ:
-        return True
     state = ServerState()
     config = state.config()
+    named = os.environ.get("PREFECT_API_URL")
+    if named:
+        # Who has named this one need not say its password.
+        if config is not None and named == config.api:
+            use_server(state, config)
+        return True
     if config is None or state.supervisor() is None or not is_healthy(config):
         return False
     use_server(state, config)

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.types.entrypoint import EntrypointType
+from prefect.workers.process import ProcessWorker
 
 from flows.operate.automations import automations
 from flows.operate.catalog import TIMEZONE, Deployment, deployments
@@ -24,7 +25,7 @@ def register(folder: str, notify: str) -> int:
     """Register everything; runs work in `folder`. Returns the number of deployments."""
     count = 0
     with get_client(sync_client=True) as client:
-        _create_pool(client)
+        _save_pool(client)
         for deployment in deployments():
             _save_deployment(client, deployment, folder)
             count += 1
@@ -33,11 +34,16 @@ def register(folder: str, notify: str) -> int:
     return count
 
 
-def _create_pool(client: SyncPrefectClient) -> None:
+def _save_pool(client: SyncPrefectClient) -> None:
+    template = ProcessWorker.get_default_base_job_template()
+    # Runs are flows of ours; whoever may start one need not be able to run any command.
+    for part in (template["job_configuration"], template["variables"]["properties"]):
+        part.pop("command")
     try:
-        client.create_work_pool(WorkPoolCreate(name=WORK_POOL, type="process"))
+        pool = WorkPoolCreate(name=WORK_POOL, type="process", base_job_template=template)
+        client.create_work_pool(pool)
     except ObjectAlreadyExists:
-        return
+        client.update_work_pool(WORK_POOL, WorkPoolUpdate(base_job_template=template))
 
 
 def _save_deployment(client: SyncPrefectClient, deployment: Deployment, folder: str) -> None:

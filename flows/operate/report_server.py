@@ -13,6 +13,7 @@ import sys
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from flows.operate.hosts import allowed_hosts, is_allowed
 from flows.operate.state import HOST
 from infra.settings import Settings
 from infra.store import open_store
@@ -26,6 +27,10 @@ class ReportHandler(BaseHTTPRequestHandler):
     """Answers a request for a report."""
 
     def do_GET(self) -> None:
+        hosts = allowed_hosts([Settings().server.reports_url])
+        if not is_allowed(self.headers.get("Host", ""), hosts):
+            self.send_error(HTTPStatus.MISDIRECTED_REQUEST, "reports are not served by this name")
+            return
         if self.path == "/":
             self._answer(_list_of_reports().encode())
             return

@@ -3,14 +3,17 @@
 up.json          the configuration: ports, database, root, working directory
 processes.json   the supervisor and the processes that it manages, by process id and start time
 registered       exists once everything is registered; the worker waits for it
+auth             the user and the password of the server, for the owner only
 prefect/         Prefect's own files, including the SQLite database
 ui/              the pages of the UI, with their security policy
 logs/            the output of each process
 """
 
+import base64
 import fcntl
 import json
 import os
+import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -26,6 +29,11 @@ from infra.settings import Settings
 HOST = "127.0.0.1"
 # In the environment of every process that the supervisor starts, directly or indirectly.
 SUPERVISOR_VARIABLE = "PROTEGE_INTERNAL_SUPERVISOR"
+# Where the pages find the API, when it is not where they are, as behind a proxy.
+UI_API_VARIABLES = ("PREFECT_SERVER_UI_API_URL", "PREFECT_UI_API_URL")
+LOGIN = "#login="
+PASSWORD_BYTES = 32
+OTHERS = 0o077  # may anybody but the owner read or write it?
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,27 @@ class ServerState:
         """A file that exists once everything is registered; the worker waits for it."""
         return self.folder / "registered"
 
+    @property
+    def auth_file(self) -> Path:
+        """The file with the user and the password of the server."""
+        return self.folder / "auth"
+
+    def auth(self) -> str:
+        """The user and the password of the server, as Prefect wants them; made when first asked.
+
+        One that others could read is replaced.
+        """
+        file = self.auth_file
+        if not file.exists() or file.stat().st_mode & OTHERS:
+            file.unlink(missing_ok=True)
+            file.touch(0o600, exist_ok=False)
+            file.write_text(f"protege:{secrets.token_urlsafe(PASSWORD_BYTES)}")
+        return file.read_text()
+
+    def link(self, config: ServerConfig) -> str:
+        """The address of the UI for whoever may use it: with the password."""
+        return f"{config.ui}/{LOGIN}{base64.b64encode(self.auth().encode()).decode()}"
+
     def log(self, name: str) -> Path:
         """The log of a process."""
         return self.folder / "logs" / f"{name}.log"
@@ -110,7 +139,8 @@ class ServerState:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Allow one `up` or `down` at a time. Raises ProtegeError."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        # Its database has the logs and the settings of all runs.
+        self.folder.mkdir(0o700, parents=True, exist_ok=True)
         with (self.folder / "lock").open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -128,7 +158,6 @@ class ServerState:
         return content
 
     def _write(self, name: str, content: Mapping[str, Any]) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
         temporary = self.folder / f".{name}.tmp"
         temporary.touch(mode=0o600)
         temporary.write_text(json.dumps(content, indent=1))

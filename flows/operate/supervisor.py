@@ -19,7 +19,7 @@ from types import FrameType
 import psutil
 
 from flows.operate.environment import prefect_environment
-from flows.operate.state import HOST, ServerConfig, ServerState, marked_processes
+from flows.operate.state import ServerConfig, ServerState, marked_processes
 from infra.http import answers
 from infra.lease import ProcessId, stop_processes
 
@@ -105,7 +105,7 @@ def managed_processes(config: ServerConfig) -> list[ManagedProcess]:
     Started at the same time, they would compete for the processor and the database.
     """
     python = [sys.executable, "-m"]
-    serve = ["prefect", "server", "start", "--host", HOST, "--port", str(config.port)]
+    serve = ["flows.operate.prefect_server", str(config.port)]
     work = ["prefect", "worker", "start", "--pool", WORK_POOL, "--type", "process"]
     reports = ["flows.operate.report_server", str(config.reports_port)]
     return [

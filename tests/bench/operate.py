@@ -143,6 +143,7 @@ def runs_page(served: Served, address: str, options: BillionScale) -> dict[str, 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program(), args=SWITCHES)
         page = browser.new_page(viewport=SIZE)
+        page.goto(served.link)
         answers: list[float] = []
         page.on("requestfinished", lambda one: answers.append(one.timing["responseEnd"] / 1000))
 

@@ -8,7 +8,10 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.builders.waiting import EVENT_SECONDS
+from tests.operate.served import Served
 
+# A foreign name with the address of this machine.
+REBOUND = "rebound.example"
 SWITCHES = [
     "--no-sandbox",
     "--disable-gpu",
@@ -18,7 +21,7 @@ SWITCHES = [
     "--disable-component-update",
     "--disable-sync",
     # Tests ask nobody but their own server, whatever a page may want.
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+    f"--host-resolver-rules=MAP {REBOUND} 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
     # Drawn by the processor, the graph on a run's page keeps a core busy; only pictures want it.
     *([] if os.environ.get("PROTEGE_TEST_SCREENSHOTS") else ["--disable-3d-apis"]),
 ]
@@ -46,11 +49,17 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def user(chromium: Browser) -> Iterator[BrowserContext]:
-    """A user with a cache, so that a page is loaded once and not by each test."""
+def user(chromium: Browser, served: Served) -> Iterator[BrowserContext]:
+    """A user with a cache, so that a page is loaded once and not by each test.
+
+    Only the first page is opened by the link that `protege up` has printed.
+    """
     context = chromium.new_context(viewport=SIZE)
     context.set_default_timeout(1000 * EVENT_SECONDS)
     context.add_init_script(FEW_FRAMES)
+    page = context.new_page()
+    page.goto(served.link)
+    page.close()
     yield context
     context.close()
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
 from flows.billion_scale.options import BillionScale
 from flows.billion_scale.presets import digits
@@ -28,9 +28,9 @@ DIGITS = "billion-scale/digits"
 
 
 @pytest.fixture(scope="module")
-def fields(served: Served, chromium: Browser) -> Sequence[Field]:
+def fields(served: Served, user: BrowserContext) -> Sequence[Field]:
     """What the form of the demo shows."""
-    page = chromium.new_page()
+    page = user.new_page()
     open_form(page, served, DIGITS)
     found = shown(page)
     page.close()

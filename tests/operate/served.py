@@ -1,5 +1,6 @@
 """Served: a server that `protege up` has started for tests, and what tests ask of it."""
 
+import base64
 import json
 import os
 import socket
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import psutil
 import yaml
@@ -61,6 +63,13 @@ class Served:
         return f"http://127.0.0.1:{self.port}"
 
     @property
+    def link(self) -> str:
+        """The address of the UI for its user."""
+        config = self.home.config()
+        assert config is not None, "it was up"
+        return self.home.link(config)
+
+    @property
     def pages(self) -> str:
         return f"http://127.0.0.1:{self.reports_port}"
 
@@ -89,6 +98,15 @@ class Served:
             "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5",
         }
 
+    @property
+    def for_prefect(self) -> dict[str, str]:
+        """The same with what Prefect's own commands need."""
+        return {
+            **self.environment,
+            "PREFECT_API_URL": f"{self.ui}/api",
+            "PREFECT_API_AUTH_STRING": self.home.auth(),
+        }
+
     def protege(self, *words: str, check: bool = True) -> str:
         """The output of a command of ours."""
         done = subprocess.run(
@@ -108,7 +126,7 @@ class Served:
         request = urllib.request.Request(
             f"{self.ui}/api/{path}",
             None if body is None else json.dumps(body).encode(),
-            {"Content-Type": "application/json"},
+            self._headers(changes=body is not None),
             method="GET" if body is None else method,
         )
 
@@ -124,6 +142,16 @@ class Served:
 
         (text,) = wait_for(texts, f"the server answers {path}", every_seconds=1)
         return json.loads(text) if text else None
+
+    def _headers(self, *, changes: bool) -> dict[str, str]:
+        """Who asks; and for a change, that no foreign page asks it."""
+        password = base64.b64encode(self.home.auth().encode()).decode()
+        headers = {"Content-Type": "application/json", "Authorization": f"Basic {password}"}
+        if not changes:
+            return headers
+        client = str(uuid4())
+        token = self.ask(f"csrf-token?client={client}")["token"]
+        return {**headers, "Prefect-Csrf-Client": client, "Prefect-Csrf-Token": token}
 
     def configuration(self, options: BillionScale) -> str:
         """A file with these options, as a user has one."""

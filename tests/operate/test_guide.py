@@ -15,6 +15,10 @@ from tests.operate.served import Served
 
 REPOSITORY = Path(__file__).parents[2]
 PAGE = REPOSITORY / "docs" / "operate.md"
+EXPORTS = (
+    "export PREFECT_API_URL=http://127.0.0.1:4200/api",
+    'export PREFECT_API_AUTH_STRING="$(cat ~/.protege/auth)"',
+)
 COMMAND = re.compile(r"^    ((?:protege|prefect|export) .+)$", re.MULTILINE)
 
 
@@ -57,14 +61,13 @@ def test_every_command_of_the_page_works(served: Served, data: Path, campaign: C
         "s3://bucket/pile": options.pile.source,
     }
     environment = {
-        **served.environment,
-        "PREFECT_API_URL": f"{served.ui}/api",
+        **served.for_prefect,
         "PYTHONPATH": str(REPOSITORY),
     }
     before = {run["id"] for run in runs(served)}
     for command in commands():
         if command.startswith("export"):
-            assert command == "export PREFECT_API_URL=http://127.0.0.1:4200/api"
+            assert command in EXPORTS
             continue
         words = meant(command, served, known)
         if "worker" in words:

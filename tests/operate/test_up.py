@@ -109,7 +109,7 @@ def test_up_after_the_supervisor_was_killed_starts_anew(served: Served) -> None:
     served.protege("up")
     processes = served.home.processes()
     assert processes["supervisor"].pid != supervisor.pid
-    assert len(served.processes("prefect", "server", "start")) == 1
+    assert len(served.processes("flows.operate.prefect_server")) == 1
 
 
 def test_up_with_other_settings_says_what_differs(served: Served) -> None:
@@ -147,7 +147,7 @@ def test_prefects_own_commands_register_the_same(served: Served) -> None:
     before = served.deployment("billion-scale/digits")
     done = subprocess.run(
         [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
-        env={**served.environment, "PREFECT_API_URL": f"{served.ui}/api"},
+        env=served.for_prefect,
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
