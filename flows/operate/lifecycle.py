@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from flows.engine.environment import NO_CALLS_HOME
 from flows.operate.pages import prepare_pages
@@ -32,6 +33,8 @@ STOP_TIMEOUT_SECONDS = 60
 POLL_SECONDS = 0.2
 TAIL_LINES = 15
 LABEL_WIDTH = 14
+DRIVER = "postgresql+asyncpg"
+POSTGRES = ("postgresql", "postgres", DRIVER)
 
 
 def config_of(settings: Settings) -> ServerConfig:
@@ -201,19 +204,45 @@ def _check_ports(config: ServerConfig) -> None:
 
 def _database_url(database: str) -> str:
     """A PostgreSQL address as people write it, with the driver that Prefect needs."""
-    for scheme in ("postgresql://", "postgres://"):
-        if database.startswith(scheme):
-            return "postgresql+asyncpg://" + database.removeprefix(scheme)
-    if database and not database.startswith("postgresql+asyncpg://"):
+    scheme, found, place = database.partition("://")
+    if not database:
+        return ""
+    if not found or scheme not in POSTGRES:
         raise ProtegeError(
-            f"PROTEGE_SERVER__DATABASE={database}: write postgresql://user:password@host/name"
+            f"PROTEGE_SERVER__DATABASE begins with {_scheme_label(database)}: write "
+            "postgresql://user:password@host/name"
         )
-    return database
+    _check_place(f"{DRIVER}://{place}")
+    return f"{DRIVER}://{place}"
+
+
+def _check_place(database: str) -> None:
+    """Raise ProtegeError for an address that is read in another way than it is meant."""
+    parts = urlsplit(database)
+    try:
+        unclear = "@" in parts.path or parts.port == 0
+    except ValueError:
+        unclear = True
+    if unclear:
+        raise ProtegeError(
+            "PROTEGE_SERVER__DATABASE has no clear host and port: write postgresql://"
+            "user:password@host/name, and in the password '/' as %2F, '@' as %40, ':' as %3A"
+        )
+
+
+def _scheme_label(database: str) -> str:
+    """What an address begins with; of what is none, nothing, for it may be a password."""
+    scheme, found, _ = database.partition("://")
+    return f"{scheme}://" if found and scheme.replace("+", "").isalnum() else "no scheme"
 
 
 def _database_label(database: str) -> str:
-    """The database without its password."""
-    return f"PostgreSQL at {database.rsplit('@', 1)[-1]}" if database else "SQLite"
+    """The database without its password, and without what else may hold one."""
+    if not database:
+        return "SQLite"
+    parts = urlsplit(database)
+    port = f":{parts.port}" if parts.port else ""
+    return f"PostgreSQL at {parts.hostname or 'this machine'}{port}{parts.path}"
 
 
 def _describe_difference(state: ServerState, config: ServerConfig) -> str:
