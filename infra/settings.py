@@ -31,6 +31,9 @@ class DaskSettings(_Section):
     """The Dask cluster that runs the work of a stage."""
 
     address: str = Field("", description="Address of a running scheduler; empty starts a cluster.")
+    plain: bool = Field(
+        False, description="Allow a scheduler of another machine without TLS (tcp://)."
+    )
     workers: int = Field(
         0, ge=0, description="Processes of a local cluster; 0 is one per GPU, else per core."
     )

@@ -4,6 +4,7 @@ base.py         the interface, and the rule for failures
 local.py        this process: one item after the other, or in threads
 dask.py         a Dask cluster
 clusters.py     where a Dask cluster comes from
+remote.py       the one at an address
 worker_logs.py  what its workers warn of
 
     with open_executor(Settings()) as executor:

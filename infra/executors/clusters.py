@@ -14,41 +14,30 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from infra.devices import core_count, gpu_count
-from infra.errors import ProtegeError
+from infra.executors.remote import scheduler_at
 from infra.settings import DaskSettings
 
 
 def open_client(settings: DaskSettings) -> AbstractContextManager[Any]:
     """A client of the scheduler at the address, or of a new cluster on this machine."""
     if settings.address:
-        return _scheduler_at(settings.address)
+        return scheduler_at(settings)
     return _local_processes(settings.workers or gpu_count() or core_count())
 
 
 @contextmanager
-def _scheduler_at(address: str) -> Iterator[Any]:
-    from distributed import Client
-
-    try:
-        client = Client(address)
-    except (OSError, ValueError) as error:
-        raise ProtegeError(
-            f"no Dask scheduler answers at PROTEGE_DASK__ADDRESS={address}: {error}"
-        ) from error
-    with client:
-        yield client
-
-
-@contextmanager
 def _local_processes(workers: int) -> Iterator[Any]:
-    from distributed import Client, LocalCluster
+    from distributed import Client, LocalCluster, Security
 
+    # Its protocol runs what it is sent, and other accounts of this machine reach its port.
+    keys = Security.temporary()
     with unchanged_environment():
         cluster = LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
             processes=True,
-            host="127.0.0.1",
+            host="tls://127.0.0.1",
+            security=keys,
             dashboard_address="127.0.0.1:0",
         )
     with cluster, Client(cluster) as client:

@@ -1,0 +1,82 @@
+"""Clusters: who can reach a scheduler, and what is said of one that cannot be used."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from distributed import Client, LocalCluster
+
+from infra.errors import ProtegeError
+from infra.executors import Cluster, remote
+from infra.executors.remote import check_encrypted, check_versions, scheduler_at
+from infra.settings import DaskSettings
+
+
+def test_local_scheduler_answers_only_who_has_its_keys(cluster: Cluster) -> None:
+    """Its port is open to every account of the machine, and its protocol runs what it is sent."""
+    address = cluster.client.scheduler.address
+    assert address.startswith("tls://127.0.0.1:")
+    workers = cluster.client.nthreads()
+    assert all(worker.startswith("tls://127.0.0.1:") for worker in workers)
+    for stranger in (address, address.replace("tls", "tcp"), *workers):
+        with pytest.raises((OSError, TypeError, ValueError)):
+            Client(stranger, timeout=0.5)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["tcp://10.0.0.1:8786", "scheduler:8786", "10.0.0.1:8786", "ws://host:1", "tcp://127.evil:1"],
+)
+def test_plain_address_of_another_machine_must_be_allowed(address: str) -> None:
+    with pytest.raises(ProtegeError, match="PROTEGE_DASK__PLAIN=true"):
+        check_encrypted(DaskSettings(address=address))
+    check_encrypted(DaskSettings(address=address, plain=True))
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["tcp://127.0.0.1:8786", "localhost:8786", "tcp://[::1]:8786", "tls://host:1", "wss://host:1"],
+)
+def test_encrypted_and_own_addresses_are_used(address: str) -> None:
+    check_encrypted(DaskSettings(address=address))
+
+
+@contextmanager
+def plain_scheduler(workers: int) -> Iterator[Any]:
+    """A scheduler of this machine, as somebody else has started it."""
+    with LocalCluster(
+        n_workers=workers,
+        threads_per_worker=1,
+        processes=False,
+        protocol="tcp",
+        host="127.0.0.1",
+        dashboard_address="127.0.0.1:0",
+    ) as cluster:
+        yield cluster
+
+
+def test_scheduler_without_workers_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    with plain_scheduler(0) as cluster, caplog.at_level(logging.WARNING):
+        with scheduler_at(DaskSettings(address=cluster.scheduler_address)):
+            pass
+        assert f"{cluster.scheduler_address} has no workers" in caplog.text
+
+
+def test_workers_with_other_versions_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with plain_scheduler(1) as cluster, Client(cluster) as client:
+        check_versions(client)
+        found = client.get_versions(packages=["numpy", "pyarrow", "torch"])
+        (address,) = found["workers"]
+        assert all(found["workers"][address]["packages"][name] for name in remote.COMPARED)
+        found["workers"][address]["packages"]["pyarrow"] = "0.1"
+        monkeypatch.setattr(client, "get_versions", lambda packages: found)
+        with pytest.raises(ProtegeError, match=f"pyarrow is 0.1 on {address} and .* here"):
+            check_versions(client)
+
+
+def test_scheduler_that_does_not_answer_is_named() -> None:
+    settings = DaskSettings(address="nonsense://127.0.0.1:1", plain=True)
+    with pytest.raises(ProtegeError, match="no Dask scheduler answers at"), scheduler_at(settings):
+        pass
