@@ -10,7 +10,11 @@ from typing import Any
 import pyarrow as pa
 
 from infra.errors import ProtegeError
-from infra.store.base import ObjectInfo, _check_lengths, check_inside
+from infra.store.address import S3
+from infra.store.base import ObjectInfo, _check_lengths
+
+# s3fs takes what follows it for the version of an object, and would answer with another one.
+VERSION_MARK = "?versionId="
 
 
 class S3Store:
@@ -18,7 +22,7 @@ class S3Store:
 
     def __init__(self, uri: str) -> None:
         self._uri = uri
-        self._prefix = uri.removeprefix("s3://")
+        self._prefix = uri.removeprefix(S3)
 
     @property
     def uri(self) -> str:
@@ -79,7 +83,10 @@ class S3Store:
             self._call("rm_file", self._key(path))
 
     def _key(self, path: str) -> str:
-        return f"{self._prefix}/{check_inside(self._uri, path)}"
+        key = f"{self._prefix}/{path}"
+        if VERSION_MARK in key:
+            raise FileNotFoundError(f"a key with {VERSION_MARK!r} cannot be read: {key}")
+        return key
 
     def _call(self, method: str, *given: Any, **named: Any) -> Any:
         from botocore.exceptions import BotoCoreError

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from infra.errors import ProtegeError
-from infra.store import split_uri
+from infra.store import Address, open_object
 from tasks.images import Limits, Unusable, check, decode
 from tasks.shard.options import ShardOptions
 from tasks.shard.sources import SourceFile, read_container
@@ -77,7 +77,7 @@ def read_loose(file: SourceFile) -> Candidate:
     if file.size > MAX_IMAGE_BYTES:
         error = f"a file of {file.size >> 20:,} MiB"
     else:
-        store, name = split_uri(file.uri)
+        store, name = open_object(Address(file.uri))
         try:
             data = store.read(name)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as problem:

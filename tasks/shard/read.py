@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from infra.errors import ProtegeError
-from infra.store import split_uri
+from infra.store import Address, open_object
 from tasks import contract, tables
 from tasks.contract import Output, PartWriter
 from tasks.images import Unusable
@@ -48,7 +48,7 @@ def _bytes_of(table: pa.Table) -> list[bytes | None]:
         if uri is not None:
             in_place.setdefault(uri, []).append(row)
     for uri, rows in in_place.items():
-        store, name = split_uri(uri)
+        store, name = open_object(Address(uri))
         ranges = [(table["offset"][row].as_py(), table["size"][row].as_py()) for row in rows]
         try:
             pieces = store.read_ranges(name, ranges)

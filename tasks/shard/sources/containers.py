@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from infra.errors import ProtegeError
-from infra.store import Store, split_uri
+from infra.store import Address, Store, open_object
 from tasks.shard.sources.files import folder_label, is_image_name
 
 ROWS_PER_BATCH = 256  # of a Parquet table: its images may be large
@@ -21,7 +21,7 @@ def read_container(uri: str) -> Iterator[tuple[str, bytes, int | None, str | Non
 
     Members of a tar are taken in the order of the archive, rows of a table in theirs.
     """
-    store, name = split_uri(uri)
+    store, name = open_object(Address(uri))
     if name.lower().endswith(".tar"):
         yield from _read_tar(store, name)
     else:
