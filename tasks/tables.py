@@ -58,7 +58,7 @@ IMAGES = _schema(
     _field("key", pa.string(), "name of the image, relative to its source"),
     _field("label", pa.string(), "true class, where the source tells it", nullable=True),
     _field("tags", pa.list_(pa.string()), "tags, where the source has them", nullable=True),
-    _field("content", pa.uint64(), "hash of the bytes, which may lie elsewhere: see content_hash"),
+    _field("content_hash", pa.uint64(), "hash of the bytes, which may lie in another file"),
 )
 # Encoded images cannot be pressed any further.
 IMAGES_LAYOUT = Layout(dict.fromkeys(("image_id", "key", "label"), "zstd"))

@@ -61,9 +61,7 @@ def _sizes(recipe: Recipe, options: RecipeOptions, images: int, classes: int) ->
     """Labelled images and classes: as given, as the source has them, or as ImageNet has them."""
     labelled = getattr(options, recipe.labelled) if recipe.labelled else None
     if labelled is not None and labelled.source and not (images and classes):
-        from tasks.shard.sources import list_source
-
-        files = list_source(labelled.source, labelled=True, within=labelled.slice)
+        files = labelled.list_files()
         names = {file.label for file in files}
         return images or len(files), classes or len(names)
     return images or IMAGENET_IMAGES, classes or IMAGENET_CLASSES

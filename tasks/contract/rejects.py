@@ -34,13 +34,19 @@ def reject_reasons(output: Output) -> dict[str, int]:
 
 
 def check_reject_share(
-    output: Output, max_percent: float, source: str, remedy: str = "delete that folder"
+    output: Output,
+    max_percent: float,
+    source: str,
+    remedy: str = "delete that folder",
+    passed_over: int = 0,
 ) -> None:
     """Raise ProtegeError, with the counts by reason, when too many rows were rejected.
 
-    `remedy` is what to do after the images were mended.
+    `remedy` is what to do after the images were mended. `passed_over` rejects are files of another
+    kind, for which nothing is wrong with the source; unless it has nothing else.
     """
-    if output.rejected <= output.rows_in * max_percent / 100:
+    images, bad = output.rows_in - passed_over, output.rejected - passed_over
+    if bad <= images * max_percent / 100 and (output.kept or max_percent >= 100):
         return
     counts = ", ".join(f"{count} {reason}" for reason, count in reject_reasons(output).items())
     raise ProtegeError(

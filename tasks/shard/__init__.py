@@ -13,55 +13,47 @@ another attempt in the same way, by a place in a later shard.
 """
 
 import functools
-import itertools
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from typing import Any
-
-import pyarrow as pa
+import logging
+from dataclasses import replace
 
 from infra.errors import ProtegeError
 from infra.executors import Executor, Inline
-from infra.store import Store, open_store
-from tasks import contract, tables
+from infra.store import Store
+from tasks import contract
 from tasks.contract import (
     Made,
     OnProgress,
     Output,
-    PartId,
-    PartWriter,
-    Receipt,
     Session,
     make_output,
     run_shards,
     silent,
 )
-from tasks.shard.candidates import Candidate, content_hash, problem_of, read_loose, read_members
+from tasks.shard.classes import check_listed_classes, class_names
 from tasks.shard.options import ShardOptions
+from tasks.shard.part import ShardJob, shard_images
+from tasks.shard.passed import count_strays, total_passed_over, tried_rejects
 from tasks.shard.pins import (
     STAGE,
     Snapshot,
     images_target,
     pin,
     rechecked_reasons,
-    shard_pins,
     snapshot_parts,
 )
-from tasks.shard.read import class_names, read_images, read_keys, read_many, reject_images
+from tasks.shard.read import read_images, read_keys, read_many, reject_images
 from tasks.shard.recheck import Recheck, recheck_rejects
-from tasks.shard.sources import SourceFile
+from tasks.shard.sources import describe_passed_over
 
-DECODE_THREADS = 2
-ROW_GROUP_ROWS = 256  # a reader of one image reads no more than so many
-READ_THREADS = 16  # small reads wait for the store, not for the processor
-IMAGES_PER_BATCH = 256  # checked at a time; the bytes of those that stay in a tar are then freed
+logger = logging.getLogger(__name__)
+
 
 __all__ = [
     "STAGE",
     "Recheck",
     "ShardOptions",
     "Snapshot",
+    "check_listed_classes",
     "class_names",
     "pin",
     "read_images",
@@ -93,84 +85,39 @@ def shard(
         ids = snapshot_parts(session.store, snapshot)
         make_part = functools.partial(shard_images, job)
         parts = run_shards(session.store, ids, make_part, executor, session.on_progress)
-        extra = {"snapshot": snapshot.digest, "increments": list(snapshot.increments)}
+        extra = {
+            "snapshot": snapshot.digest,
+            "increments": list(snapshot.increments),
+            "passed_over": total_passed_over(session.store, snapshot.increments, parts),
+        }
         return Made(parts, extra, rechecked_reasons(session.store, snapshot.increments))
 
     output = make_output(target, make, on_progress)
+    passed_over = describe_passed_over(output.body["extra"]["passed_over"])
     if not output.rows_in:
-        raise _no_images(options)
+        raise _no_images(options, passed_over)
+    strays = count_strays(output, tried_rejects(output.store, snapshot.increments))
+    _log_passed_over(options.source, passed_over, strays)
     remedy = f"run `protege rejects --recheck {output.uri}`"
-    contract.check_reject_share(output, options.max_reject_percent, options.source, remedy)
+    contract.check_reject_share(
+        output, options.max_reject_percent, options.source, remedy, passed_over=strays
+    )
     return output
 
 
-def _no_images(options: ShardOptions) -> ProtegeError:
+def _log_passed_over(source: str, passed_over: str, strays: int) -> None:
+    if passed_over:
+        logger.info("%s: passed over, for they are no images: %s", source, passed_over)
+    if strays:
+        logger.info("%s: %d files of unknown kinds are no images either", source, strays)
+
+
+def _no_images(options: ShardOptions, passed_over: str) -> ProtegeError:
     reason = f"{options.source}: its .tar or .parquet files hold no images"
+    if passed_over:
+        reason += f" but other files ({passed_over})"
     if options.slice.is_whole:
         return ProtegeError(reason)
     return ProtegeError(
         f"{reason} in {options.slice}. Widen from_percent and to_percent, or add images"
     )
-
-
-@dataclass(frozen=True)
-class ShardJob:
-    """What every worker of this stage is given."""
-
-    uri: str
-    options: ShardOptions
-    snapshot: Snapshot
-
-
-def shard_images(job: ShardJob, part: PartId) -> Receipt:
-    """Make the part of one shard: the images that can be used, and the rejects."""
-    writer, rows = PartWriter(job.uri, part), []
-    ids = itertools.count(tables.image_id(part.number, 0))
-    candidates = _candidates(job, part.number)
-    check = functools.partial(problem_of, options=job.options)
-    with ThreadPoolExecutor(DECODE_THREADS) as pool:
-        while batch := list(itertools.islice(candidates, IMAGES_PER_BATCH)):
-            writer.lap("read")
-            for candidate, problem in zip(batch, pool.map(check, batch)):
-                image_id = next(ids)
-                if problem is None:
-                    rows.append(_image_row(image_id, candidate))
-                else:
-                    writer.reject(image_id, candidate.key, problem["reason"], problem["detail"])
-            writer.lap("decode")
-    table = pa.Table.from_pylist(rows, schema=tables.IMAGES)
-    # Encoded images do not shrink, and readers should not pay for trying.
-    return writer.write(table, layout=tables.IMAGES_LAYOUT, row_group_rows=ROW_GROUP_ROWS)
-
-
-def _candidates(job: ShardJob, number: int) -> Iterator[Candidate]:
-    files, rechecked = shard_pins(open_store(job.uri), number)
-    if files[0].is_container:
-        yield from read_members(files[0], job.options, job.uri)
-        return
-    reasons = (rechecked.get(row) for row in range(len(files)))
-    with ThreadPoolExecutor(READ_THREADS) as pool:
-        yield from pool.map(_read_or_pass, files, reasons)
-
-
-def _read_or_pass(file: SourceFile, reason: str | None) -> Candidate:
-    """A reject with another attempt stays one when its part is made again: no image comes twice."""
-    if reason is None:
-        return read_loose(file)
-    problem = {"reason": reason, "detail": "there is another attempt at it in a later shard"}
-    return Candidate(file.key, b"", file.label, problem=problem)
-
-
-def _image_row(image_id: int, candidate: Candidate) -> dict[str, Any]:
-    in_place = candidate.uri is not None
-    return {
-        "image_id": image_id,
-        "image": None if in_place else candidate.data,
-        "uri": candidate.uri,
-        "offset": candidate.offset,
-        "size": len(candidate.data),
-        "key": candidate.key,
-        "label": candidate.label,
-        "tags": candidate.tags,
-        "content": content_hash(candidate.data),
-    }

@@ -8,17 +8,22 @@ from being used (reason and detail for the table of rejects), or None.
 """
 
 import hashlib
-import tarfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-
-import pyarrow as pa
 
 from infra.errors import ProtegeError
 from infra.store import Address, open_object
 from tasks.images import Limits, Unusable, check, decode
 from tasks.shard.options import ShardOptions
-from tasks.shard.sources import SourceFile, read_container
+from tasks.shard.sources import (
+    NOT_UTF8,
+    BadContainer,
+    Member,
+    Reading,
+    SourceFile,
+    read_container,
+)
 
 MAX_IMAGE_BYTES = 1 << 30  # a file beyond it is no image, and would fill the memory of a worker
 
@@ -46,26 +51,39 @@ def content_hash(data: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big")
 
 
-def read_members(file: SourceFile, options: ShardOptions, folder: str) -> Iterator[Candidate]:
-    """The images of a container. Raises ProtegeError, with the folder of the shards."""
+def read_members(
+    file: SourceFile, options: ShardOptions, passed_over: Counter[str]
+) -> Iterator[Candidate]:
+    """The images of a container; files of other kinds in it are counted. Raises BadContainer."""
+    reading = Reading(options.labelled, options.columns, options.class_level, file.label)
+    for member in read_container(file.uri, reading, passed_over):
+        key = f"{file.key}/{member.name}"
+        if key in options.slice and options.patterns.wants(key, file.key):
+            yield _member(key, member, file, options)
+
+
+def container_problem(file: SourceFile, options: ShardOptions) -> Problem | None:
+    """Why a container as a whole cannot be used; None if it can. Reads all of it."""
     try:
-        for name, data, offset, label in read_container(file.uri):
-            key = f"{file.key}/{name}"
-            if key not in options.slice:
-                continue
-            in_place = offset is not None and options.tar == "reference"
-            yield Candidate(
-                key,
-                data,
-                label if options.labelled else None,
-                uri=file.uri if in_place else None,
-                offset=offset if in_place else None,
-            )
-    except (OSError, pa.ArrowException, tarfile.TarError, EOFError, KeyError) as error:
-        raise ProtegeError(
-            f"{file.uri} cannot be read ({error}). Mend it, or put it back, and run again; to go "
-            f"on without it, remove it and delete the folder {folder}"
-        ) from error
+        for _ in read_members(file, options, Counter()):
+            pass
+    except BadContainer as error:
+        return {"reason": "unreadable", "detail": str(error)}
+    return None
+
+
+def _member(key: str, member: Member, file: SourceFile, options: ShardOptions) -> Candidate:
+    in_place = member.offset is not None and options.tar == "reference"
+    unreadable = {"reason": "unreadable", "detail": member.problem}
+    return Candidate(
+        key,
+        member.data,
+        member.label,
+        member.tags,
+        uri=file.uri if in_place else None,
+        offset=member.offset if in_place else None,
+        problem=unreadable if member.problem else None,
+    )
 
 
 def read_loose(file: SourceFile) -> Candidate:
@@ -74,7 +92,9 @@ def read_loose(file: SourceFile) -> Candidate:
     Raises ProtegeError when that may pass: an outage must not turn images into rejects for good.
     """
     data, error = b"", None
-    if file.size > MAX_IMAGE_BYTES:
+    if file.version == NOT_UTF8:
+        error = f"{NOT_UTF8}: rename this file"
+    elif file.size > MAX_IMAGE_BYTES:
         error = f"a file of {file.size >> 20:,} MiB"
     else:
         store, name = open_object(Address(file.uri))

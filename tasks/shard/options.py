@@ -1,22 +1,44 @@
 """Options of the stage `shard`."""
 
-from typing import ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from tasks.options import Options
-from tasks.shard.sources import Slice
+from tasks.shard.sources import Columns, Listing, Patterns, Slice, list_source
+
+
+def _split(value: Any) -> Any:
+    """`*.png, *.jpg` on a command line is the same as a list of both."""
+    if not isinstance(value, str):
+        return value
+    return tuple(pattern.strip() for pattern in value.split(",") if pattern.strip())
+
+
+PatternList = Annotated[tuple[str, ...], BeforeValidator(_split)]
 
 
 class ShardOptions(Options):
     """Where images come from and how they are cut into shards."""
 
-    NOT_IN_FINGERPRINT: ClassVar[frozenset[str]] = frozenset({"max_reject_percent"})
+    NOT_IN_FINGERPRINT: ClassVar[frozenset[str]] = frozenset(
+        {"max_reject_percent", "skip_bad_containers"}
+    )
 
     source: str = ""
-    """A folder of images, of .tar or of .parquet files, or a list (.csv, .txt); local or s3://."""
+    """A folder of images, of .tar or .parquet files, or a list (.csv, .jsonl); local or s3://."""
     labelled: bool = False
-    """The source tells true classes: by folder name, or by a column `label` of a list or table."""
+    """The source tells true classes: by folders, by a column of a list or table, or in its tars."""
+    include: PatternList = ()
+    """Only images whose key matches one of these patterns, such as *.png; empty takes all."""
+    exclude: PatternList = ()
+    """No images whose key matches one of these patterns, such as thumbnails/*."""
+    image_column: str = ""
+    """Column of the images in a table, or of the paths in a list; empty guesses it by its name."""
+    label_column: str = ""
+    """Column of the classes in a table or list, or their field in a tar's .json; empty guesses."""
+    class_level: int = Field(0, ge=0, le=20)
+    """Level of the folder that is the class; 1 is the top one, 0 takes it where that is sure."""
     from_percent: float = Field(0, ge=0, le=100)
     """Only images whose key hashes to this percent or above, from 0 to 100."""
     to_percent: float = Field(100, ge=0, le=100)
@@ -31,6 +53,8 @@ class ShardOptions(Options):
     """Larger images are rejected by their header, before they are decoded."""
     max_reject_percent: float = Field(5, ge=0, le=100)
     """The stage fails when more than this share of the images cannot be used."""
+    skip_bad_containers: bool = False
+    """A .tar or .parquet file that cannot be read is one reject, and does not stop the stage."""
 
     @model_validator(mode="after")
     def _slice_has_a_width(self) -> "ShardOptions":
@@ -45,3 +69,24 @@ class ShardOptions(Options):
     def slice(self) -> Slice:
         """The share of the images that is taken."""
         return Slice(self.from_percent, self.to_percent)
+
+    @property
+    def patterns(self) -> Patterns:
+        """Which keys are wanted."""
+        return Patterns(self.include, self.exclude)
+
+    @property
+    def columns(self) -> Columns:
+        """Which columns are named."""
+        return Columns(self.image_column, self.label_column)
+
+    def list_files(self) -> Listing:
+        """The files of the source as they are now. Raises ProtegeError."""
+        return list_source(
+            self.source,
+            labelled=self.labelled,
+            within=self.slice,
+            patterns=self.patterns,
+            columns=self.columns,
+            class_level=self.class_level,
+        )

@@ -23,7 +23,8 @@ from tasks import contract, tables
 from tasks.contract import PartId, RowCounts, Target
 from tasks.images import IMAGES_VERSION
 from tasks.shard.options import ShardOptions
-from tasks.shard.sources import SourceFile, is_container_name, list_source
+from tasks.shard.passed import as_facts
+from tasks.shard.sources import SourceFile, is_container_name
 
 STAGE = "shard"
 VERSION = 3
@@ -59,7 +60,7 @@ class Attempt:
 
 def pin(root: Store, options: ShardOptions) -> Snapshot:
     """List the source and assign what is new in it to new shards. Raises ProtegeError."""
-    files = list_source(options.source, labelled=options.labelled, within=options.slice)
+    files = options.list_files()
     target = images_target(root, options)
     store = target.store
     while True:
@@ -72,7 +73,7 @@ def pin(root: Store, options: ShardOptions) -> Snapshot:
             digest = contract.digest_of(digests)
             return Snapshot(target.fingerprint, digest, names)
         # Whoever loses the race for its name finds the winner's pins in the next round.
-        add_pins(store, pins, fresh, options)
+        add_pins(store, pins, fresh, options, files.passed_over)
 
 
 def images_target(root: Store, options: ShardOptions) -> Target:
@@ -107,12 +108,17 @@ def differs(file: SourceFile, version: str, label: str | None) -> bool:
 
 
 def add_pins(
-    store: Store, pins: Sequence[pa.Table], attempts: Sequence[Attempt], options: ShardOptions
+    store: Store,
+    pins: Sequence[pa.Table],
+    attempts: Sequence[Attempt],
+    options: ShardOptions,
+    passed_over: Mapping[str, int],
 ) -> None:
     """Publish places for these files as the next increment, if nobody else is first."""
     table = _assign(attempts, _shards(pins), options.images_per_shard)
     counts = RowCounts(len(table), len(table), 0)
-    contract.write_part(store, _increment_name(len(pins)), table, counts)
+    facts = as_facts(passed_over)
+    contract.write_part(store, _increment_name(len(pins)), table, counts, facts=facts)
 
 
 def rechecked_reasons(store: Store, increments: Iterable[str]) -> dict[str, int]:
@@ -166,7 +172,7 @@ def shard_pins(store: Store, number: int) -> tuple[list[SourceFile], dict[int, s
 
 
 def _check_unchanged(
-    files: Sequence[SourceFile], known: PinnedFiles, options: ShardOptions, store: Store
+    files: Iterable[SourceFile], known: PinnedFiles, options: ShardOptions, store: Store
 ) -> None:
     """Raise ProtegeError when a pinned file is another now, or a labelled one is gone.
 

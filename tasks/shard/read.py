@@ -1,7 +1,6 @@
 """Read: images out of shards, wherever their bytes lie.
 
-In: an `images` output and the ids that are wanted. Out: encoded bytes, keys, or the names of the
-classes of a labelled one.
+In: an `images` output and the ids that are wanted. Out: encoded bytes, or keys.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,8 +15,6 @@ from tasks import contract, tables
 from tasks.contract import Output, PartWriter
 from tasks.images import Unusable
 from tasks.shard.candidates import content_hash
-from tasks.shard.options import ShardOptions
-from tasks.shard.pins import pinned_labels
 
 
 def read_images(
@@ -27,7 +24,7 @@ def read_images(
 
     `only` is a sorted array of image_ids; without it, all rows. Raises ProtegeError.
     """
-    wanted = ["image_id", "image", "uri", "offset", "size", "content", *columns]
+    wanted = ["image_id", "image", "uri", "offset", "size", "content_hash", *columns]
     name = contract.part_name(number)
     table = contract.read_part(images.store, name, tables.IMAGES, wanted, only)
     data = _bytes_of(table)
@@ -55,55 +52,13 @@ def _bytes_of(table: pa.Table) -> list[bytes | None]:
         except OSError as error:
             raise ProtegeError(f"{uri} cannot be read any more: {error}") from error
         for row, piece in zip(rows, pieces):
-            if content_hash(piece) != table["content"][row].as_py():
+            if content_hash(piece) != table["content_hash"][row].as_py():
                 raise ProtegeError(
                     f"{uri} has changed since it was pinned: put it back as it was, or give what "
                     "is new in it a file of its own"
                 )
             data[row] = piece
     return data
-
-
-def class_names(labelled: Output, test: Output | None = None) -> list[str]:
-    """The sorted names of the classes, after a check of whether the sources are sound.
-
-    Raises ProtegeError when an image has no class, a class has no usable image, there are fewer
-    than two, or the test images have one that no labelled image has.
-    """
-    names = _usable_classes(labelled, "labelled")
-    if len(names) < 2:
-        raise ProtegeError(f"the labelled images have {len(names)} classes; at least 2 are needed")
-    unknown = sorted(set(_usable_classes(test, "test") if test else ()) - set(names))
-    if unknown:
-        raise ProtegeError(
-            f"the test images have classes without a labelled image: {', '.join(unknown[:5])}. "
-            f"Label some of each{_wider(labelled)}, or take these classes out of the test set"
-        )
-    return names
-
-
-def _wider(images: Output) -> str:
-    """What else helps when only a slice of a source was taken."""
-    options = ShardOptions.model_validate(images.options)
-    return "" if options.slice.is_whole else f", take more of them than {options.slice}"
-
-
-def _usable_classes(images: Output, role: str) -> list[str]:
-    labels = contract.read_rows(images, tables.IMAGES, ["label"])["label"].to_pylist()
-    if None in labels:
-        raise ProtegeError(
-            f"{labels.count(None)} {role} images have no class: put every image into a folder "
-            "named after its class, or give a list with a column 'label'"
-        )
-    names = set(labels)
-    increments = images.body["extra"]["increments"]
-    lost = pinned_labels(images.store, increments) - names
-    if lost:
-        raise ProtegeError(
-            f"class {sorted(lost)[0]!r} has no usable {role} image: all were rejected; "
-            f"`protege show {images.uri}` says why"
-        )
-    return sorted(names)
 
 
 def read_many(images: Output, ids: npt.NDArray[np.int64]) -> list[bytes]:

@@ -20,7 +20,7 @@ from infra.errors import ProtegeError
 from infra.store import Store
 from tasks import tables
 from tasks.contract import Output
-from tasks.shard.candidates import Problem, problem_of, read_loose
+from tasks.shard.candidates import Problem, container_problem, problem_of, read_loose
 from tasks.shard.options import ShardOptions
 from tasks.shard.pins import (
     Attempt,
@@ -31,7 +31,7 @@ from tasks.shard.pins import (
     known_files,
     read_pins,
 )
-from tasks.shard.sources import SourceFile, is_container_name, list_source
+from tasks.shard.sources import Listing, SourceFile, is_container_name
 
 CHECK_THREADS = 16  # small reads wait for the store, not for the processor
 
@@ -45,7 +45,7 @@ class Recheck:
     usable: int
     """They have a place in a new shard now."""
     unusable: Mapping[str, int]
-    """Loose files that still cannot be used, by the reason of today."""
+    """Files that still cannot be used, by the reason of today."""
     contained: int
     """They lie in .tar or .parquet files, and cannot be tried again one by one."""
     tried: int
@@ -93,8 +93,9 @@ def recheck_rejects(root: Store, images: Output) -> Recheck:
     rejects = images.rejects(["image_id", "key", "reason"]).to_pylist()
     tried = _tried(pins)
     left = [row for row in rejects if row["image_id"] not in tried]
-    checks = _check_again(_loose(left, pins), options)
-    _pin(store, _attempts(checks, known_files(pins)), options)
+    listing = options.list_files()
+    checks = _check_again(_with_files(left, pins), options, listing)
+    _pin(store, _attempts(checks, known_files(pins)), options, listing)
     bad = Counter(check.problem["reason"] for check in checks if check.problem is not None)
     return Recheck(
         usable=len(checks) - bad.total(),
@@ -109,27 +110,34 @@ def _tried(pins: Iterable[pa.Table]) -> set[int]:
     return {image_id for table in pins for image_id in table["recheck_of"].drop_null().to_pylist()}
 
 
-def _loose(rejects: Iterable[Reject], pins: Iterable[pa.Table]) -> list[Reject]:
-    """The rejects that are files of their own, and not members of a container."""
+def _with_files(rejects: Iterable[Reject], pins: Iterable[pa.Table]) -> list[Reject]:
+    """The rejects that are files of their own: loose images, and containers as a whole."""
     containers = {
-        shard
+        shard: key
         for table in pins
         for key, shard in zip(table["key"].to_pylist(), table["shard"].to_pylist())
         if is_container_name(key)
     }
-    return [row for row in rejects if row["image_id"] >> tables.ROW_BITS not in containers]
+    return [
+        row
+        for row in rejects
+        if containers.get(row["image_id"] >> tables.ROW_BITS, row["key"]) == row["key"]
+    ]
 
 
-def _check_again(rejects: Sequence[Reject], options: ShardOptions) -> list[_Check]:
+def _check_again(
+    rejects: Sequence[Reject], options: ShardOptions, listing: Listing
+) -> list[_Check]:
     """Read these files as they are now, and check them as `shard` does."""
-    files = list_source(options.source, labelled=options.labelled, within=options.slice)
-    now = {file.key: file for file in files}
+    now = {file.key: file for file in listing}
 
     def check(reject: Reject) -> _Check:
         file = now.get(reject["key"])
         if file is None:
             gone = {"reason": "unreadable", "detail": "it is not in the source any more"}
             return _Check(reject, None, gone)
+        if file.is_container:
+            return _Check(reject, file, container_problem(file, options))
         return _Check(reject, file, problem_of(read_loose(file), options))
 
     with ThreadPoolExecutor(CHECK_THREADS) as pool:
@@ -147,7 +155,9 @@ def _attempts(checks: Iterable[_Check], known: PinnedFiles) -> list[Attempt]:
     return sorted(attempts, key=lambda attempt: attempt.file.key)
 
 
-def _pin(store: Store, attempts: Sequence[Attempt], options: ShardOptions) -> None:
+def _pin(
+    store: Store, attempts: Sequence[Attempt], options: ShardOptions, listing: Listing
+) -> None:
     """Give each attempt a place, unless somebody else has just done it."""
     while True:
         _, pins = read_pins(store)
@@ -155,4 +165,4 @@ def _pin(store: Store, attempts: Sequence[Attempt], options: ShardOptions) -> No
         left = [attempt for attempt in attempts if attempt.recheck_of not in tried]
         if not left:
             return
-        add_pins(store, pins, left, options)
+        add_pins(store, pins, left, options, listing.passed_over)

@@ -1,61 +1,132 @@
 """Sources: what a user has, as a sorted list of files.
 
-In: the address of a folder of images, of `.tar` or `.parquet` files, or of a list (`.csv`, `.txt`).
-Out: one `SourceFile` per loose image, or per container; a container (tar, Parquet with an `image`
-column) becomes exactly one shard, so that its members need not be counted before work starts.
+In: the address of a folder of images, of `.tar` or `.parquet` files, or of a list (`.csv`, `.tsv`,
+`.jsonl`, `.txt`). Out: one `SourceFile` per loose image, or per container; a container (tar,
+Parquet) becomes exactly one shard, so that its members need not be counted before work starts.
 
-Keys are paths relative to the source, and everything is sorted by them. A `Slice` takes a share of
-the images by their keys.
+Keys are paths relative to the source, and everything is sorted by them. `Patterns` and a `Slice`
+take some of the images by their keys. Files of other kinds are passed over, and counted.
 """
 
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from infra.errors import ProtegeError
 from infra.store import open_store, split_uri
+from tasks.shard.sources.class_folders import check_class_folders, check_filled
+from tasks.shard.sources.columns import GUESSED, Columns
 from tasks.shard.sources.containers import read_container
-from tasks.shard.sources.files import (
+from tasks.shard.sources.files import NOT_UTF8, Listing, SourceFile, check_file
+from tasks.shard.sources.folder import walk_folder
+from tasks.shard.sources.lists import read_list
+from tasks.shard.sources.names import (
     CONTAINER_SUFFIXES,
     LIST_SUFFIXES,
-    SourceFile,
-    check_file,
+    Kind,
+    is_compressed_name,
     is_container_name,
     is_image_name,
+    kind_of,
 )
-from tasks.shard.sources.folder import check_class_folders, walk_folder
-from tasks.shard.sources.lists import read_list
+from tasks.shard.sources.passed_over import describe_passed_over
+from tasks.shard.sources.patterns import EVERY_KEY, Patterns
+from tasks.shard.sources.reading import BadContainer, Member, Reading
 from tasks.shard.sources.slices import WHOLE, Slice, percent_of
 
 __all__ = [
+    "EVERY_KEY",
+    "NOT_UTF8",
     "WHOLE",
+    "BadContainer",
+    "Columns",
+    "Kind",
+    "Listing",
+    "Member",
+    "Patterns",
+    "Reading",
     "Slice",
     "SourceFile",
+    "describe_passed_over",
     "is_container_name",
     "is_image_name",
+    "kind_of",
     "list_source",
     "percent_of",
     "read_container",
 ]
 
 
-def list_source(uri: str, *, labelled: bool, within: Slice = WHOLE) -> list[SourceFile]:
-    """The files of a source, sorted by key: loose images of the slice, and all containers.
+def list_source(
+    uri: str,
+    *,
+    labelled: bool,
+    within: Slice = WHOLE,
+    patterns: Patterns = EVERY_KEY,
+    columns: Columns = GUESSED,
+    class_level: int = 0,
+) -> Listing:
+    """The files of a source: loose images of the slice, and all containers that may be wanted.
 
-    Raises ProtegeError when there is nothing to be found, or nothing that looks like images.
+    Raises ProtegeError when there is nothing to be found, nothing that looks like images, or when
+    it is not sure what the classes of a labelled source are.
     """
     if not uri:
         raise ProtegeError("no source was given: set it to a folder of images or an s3:// prefix")
+    reading = Reading(labelled, columns, class_level)
     try:
-        files = _find(uri, labelled=labelled)
+        listing = _find(uri, reading, patterns)
     except OSError as error:
         raise ProtegeError(f"{uri} cannot be read: {error}") from error
-    if not files:
+    for file in listing:
+        check_file(file)
+    files = sorted(_sliced(uri, listing.files, within), key=lambda file: file.key)
+    return Listing(files, listing.passed_over)
+
+
+def _find(uri: str, reading: Reading, patterns: Patterns) -> Listing:
+    suffix = PurePosixPath(uri).suffix.lower()
+    if suffix in LIST_SUFFIXES | CONTAINER_SUFFIXES or is_compressed_name(uri):
+        parent, name = split_uri(uri)
+        found = parent.sizes(name)
+        if name in found and is_compressed_name(uri):
+            raise ProtegeError(f"{uri} is compressed: unpack it to .tar, or into a folder")
+        if name in found and suffix in LIST_SUFFIXES:
+            return _wanted(uri, Listing(read_list(parent, name, reading)), patterns)
+        if name in found:
+            info = found[name]
+            return Listing([SourceFile(name, f"{parent.uri}/{name}", info.size, info.version)])
+        if not found:
+            raise ProtegeError(f"{uri}: there is no such file")
+    # What looks like a file may be a folder: Spark writes tables as folders named x.parquet.
+    store = open_store(uri)
+    listing = _wanted(uri, walk_folder(store, reading), patterns)
+    if reading.labelled:
+        check_class_folders(store, listing.files, reading)
+        if patterns == EVERY_KEY:
+            check_filled(store, listing.files)
+    return listing
+
+
+def _wanted(uri: str, listing: Listing, patterns: Patterns) -> Listing:
+    """The files that the patterns admit. Raises ProtegeError when there are none."""
+    if not listing.files:
+        passed = describe_passed_over(listing.passed_over)
+        there = f". It has other files: {passed}" if passed else ""
         raise ProtegeError(
             f"{uri}: no images found, or no such place. Give a folder of images, of .tar or of "
-            ".parquet files, or a list of images (.csv or .txt)"
+            f".parquet files, or a list of images (.csv, .tsv, .jsonl or .txt){there}"
         )
-    for file in files:
-        check_file(file)
-    return sorted(_sliced(uri, files, within), key=lambda file: file.key)
+    files = [
+        file
+        for file in listing
+        if (patterns.opens(file.key) if file.is_container else patterns.wants(file.key))
+    ]
+    if not files:
+        raise ProtegeError(
+            f"{uri}: include and exclude leave none of its {len(listing):,} images, such as "
+            f"{listing.files[0].key}"
+        )
+    return replace(listing, files=files)
 
 
 def _sliced(uri: str, files: list[SourceFile], within: Slice) -> list[SourceFile]:
@@ -68,22 +139,3 @@ def _sliced(uri: str, files: list[SourceFile], within: Slice) -> list[SourceFile
             "to_percent, or add images"
         )
     return inside
-
-
-def _find(uri: str, *, labelled: bool) -> list[SourceFile]:
-    suffix = PurePosixPath(uri).suffix.lower()
-    if suffix in LIST_SUFFIXES | CONTAINER_SUFFIXES:
-        parent, name = split_uri(uri)
-        found = parent.sizes(name)
-        if name in found and suffix in LIST_SUFFIXES:
-            return list(read_list(parent, name, labelled=labelled))
-        if name in found:
-            return [SourceFile(name, f"{parent.uri}/{name}", found[name].size, found[name].version)]
-        if not found:
-            raise ProtegeError(f"{uri}: there is no such file")
-    # What looks like a file may be a folder: Spark writes tables as folders named x.parquet.
-    store = open_store(uri)
-    files = walk_folder(store, labelled=labelled)
-    if labelled and files:
-        check_class_folders(store, files)
-    return files

@@ -1,26 +1,15 @@
-"""Files: one loose image or one container of a source, and which names are worth opening."""
+"""Files: one loose image or one container of a source, and what a listing of them is."""
 
-from dataclasses import dataclass
-from pathlib import PurePosixPath
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from infra.errors import ProtegeError
-
-# Files that stand beside images and are none. Everything else is taken for an image, and becomes
-# a reject with a reason when it is not: a folder of images without suffixes is nothing unusual,
-# and cameras write names with a leading underscore.
-SIDECAR_SUFFIXES = frozenset({".txt", ".csv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".md"})
-
-SIDECAR_NAMES = frozenset(
-    {"thumbs.db", "desktop.ini", "license", "readme", "_success", "_metadata", "_common_metadata"}
-)
-
-SIDECAR_FOLDERS = frozenset({"__macosx", "_temporary"})
-
-CONTAINER_SUFFIXES = frozenset({".tar", ".parquet"})
-
-LIST_SUFFIXES = frozenset({".csv", ".txt"})
+from tasks.shard.sources.names import is_container_name
 
 MAX_CONTAINER_BYTES = 4 << 30
+# Stands for the version of a file whose name no table can hold, so that it is never opened.
+NOT_UTF8 = "the name is not UTF-8 text"
 
 
 @dataclass(frozen=True)
@@ -40,12 +29,22 @@ class SourceFile:
         return is_container_name(self.key)
 
 
+@dataclass(frozen=True)
+class Listing:
+    """The files of a source, sorted by key, and how many others were passed over, by ending."""
+
+    files: list[SourceFile]
+    passed_over: Counter[str] = field(default_factory=Counter)
+
+    def __iter__(self) -> Iterator[SourceFile]:
+        return iter(self.files)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+
 def check_file(file: SourceFile) -> None:
-    """Raise ProtegeError for a name that is not UTF-8, and for a container that is too large."""
-    try:
-        file.key.encode()
-    except UnicodeEncodeError:
-        raise ProtegeError(f"the name {file.key!r} is not UTF-8: rename this file") from None
+    """Raise ProtegeError for a container that is too large."""
     if file.is_container and file.size > MAX_CONTAINER_BYTES:
         raise ProtegeError(
             f"{file.uri} has {file.size >> 20:,} MiB, and a container is one shard: split it "
@@ -53,19 +52,6 @@ def check_file(file: SourceFile) -> None:
         )
 
 
-def folder_label(key: str) -> str | None:
-    """The name of the folder that an image lies in, which is its class in a labelled source."""
-    return PurePosixPath(key).parent.name or None
-
-
-def is_image_name(key: str) -> bool:
-    """Whether a file is worth opening: not hidden, and not a known companion of images."""
-    path = PurePosixPath(key)
-    hidden = any(step.startswith(".") and step != ".." for step in path.parts)
-    sidecar = path.suffix.lower() in SIDECAR_SUFFIXES or path.name.lower() in SIDECAR_NAMES
-    return not (hidden or sidecar or SIDECAR_FOLDERS.intersection(key.lower().split("/")))
-
-
-def is_container_name(key: str) -> bool:
-    """Whether a file holds images instead of being one."""
-    return PurePosixPath(key).suffix.lower() in CONTAINER_SUFFIXES
+def escaped(name: str) -> str:
+    r"""A name that is not UTF-8, with its other bytes written as `\xe9`."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -1,31 +1,33 @@
 """A source that is a folder, on disk or on S3."""
 
-from pathlib import Path, PurePosixPath
+from collections import Counter
 
-from infra.errors import ProtegeError
-from infra.store import Store
-from tasks.shard.sources.files import SourceFile, folder_label, is_image_name
+from infra.store import ObjectInfo, Store
+from tasks.shard.sources.files import NOT_UTF8, Listing, SourceFile, escaped
+from tasks.shard.sources.labels import folder_label
+from tasks.shard.sources.names import Kind, ending_of, kind_of
+from tasks.shard.sources.reading import Reading
+
+OPENED = {Kind.IMAGE, Kind.UNKNOWN, Kind.CONTAINER}
 
 
-def walk_folder(store: Store, *, labelled: bool) -> list[SourceFile]:
-    """Every file below a folder that may be an image or a container."""
-    files = []
+def walk_folder(store: Store, reading: Reading) -> Listing:
+    """Every file below a folder that may be an image or a container; others are counted."""
+    files, passed_over = [], Counter[str]()
     for key, found in store.sizes().items():
-        if is_image_name(key):
-            label = folder_label(key) if labelled else None
-            files.append(SourceFile(key, f"{store.uri}/{key}", found.size, found.version, label))
-    return files
+        kind = kind_of(key)
+        if kind in OPENED:
+            files.append(_file(store, key, found, reading))
+        elif kind is not Kind.HIDDEN:
+            passed_over[ending_of(escaped(key))] += 1
+    return Listing(files, passed_over)
 
 
-def check_class_folders(store: Store, files: list[SourceFile]) -> None:
-    """A local folder without images is a class that somebody forgot; S3 has no empty folders."""
-    folder = Path(store.uri)
-    if not folder.is_dir():
-        return
-    filled = {PurePosixPath(file.key).parts[0] for file in files}
-    for item in sorted(folder.iterdir()):
-        if item.is_dir() and is_image_name(item.name) and item.name not in filled:
-            raise ProtegeError(
-                f"class {item.name!r} has no image: there is none in {item}. Put images into it, "
-                "or remove the folder"
-            )
+def _file(store: Store, key: str, found: ObjectInfo, reading: Reading) -> SourceFile:
+    name = escaped(key)
+    version = found.version if name == key else NOT_UTF8
+    label = None
+    if reading.labelled:
+        label = folder_label(name, reading.folder_level, reading.columns.label)
+    # Not through an address as people type it: the key is what was listed, letter by letter.
+    return SourceFile(name, f"{store.uri.rstrip('/')}/{name}", found.size, version, label)

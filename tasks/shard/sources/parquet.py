@@ -1,0 +1,158 @@
+"""Parquet: the images in a table, by its columns."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from infra.errors import ProtegeError
+from infra.store import Store
+from tasks.shard.sources.columns import choose_column, describe_columns
+from tasks.shard.sources.labels import LABEL_NAMES, TAG_NAMES, label_text, tags_of
+from tasks.shard.sources.names import words
+from tasks.shard.sources.reading import BadContainer, Member, Reading
+
+ROWS_PER_BATCH = 256  # its images may be large
+IMAGE_NAMES = words(
+    "image images img jpg jpeg png webp bytes image_bytes img_bytes image_data data content "
+    "picture photo"
+)
+KEY_NAMES = ("key", "__key__", "file_name", "filename", "path")
+VALUE_SHOWN = 60
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Which columns of a table hold what; `class_names` are those of numbered classes."""
+
+    image: str
+    label: str | None
+    key: str | None
+    tags: str | None
+    class_names: list[str] | None
+
+    @property
+    def columns(self) -> list[str]:
+        wanted = (self.image, self.label, self.key, self.tags)
+        return [name for name in dict.fromkeys(wanted) if name is not None]
+
+
+def read_parquet(store: Store, name: str, reading: Reading) -> Iterator[Member]:
+    """The images of a table, one a row. Raises ProtegeError, naming column, row and value."""
+    place, row = f"{store.uri}/{name}", 0
+    with store.open(name) as file:
+        parquet = pq.ParquetFile(file)
+        layout = _layout(parquet.schema_arrow, reading, place)
+        for batch in parquet.iter_batches(batch_size=ROWS_PER_BATCH, columns=layout.columns):
+            for values in batch.to_pylist():
+                yield _member(values, row, layout, reading, place)
+                row += 1
+
+
+def _member(
+    values: Mapping[str, Any], row: int, layout: _Layout, reading: Reading, place: str
+) -> Member:
+    image = values[layout.image]
+    # Hugging Face tables wrap the bytes together with a path.
+    data = image["bytes"] if isinstance(image, dict) else image
+    label = reading.label
+    if layout.label is not None:
+        label = _label(values[layout.label], row, layout, place) or label
+    key = values.get(layout.key) if layout.key else None
+    tags = tags_of(values[layout.tags]) if layout.tags else None
+    return Member(f"{row:09d}" if key is None else str(key), data or b"", None, label, tags)
+
+
+def _label(value: Any, row: int, layout: _Layout, place: str) -> str | None:
+    names = layout.class_names
+    try:
+        text = label_text(value)
+        if names is None or text is None or isinstance(value, str):
+            return text
+        # Hugging Face writes -1 where a test set keeps its labels to itself.
+        if text == "-1":
+            return None
+        if not text.isdecimal() or int(text) >= len(names):
+            raise ValueError(f"its metadata names {len(names)} classes")
+        return label_text(names[int(text)])
+    except ValueError as error:
+        raise ProtegeError(
+            f"{place}: column {layout.label!r}, row {row}: {str(value)[:VALUE_SHOWN]!r} is no "
+            f"label ({error})"
+        ) from None
+
+
+def _layout(schema: pa.Schema, reading: Reading, place: str) -> _Layout:
+    kinds = {field.name: str(field.type) for field in schema}
+    features = _features(schema)
+    image, label = _image_column(schema, features, reading, place), None
+    if reading.labelled:
+        label = _label_column(kinds, reading, place)
+    names = features.get(label or "", {}).get("names")
+    key = next((name for name in KEY_NAMES if name in kinds and name != image), None)
+    tags = next((name for name in TAG_NAMES if name in kinds), None)
+    return _Layout(image, label, key, tags, names)
+
+
+def _image_column(
+    schema: pa.Schema, features: Mapping[str, Any], reading: Reading, place: str
+) -> str:
+    kinds = {field.name: str(field.type) for field in schema}
+    of_bytes = {field.name: kinds[field.name] for field in schema if _holds_bytes(field.type)}
+    given = reading.columns.image
+    if given in kinds and given not in of_bytes:
+        raise ProtegeError(
+            f"{place}: column {given!r} (image_column) holds {kinds[given]} and not bytes. "
+            f"{describe_columns(kinds)}"
+        )
+    found = choose_column(kinds if given else of_bytes, given, IMAGE_NAMES, "image_column", place)
+    others = [name for name in of_bytes if name.lower() not in LABEL_NAMES]
+    pictures = [name for name in others if features.get(name, {}).get("_type") == "Image"]
+    for guess in (pictures, others):
+        if found is None and len(guess) == 1:
+            found = guess[0]
+    if found is None:
+        raise BadContainer(
+            f"{place}: a table of images needs a column 'image' of bytes, or another one of bytes "
+            f"that image_column names. {describe_columns(kinds)}"
+        )
+    return found
+
+
+def _label_column(kinds: Mapping[str, str], reading: Reading, place: str) -> str | None:
+    given = reading.columns.label
+    if given not in kinds and reading.label is not None:
+        given = ""  # folders tell it, as in `<label_column>=cat/`
+    found = choose_column(kinds, given, LABEL_NAMES, "label_column", place)
+    if found is None and reading.label is None:
+        raise ProtegeError(
+            f"{place}: a table of labelled images needs a column 'label', or another one that "
+            f"label_column names, or a folder named after its class. {describe_columns(kinds)}"
+        )
+    return found
+
+
+def _features(schema: pa.Schema) -> Mapping[str, Any]:
+    """What Hugging Face datasets say of the columns in the schema's metadata."""
+    try:
+        body = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        features = body["info"]["features"]
+    except (ValueError, KeyError, TypeError):
+        return {}
+    return {name: value for name, value in features.items() if isinstance(value, dict)}
+
+
+def _holds_bytes(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):
+        return kind.get_field_index("bytes") >= 0 and _holds_bytes(kind.field("bytes").type)
+    if pa.types.is_dictionary(kind):
+        return _holds_bytes(kind.value_type)
+    return bool(
+        pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+        or pa.types.is_binary_view(kind)
+        or pa.types.is_fixed_size_binary(kind)
+    )

@@ -1,0 +1,40 @@
+"""Reading: how a source is read, and what comes out of its containers."""
+
+from dataclasses import dataclass
+
+from infra.errors import ProtegeError
+from tasks.shard.sources.columns import GUESSED, Columns
+
+
+class BadContainer(ProtegeError):
+    """A container that cannot be read: another one may be sound."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What is to be read of the images of a source beside their bytes."""
+
+    labelled: bool = False
+    columns: Columns = GUESSED
+    class_level: int = 0
+    """Level of the folder that is the class; 0 means the top one, after a check."""
+    label: str | None = None
+    """The class of a container, for the images in it that have none of their own."""
+
+    @property
+    def folder_level(self) -> int:
+        """Level of the folder that is the class, 1 for the top one."""
+        return self.class_level or 1
+
+
+@dataclass(frozen=True)
+class Member:
+    """An image in a container; `offset` is where its bytes begin in the file, if they lie there."""
+
+    name: str
+    data: bytes
+    offset: int | None = None
+    label: str | None = None
+    tags: tuple[str, ...] | None = None
+    problem: str = ""
+    """Why there are no bytes."""
