@@ -104,7 +104,7 @@ def test_same_folders_in_a_tar_tell_the_same_classes(root: Store, tmp_path: Path
     packed = run(root, tmp_path / "packed", labelled=True)
     assert class_names(loose) == class_names(packed) == ["cat", "dog"]
     tar_of(tmp_path / "split" / "t.tar", {f"train/{name}": image(1) for name in names})
-    with pytest.raises(ProtegeError, match=r"Only 'train' was found.* \(class_level\)"):
+    with pytest.raises(ProtegeError, match=r"Only 'train' was found.* \(options.class_level\)"):
         class_names(run(root, tmp_path / "split", labelled=True))
     output = run(root, tmp_path / "split", labelled=True, class_level=2)
     assert class_names(output) == ["cat", "dog"]

@@ -104,15 +104,15 @@ def test_columns_are_guessed_only_where_that_is_sure__or_taken_as_they_are_named
     )
     text = refusal(path)
     assert "'img' and 'jpg' may both be meant" in text
-    assert "Set image_column" in text
+    assert "Set options.image_column" in text
     text = refusal(path, image="jpg", labelled=True)
     assert "'fine_label' and 'coarse_label' may both be meant" in text
     assert "'coarse_label' (string)" in text
     (found,) = read(path, image="jpg", label="coarse_label", labelled=True)
     assert (found.data, found.label) == (b"2", "animal")
-    assert "has no column 'x' (image_column)" in refusal(path, image="x")
+    assert "has no column 'x' (options.image_column)" in refusal(path, image="x")
     assert "holds string and not bytes" in refusal(path, image="fine_label")
-    assert "has no column 'x' (label_column)" in refusal(
+    assert "has no column 'x' (options.label_column)" in refusal(
         path, image="jpg", label="x", labelled=True
     )
 

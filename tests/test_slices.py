@@ -128,7 +128,8 @@ def test_slice_without_images_is_told_with_the_remedy(
         source.write_text("uri\na.png\n")
     empty = share(0, place) if place > 50 else share(place + 1e-6, 100)
     with pytest.raises(
-        ProtegeError, match=rf"{message} .* percent\. Widen from_percent and to_perc"
+        ProtegeError,
+        match=rf"{message} .* percent\. Widen options\.from_percent and options\.to_perc",
     ):
         run(root, source, **empty)
 

@@ -52,5 +52,5 @@ def check_reject_share(
     raise ProtegeError(
         f"{output.stage}: {output.rejected} of {output.rows_in} images of {source} cannot be used "
         f"({counts}). `protege show {output.uri}` lists them. Mend them and {remedy}, or raise "
-        f"max_reject_percent (now {max_percent:g})"
+        f"options.max_reject_percent (now {max_percent:g})"
     )

@@ -119,5 +119,6 @@ def _no_images(options: ShardOptions, passed_over: str) -> ProtegeError:
     if options.slice.is_whole:
         return ProtegeError(reason)
     return ProtegeError(
-        f"{reason} in {options.slice}. Widen from_percent and to_percent, or add images"
+        f"{reason} in {options.slice}. Widen options.from_percent and options.to_percent, or add "
+        "images"
     )

@@ -83,7 +83,7 @@ def _check(names: set[str], tested: Collection[str], options: ShardOptions) -> l
         raise ProtegeError(
             f"the labelled images have {len(names)} classes; at least 2 are needed.{only} Where "
             f"folders tell the class, it is the one of level {options.class_level or 1} below "
-            f"{options.source} (class_level)"
+            f"{options.source} (options.class_level)"
         )
     if unknown := sort_classes(set(tested) - names):
         raise ProtegeError(

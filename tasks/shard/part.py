@@ -78,7 +78,7 @@ def shard_images(job: ShardJob, part_id: PartId) -> Receipt:
         if not job.options.skip_bad_containers:
             raise ProtegeError(
                 f"{str(error).removesuffix('.')}. Mend it, or put it back, and run again; or set "
-                "skip_bad_containers to go on without it"
+                "options.skip_bad_containers to go on without it"
             ) from error
         # Also without the images before the damage: mended, it comes in as a whole.
         return _reject_whole(job, part_id, files[0], "unreadable", str(error))

@@ -123,8 +123,8 @@ def _wanted(uri: str, listing: Listing, patterns: Patterns) -> Listing:
     ]
     if not files:
         raise ProtegeError(
-            f"{uri}: include and exclude leave none of its {len(listing):,} images, such as "
-            f"{listing.files[0].key}"
+            f"{uri}: options.include and options.exclude leave none of its {len(listing):,} "
+            f"images, such as {listing.files[0].key}"
         )
     return replace(listing, files=files)
 
@@ -135,7 +135,7 @@ def _sliced(uri: str, files: list[SourceFile], within: Slice) -> list[SourceFile
     inside = [file for file in files if file.is_container or file.key in within]
     if not inside:
         raise ProtegeError(
-            f"{uri}: none of its {len(files):,} images is in {within}. Widen from_percent and "
-            "to_percent, or add images"
+            f"{uri}: none of its {len(files):,} images is in {within}. Widen options.from_percent "
+            "and options.to_percent, or add images"
         )
     return inside

@@ -30,7 +30,7 @@ def check_class_folders(store: Store, files: Sequence[SourceFile], reading: Read
         raise ProtegeError(
             f"{store.uri}: {len(strays):,} labelled images have no class ({_some(strays)}): put "
             "every image into a folder named after its class, or give a list with a column "
-            f"'label'. The folder of a class has level {reading.folder_level} (class_level)"
+            f"'label'. The folder of a class has level {reading.folder_level} (options.class_level)"
         )
     if not reading.class_level:
         _check_splits(store, loose)
@@ -55,8 +55,8 @@ def _check_splits(store: Store, files: Sequence[SourceFile]) -> None:
     else:
         return
     raise ProtegeError(
-        f"{store.uri}: {found}. Give one of these folders as the source, or set class_level to 1 "
-        "when they are the classes, and to 2 when the folders in them are"
+        f"{store.uri}: {found}. Give one of these folders as the source, or set "
+        "options.class_level to 1 when they are the classes, and to 2 when the folders in them are"
     )
 
 

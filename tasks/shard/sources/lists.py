@@ -60,20 +60,22 @@ def _columns(
 ) -> tuple[str, str | None, str | None]:
     """The columns of the path, the label and the tags."""
     kinds = {name: "" for row in rows for name in row.values}
-    path = choose_column(kinds, reading.columns.image, PATH_NAMES, "image_column", place)
+    path = choose_column(kinds, reading.columns.image, PATH_NAMES, "options.image_column", place)
     if path is None:
         raise ProtegeError(
             f"{place}: give a .csv file whose first line names its columns, one of them 'uri': "
-            f"'uri' is missing. {describe_columns(kinds)}; image_column names another one"
+            f"'uri' is missing. {describe_columns(kinds)}; options.image_column names another one"
         )
     label = None
     if reading.labelled:
         others = {name: kind for name, kind in kinds.items() if name != path}
-        label = choose_column(others, reading.columns.label, LABEL_NAMES, "label_column", place)
+        label = choose_column(
+            others, reading.columns.label, LABEL_NAMES, "options.label_column", place
+        )
         if label is None:
             raise ProtegeError(
                 f"{place}: give a .csv file whose first line names the columns uri and label; "
-                f"'label' is missing. {describe_columns(kinds)}; label_column names another one"
+                f"'label' is missing. {describe_columns(kinds)}; options.label_column names another"
             )
     tags = next((name for name in kinds if name.strip().lower() in TAG_NAMES), None)
     return path, label, tags

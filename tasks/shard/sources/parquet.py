@@ -105,10 +105,12 @@ def _image_column(
     given = reading.columns.image
     if given in kinds and given not in of_bytes:
         raise ProtegeError(
-            f"{place}: column {given!r} (image_column) holds {kinds[given]} and not bytes. "
+            f"{place}: column {given!r} (options.image_column) holds {kinds[given]} and not bytes. "
             f"{describe_columns(kinds)}"
         )
-    found = choose_column(kinds if given else of_bytes, given, IMAGE_NAMES, "image_column", place)
+    found = choose_column(
+        kinds if given else of_bytes, given, IMAGE_NAMES, "options.image_column", place
+    )
     others = [name for name in of_bytes if name.lower() not in LABEL_NAMES]
     pictures = [name for name in others if features.get(name, {}).get("_type") == "Image"]
     for guess in (pictures, others):
@@ -117,7 +119,7 @@ def _image_column(
     if found is None:
         raise BadContainer(
             f"{place}: a table of images needs a column 'image' of bytes, or another one of bytes "
-            f"that image_column names. {describe_columns(kinds)}"
+            f"that options.image_column names. {describe_columns(kinds)}"
         )
     return found
 
@@ -126,11 +128,12 @@ def _label_column(kinds: Mapping[str, str], reading: Reading, place: str) -> str
     given = reading.columns.label
     if given not in kinds and reading.label is not None:
         given = ""  # folders tell it, as in `<label_column>=cat/`
-    found = choose_column(kinds, given, LABEL_NAMES, "label_column", place)
+    found = choose_column(kinds, given, LABEL_NAMES, "options.label_column", place)
     if found is None and reading.label is None:
         raise ProtegeError(
             f"{place}: a table of labelled images needs a column 'label', or another one that "
-            f"label_column names, or a folder named after its class. {describe_columns(kinds)}"
+            f"options.label_column names, or a folder named after its class. "
+            f"{describe_columns(kinds)}"
         )
     return found
 
