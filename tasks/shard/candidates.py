@@ -7,7 +7,6 @@ from being used (reason and detail for the table of rejects), or None.
     problem = problem_of(candidate, options)
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -41,14 +40,6 @@ class Candidate:
     uri: str | None = None
     offset: int | None = None
     problem: Problem | None = None
-
-
-def content_hash(data: bytes) -> int:
-    """64 bits of BLAKE2b over the bytes of an image.
-
-    They make the digest of a part tell the images, also where these stay in their container.
-    """
-    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big")
 
 
 def read_members(

@@ -120,12 +120,18 @@ def _usable_classes(images: Output, role: str) -> set[str]:
     names = set(labels)
     increments = images.body["extra"]["increments"]
     lost = pinned_labels(images.store, increments) - names
-    if lost:
+    if lost and (lost := lost & _labels_now(images)):
         raise ProtegeError(
             f"class {sorted(lost)[0]!r} has no usable {role} image: all were rejected; "
             f"`protege show {images.uri}` says why"
         )
     return names
+
+
+def _labels_now(images: Output) -> set[str]:
+    """The classes that the source still has: whoever takes one out has mended it."""
+    files = ShardOptions.model_validate(images.options).list_files()
+    return {file.label for file in files if file.label is not None}
 
 
 def _unlabelled(images: Output) -> str:

@@ -19,7 +19,8 @@ from infra.errors import ProtegeError
 from infra.store import open_store
 from tasks import tables
 from tasks.contract import PartId, PartWriter, Receipt
-from tasks.shard.candidates import Candidate, content_hash, problem_of, read_loose, read_members
+from tasks.shard.candidates import Candidate, problem_of, read_loose, read_members
+from tasks.shard.changes import content_hash
 from tasks.shard.options import ShardOptions
 from tasks.shard.passed import as_facts
 from tasks.shard.pins import Snapshot, shard_pins

@@ -22,6 +22,7 @@ from infra.store import Store, open_store
 from tasks import contract, tables
 from tasks.contract import PartId, RowCounts, Target
 from tasks.images import IMAGES_VERSION
+from tasks.shard.changes import Pinned, check_unchanged
 from tasks.shard.options import ShardOptions
 from tasks.shard.passed import as_facts
 from tasks.shard.sources import SourceFile, is_container_name
@@ -30,9 +31,7 @@ STAGE = "shard"
 VERSION = 3
 PINNED = ["key", "shard", "version", "label", "recheck_of"]  # what a new listing is compared with
 
-PinnedFiles = Mapping[
-    str, tuple[str, str | None]
-]  # version and label of each pinned file, by its key
+PinnedFiles = Mapping[str, Pinned]  # by their keys
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ def pin(root: Store, options: ShardOptions) -> Snapshot:
     while True:
         names, pins = read_pins(store)
         known = known_files(pins)
-        _check_unchanged(files, known, options, store)
+        check_unchanged(files, known, store, labelled=options.labelled)
         fresh = [Attempt(file) for file in files if file.key not in known]
         if not fresh:
             digests = [contract.read_receipt(store, name).digest for name in names]
@@ -91,20 +90,12 @@ def read_pins(store: Store) -> tuple[tuple[str, ...], list[pa.Table]]:
 
 
 def known_files(pins: Iterable[pa.Table]) -> PinnedFiles:
-    """Version and label of every pinned file as it was at its latest attempt, by its key."""
-    found: dict[str, tuple[str, str | None]] = {}
+    """Every pinned file as it was at its latest attempt, by its key."""
+    found: dict[str, Pinned] = {}
     for table in pins:
-        columns = [table[name].to_pylist() for name in ("key", "version", "label")]
-        found |= {key: (version, label) for key, version, label in zip(*columns)}
+        columns = [table[name].to_pylist() for name in ("key", "version", "label", "shard")]
+        found |= {key: Pinned(*values) for key, *values in zip(*columns)}
     return found
-
-
-def differs(file: SourceFile, version: str, label: str | None) -> bool:
-    """Whether a file is another than the one that was pinned with this version and label."""
-    if file.is_container:
-        return (file.version, file.label) != (version, label)
-    # On disk the version is size and time; to touch a file, or to copy it anew, changes nothing.
-    return (file.version.split("-")[0], file.label) != (version.split("-", maxsplit=1)[0], label)
 
 
 def add_pins(
@@ -135,7 +126,9 @@ def pinned_labels(store: Store, increments: Iterable[str]) -> set[str]:
     pins = [contract.read_part(store, name, tables.PINS, PINNED) for name in increments]
     known = known_files(pins).items()
     # The members of a container have classes of their own.
-    return {label for key, (_, label) in known if label is not None and not is_container_name(key)}
+    return {
+        file.label for key, file in known if file.label is not None and not is_container_name(key)
+    }
 
 
 def snapshot_parts(store: Store, snapshot: Snapshot) -> list[PartId]:
@@ -169,29 +162,6 @@ def shard_pins(store: Store, number: int) -> tuple[list[SourceFile], dict[int, s
             return files, rechecked
         rechecked |= {row["recheck_of"] - first: row["reason"] for row in rows}
     raise ProtegeError(f"{store.uri}: shard {number} is in no increment of the pins")
-
-
-def _check_unchanged(
-    files: Iterable[SourceFile], known: PinnedFiles, options: ShardOptions, store: Store
-) -> None:
-    """Raise ProtegeError when a pinned file is another now, or a labelled one is gone.
-
-    Pinned images stay as they were, so a correction would otherwise be ignored in silence.
-    """
-    now = {file.key: file for file in files}
-    changed = [key for key, was in known.items() if key in now and differs(now[key], *was)]
-    gone = [key for key in known if key not in now] if options.labelled else []
-    if changed or gone:
-        first = (changed or gone)[0]
-        mended = (
-            f"If they had been rejected, run `protege rejects --recheck {store.uri}`. "
-            if changed
-            else ""
-        )
-        raise ProtegeError(
-            f"{len(changed)} files have changed and {len(gone)} are gone since they were pinned "
-            f"(such as {first}). {mended}To pin the source anew, delete {store.uri}"
-        )
 
 
 def _assign(attempts: Sequence[Attempt], first_shard: int, images_per_shard: int) -> pa.Table:

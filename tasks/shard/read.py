@@ -14,7 +14,7 @@ from infra.store import Address, open_object
 from tasks import contract, tables
 from tasks.contract import Output, PartWriter
 from tasks.images import Unusable
-from tasks.shard.candidates import content_hash
+from tasks.shard.changes import content_hash
 
 
 def read_images(

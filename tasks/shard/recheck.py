@@ -21,12 +21,12 @@ from infra.store import Store
 from tasks import tables
 from tasks.contract import Output
 from tasks.shard.candidates import Problem, container_problem, problem_of, read_loose
+from tasks.shard.changes import differs
 from tasks.shard.options import ShardOptions
 from tasks.shard.pins import (
     Attempt,
     PinnedFiles,
     add_pins,
-    differs,
     images_target,
     known_files,
     read_pins,
@@ -150,7 +150,7 @@ def _attempts(checks: Iterable[_Check], known: PinnedFiles) -> list[Attempt]:
         Attempt(check.file, check.reject["image_id"], check.reject["reason"])
         for check in checks
         if check.file is not None
-        and (check.problem is None or differs(check.file, *known[check.file.key]))
+        and (check.problem is None or differs(check.file, known[check.file.key]))
     ]
     return sorted(attempts, key=lambda attempt: attempt.file.key)
 

@@ -16,7 +16,7 @@ from infra.store import open_store, split_uri
 from tasks.shard.sources.class_folders import check_class_folders, check_filled
 from tasks.shard.sources.columns import GUESSED, Columns
 from tasks.shard.sources.containers import read_container
-from tasks.shard.sources.files import NOT_UTF8, Listing, SourceFile, check_file
+from tasks.shard.sources.files import NOT_UTF8, UNKNOWN_VERSION, Listing, SourceFile, check_file
 from tasks.shard.sources.folder import walk_folder
 from tasks.shard.sources.lists import read_list
 from tasks.shard.sources.names import (
@@ -36,6 +36,7 @@ from tasks.shard.sources.slices import WHOLE, Slice, percent_of
 __all__ = [
     "EVERY_KEY",
     "NOT_UTF8",
+    "UNKNOWN_VERSION",
     "WHOLE",
     "BadContainer",
     "Columns",

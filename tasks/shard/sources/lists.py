@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from infra.errors import ProtegeError
-from infra.store import Address, Store
+from infra.store import Address, Store, open_object
 from tasks.shard.sources.columns import choose_column, describe_columns
-from tasks.shard.sources.files import SourceFile
+from tasks.shard.sources.files import UNKNOWN_VERSION, SourceFile
 from tasks.shard.sources.labels import LABEL_NAMES, TAG_NAMES, label_text, tags_of
 from tasks.shard.sources.names import words
 from tasks.shard.sources.reading import Reading
@@ -106,9 +106,21 @@ def _entry(
             f"{place}, line {row.line}: {key} cannot be opened; use paths, file:// or s3:// URIs"
         ) from error
     name = None if label is None else _label(row, label, place)
-    # The list names the files; asking the store about each would cost a request an image.
     found = tags_of(row.values.get(tags)) if tags else None
-    return _Entry(SourceFile(key, _normal(address), ANY_SIZE, "listed", name, found), row.line)
+    uri = _normal(address)
+    size, version = _size_and_version(uri)
+    return _Entry(SourceFile(key, uri, size, version, name, found), row.line)
+
+
+def _size_and_version(uri: str) -> tuple[int, str]:
+    """What a disk says of a file; to ask S3 about each would cost a request an image."""
+    address = Address(uri)
+    if not address.is_s3:
+        store, name = open_object(address)
+        if store.exists(name):
+            found = store.sizes(name)[name]
+            return found.size, found.version
+    return ANY_SIZE, UNKNOWN_VERSION
 
 
 def _normal(address: Address) -> str:
