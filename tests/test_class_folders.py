@@ -119,9 +119,12 @@ def test_names_that_are_not_utf_8_are_rejects__and_stop_nothing(
     folder = fill(tmp_path / "in", "cat/a.png", "dog/b.png")
     for name in (b"caf\xe9.png", b"\xff.jpg"):
         (folder / "cat" / os.fsdecode(name)).write_bytes(image(1))
+    tar_of(folder / "cat" / "t.tar", {"x.png": image(1)})
+    (folder / "cat" / "t.tar").rename(folder / "cat" / os.fsdecode(b"\xff.tar"))
     for _ in range(2):
-        output = run(root, folder, labelled=True, max_reject_percent=50)
+        output = run(root, folder, labelled=True, max_reject_percent=60)
         assert rejects(output) == {
+            r"cat/\xff.tar": "unreadable",
             r"cat/caf\xe9.png": "unreadable",
             r"cat/\xff.jpg": "unreadable",
         }

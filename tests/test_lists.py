@@ -115,6 +115,11 @@ def test_usual_names_of_columns_are_guessed(tmp_path: Path, path: str, label: st
     assert listed(listing, labelled=True)["a.jpg"].label == "cat"
 
 
+def test_spreadsheets_leave_marks_and_spaces(tmp_path: Path) -> None:
+    listing = write(tmp_path / "l.csv", 'sep=;\nuri; label;\na.jpg; "cat; big";\n;;\n')
+    assert listed(listing, labelled=True)["a.jpg"].label == "cat; big"
+
+
 def test_other_names_are_given(tmp_path: Path) -> None:
     listing = write(tmp_path / "l.csv", "where,species,label\na.jpg,cat,1\n")
     assert listed(listing, labelled=True, image="where", label="species")["a.jpg"].label == "cat"
@@ -174,6 +179,7 @@ def test_lines_of_json_have_values_of_any_type(tmp_path: Path) -> None:
         ("uri,label\na.jpg,a\nb.jpg,b\na.jpg,b\n", True, "lines 2 and 4 name one file, a.jpg, wit"),
         ("uri,label\na.jpg,a\n./a.jpg,b\n", True, "with two labels: 'a' and 'b'"),
         ("uri,label\nx/../a.jpg,a\n{here}/a.jpg,b\n", True, "with two labels: 'a' and 'b'"),
+        ("uri,uri,label\na,b,c\n", True, "line 1: two columns have the name 'uri'"),
         ('uri,label\n"a\nb.jpg",cat\nb.jpg\n', True, "line 4: 1 values"),
     ],
 )

@@ -24,7 +24,7 @@ from tasks.shard.changes import content_hash
 from tasks.shard.options import ShardOptions
 from tasks.shard.passed import as_facts
 from tasks.shard.pins import Snapshot, shard_pins
-from tasks.shard.sources import BadContainer, SourceFile
+from tasks.shard.sources import NOT_UTF8, BadContainer, SourceFile
 
 DECODE_THREADS = 2
 ROW_GROUP_ROWS = 256  # a reader of one image reads no more than so many
@@ -71,6 +71,8 @@ def shard_images(job: ShardJob, part_id: PartId) -> Receipt:
         return part.write()
     if rechecked:
         return _reject_whole(job, part_id, files[0], rechecked[0], ANOTHER_ATTEMPT)
+    if files[0].version == NOT_UTF8:
+        return _reject_whole(job, part_id, files[0], "unreadable", f"{NOT_UTF8}: rename this file")
     part = _Part(PartWriter(job.uri, part_id))
     try:
         members = read_members(files[0], job.options, part.passed_over)

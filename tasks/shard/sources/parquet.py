@@ -94,7 +94,11 @@ def _layout(schema: pa.Schema, reading: Reading, place: str) -> _Layout:
     names = features.get(label or "", {}).get("names")
     key = next((name for name in KEY_NAMES if name in kinds and name != image), None)
     tags = next((name for name in TAG_NAMES if name in kinds), None)
-    return _Layout(image, label, key, tags, names)
+    layout = _Layout(image, label, key, tags, names)
+    twice = next((name for name in layout.columns if schema.names.count(name) > 1), None)
+    if twice is not None:
+        raise BadContainer(f"{place}: two columns have the name {twice!r}")
+    return layout
 
 
 def _image_column(

@@ -20,6 +20,7 @@ MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+EXCEL_MARK = "sep="  # Excel's own line, which names the separator
 LINES = (".jsonl", ".ndjson")
 
 
@@ -71,14 +72,14 @@ def _objects(text: str, place: str) -> Iterator[Row]:
 
 def _table(text: str, suffix: str, place: str) -> Iterator[Row]:
     delimiter = "\t" if suffix == ".tsv" else _delimiter(text)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
     names: list[str] | None = None
     try:
         for cells in reader:
-            if not any(cell.strip() for cell in cells):
+            if not any(cell.strip() for cell in cells) or cells[0].lower().startswith(EXCEL_MARK):
                 continue
             if names is None:
-                names = [cell.strip() for cell in cells]
+                names = _names(cells, f"{place}, line {reader.line_num}")
                 continue
             _check_width(cells, names, f"{place}, line {reader.line_num}")
             yield Row(reader.line_num, dict(zip(names, cells)))
@@ -86,6 +87,14 @@ def _table(text: str, suffix: str, place: str) -> Iterator[Row]:
         raise ProtegeError(
             f"{place}, line {reader.line_num}: this is not a list in UTF-8 text: {error}"
         ) from None
+
+
+def _names(cells: list[str], place: str) -> list[str]:
+    names = [cell.strip() for cell in cells]
+    twice = next((name for name in names if name and names.count(name) > 1), None)
+    if twice is not None:
+        raise ProtegeError(f"{place}: two columns have the name {twice!r}")
+    return names
 
 
 def _check_width(cells: list[str], names: list[str], place: str) -> None:
@@ -98,6 +107,7 @@ def _check_width(cells: list[str], names: list[str], place: str) -> None:
 
 def _delimiter(text: str) -> str:
     """What separates most columns in the line of their names; a comma, when nothing does."""
-    first = next((line for line in text.splitlines() if line.strip()), "")
+    lines = (line for line in text.splitlines() if line.strip())
+    first = next((line for line in lines if not line.lower().startswith(EXCEL_MARK)), "")
     widths = {mark: len(next(csv.reader([first], delimiter=mark), [])) for mark in DELIMITERS}
     return max(widths, key=lambda mark: widths[mark])
