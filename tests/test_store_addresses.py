@@ -4,13 +4,16 @@ import uuid
 from pathlib import Path
 
 import boto3
+import pyarrow as pa
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from infra.errors import ProtegeError
 from infra.store import Address, S3Store, open_object, open_store, split_uri
-from tests.builders.sources import CALM
+from tasks.shard import read_images, recheck_rejects
+from tests.builders.containers import tar_bytes
+from tests.builders.sources import CALM, image, run
 
 STEPS = st.text("ab%#?+ &~*[]\\:.é漢\U0001f600'\"", min_size=1, max_size=5)
 NAMES = st.lists(STEPS, min_size=1, max_size=3).map("/".join)
@@ -94,3 +97,36 @@ def test_key_that_the_client_would_take_for_another_is_not_there() -> None:
 def test_address_of_another_kind_is_refused() -> None:
     with pytest.raises(ProtegeError, match="only local paths, file:// and s3://"):
         Address.parse("s3a://bucket/x")
+
+
+ODD = ["cat/1.png", "cat/100% #?&+ é.png", "dog/x./y..png", "dog/a%20b.png", "~/[1]*.png"]
+
+
+@pytest.mark.parametrize("kind", ["disk", "s3"])
+def test_every_stage_reads_the_object_that_was_listed(
+    request: pytest.FixtureRequest, tmp_path: Path, kind: str
+) -> None:
+    base = str(tmp_path) if kind == "disk" else f"{request.getfixturevalue('s3')}/{tmp_path.name}"
+    names = [*ODD, "cat//1.png"] if kind == "s3" else ODD
+    root, store = open_store(f"{base}/root"), open_store(f"{base}/in % #?a")
+    contents = {name: image(number) for number, name in enumerate(names)}
+    for name, data in contents.items():
+        store.replace(name, data)
+    packed = {f"m{number} #%2F.png": data for number, data in enumerate(contents.values())}
+    store.replace("t a%#?.tar", tar_bytes(packed))
+    output = run(root, store.uri)
+    table = pa.concat_tables([read_images(output, number, ["key"]) for number in range(3)])
+    assert output.kept == len(table)
+    found = dict(zip(table["key"].to_pylist(), table["image"].to_pylist()))
+    assert found == contents | {f"t a%#?.tar/{name}": data for name, data in packed.items()}
+    # The same through a list, and after one of them was broken and mended.
+    listed = open_store(f"{base}/lists")
+    listed.replace("l.txt", "\n".join(f"{store.uri}/{name}" for name in names).encode())
+    store.delete(names[-1])
+    before = run(root, f"{listed.uri}/l.txt", max_reject_percent=100)
+    assert before.rejected == 1
+    store.replace(names[-1], contents[names[-1]])
+    assert recheck_rejects(root, before).usable == 1
+    after = run(root, f"{listed.uri}/l.txt")
+    images = [image for at in range(2) for image in read_images(after, at)["image"].to_pylist()]
+    assert sorted(images) == sorted(contents.values())
