@@ -82,6 +82,17 @@ def test_stray_image_is_named(tmp_path: Path) -> None:
     assert "no class (0.png, 1.png, 2.png, 3.png, 4.png and 4 more)" in refusal(tmp_path / "flat")
 
 
+def test_unknown_files_beside_the_classes_are_looked_into(root: Store, tmp_path: Path) -> None:
+    folder = fill(tmp_path / "in", "cat/1.png", "dog/2.png")
+    write(folder, "classes.names", "notes", "index.dat")
+    output = run(root, folder, labelled=True)
+    assert (output.rows_in, class_names(output)) == (2, ["cat", "dog"])
+    assert output.body["extra"]["passed_over"] == {".dat": 1, ".names": 1, "no ending": 1}
+    fill(folder, "3")
+    with pytest.raises(ProtegeError, match=r"1 labelled images have no class \(3\)"):
+        run(root, folder, labelled=True)
+
+
 @pytest.mark.parametrize("inside", [[], ["notes.txt"]])
 def test_class_without_an_image_is_named(tmp_path: Path, inside: list[str]) -> None:
     write(tmp_path, "cat/1.jpg", *(f"dog/{name}" for name in inside))

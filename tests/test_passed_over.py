@@ -42,8 +42,9 @@ def test_pictures_among_many_files_of_other_kinds_just_work(
     assert (output.rows_in, output.kept, output.rejected) == (11, 4, 7)
     assert set(rejects(output).values()) == {"not_an_image"}
     assert passed_over(output) == {".ogg": 20, ".svg": 5, ".txt": 9, ".wav": 2}
+    assert output.body["extra"]["strays"] == {".dat": 7}
     assert "20 .ogg, 9 .txt, 5 .svg, 2 .wav" in caplog.text
-    assert "7 files of unknown kinds are no images either" in caplog.text
+    assert "opened, and no images either: 7 .dat" in caplog.text
 
 
 @CALM

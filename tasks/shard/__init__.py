@@ -14,6 +14,7 @@ another attempt in the same way, by a place in a later shard.
 
 import functools
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 
 from infra.errors import ProtegeError
@@ -32,7 +33,7 @@ from tasks.contract import (
 from tasks.shard.classes import check_listed_classes, class_names
 from tasks.shard.options import ShardOptions
 from tasks.shard.part import ShardJob, shard_images
-from tasks.shard.passed import count_strays, total_passed_over, tried_rejects
+from tasks.shard.passed import PASSED_OVER, STRAYS, count_strays, total_counts, tried_rejects
 from tasks.shard.pins import (
     STAGE,
     Snapshot,
@@ -88,16 +89,19 @@ def shard(
         extra = {
             "snapshot": snapshot.digest,
             "increments": list(snapshot.increments),
-            "passed_over": total_passed_over(session.store, snapshot.increments, parts),
+            **total_counts(session.store, snapshot.increments, parts),
         }
         return Made(parts, extra, rechecked_reasons(session.store, snapshot.increments))
 
     output = make_output(target, make, on_progress)
-    passed_over = describe_passed_over(output.body["extra"]["passed_over"])
+    passed_over = describe_passed_over(output.body["extra"][PASSED_OVER])
     if not output.rows_in:
         raise _no_images(options, passed_over)
-    strays = count_strays(output, tried_rejects(output.store, snapshot.increments))
-    _log_passed_over(options.source, passed_over, strays)
+    _log_passed_over(options.source, passed_over, output.body["extra"][STRAYS])
+    strays = 0
+    if output.rejected > output.rows_in * options.max_reject_percent / 100:
+        # The tables of rejects are read only where it matters: there is one for each shard.
+        strays = count_strays(output, tried_rejects(output.store, snapshot.increments))
     remedy = f"run `protege rejects --recheck {output.uri}`"
     contract.check_reject_share(
         output, options.max_reject_percent, options.source, remedy, passed_over=strays
@@ -105,11 +109,12 @@ def shard(
     return output
 
 
-def _log_passed_over(source: str, passed_over: str, strays: int) -> None:
+def _log_passed_over(source: str, passed_over: str, strays: Mapping[str, int]) -> None:
     if passed_over:
         logger.info("%s: passed over, for they are no images: %s", source, passed_over)
     if strays:
-        logger.info("%s: %d files of unknown kinds are no images either", source, strays)
+        text = describe_passed_over(strays)
+        logger.info("%s: opened, and no images either: %s", source, text)
 
 
 def _no_images(options: ShardOptions, passed_over: str) -> ProtegeError:

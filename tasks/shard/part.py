@@ -19,12 +19,12 @@ from infra.errors import ProtegeError
 from infra.store import open_store
 from tasks import tables
 from tasks.contract import PartId, PartWriter, Receipt
-from tasks.shard.candidates import Candidate, problem_of, read_loose, read_members
+from tasks.shard.candidates import Candidate, Problem, problem_of, read_loose, read_members
 from tasks.shard.changes import content_hash
 from tasks.shard.options import ShardOptions
-from tasks.shard.passed import as_facts
+from tasks.shard.passed import as_facts, is_stray
 from tasks.shard.pins import Snapshot, shard_pins
-from tasks.shard.sources import NOT_UTF8, BadContainer, SourceFile
+from tasks.shard.sources import NOT_UTF8, BadContainer, SourceFile, ending_of
 
 DECODE_THREADS = 2
 ROW_GROUP_ROWS = 256  # a reader of one image reads no more than so many
@@ -50,13 +50,20 @@ class _Part:
     writer: PartWriter
     rows: list[dict[str, Any]] = field(default_factory=list)
     passed_over: Counter[str] = field(default_factory=Counter)
+    strays: Counter[str] = field(default_factory=Counter)
+
+    def reject(self, image_id: int, key: str, problem: Problem) -> None:
+        """Note an image that cannot be used."""
+        self.writer.reject(image_id, key, problem["reason"], problem["detail"])
+        if is_stray(key, problem["reason"]):
+            self.strays[ending_of(key)] += 1
 
     def write(self) -> Receipt:
         """Publish it."""
         # Encoded images do not shrink, and readers should not pay for trying.
         return self.writer.write(
             pa.Table.from_pylist(self.rows, schema=tables.IMAGES),
-            facts=as_facts(self.passed_over),
+            facts=as_facts(self.passed_over, self.strays),
             layout=tables.IMAGES_LAYOUT,
             row_group_rows=ROW_GROUP_ROWS,
         )
@@ -100,8 +107,7 @@ def _fill(part: _Part, candidates: Iterator[Candidate], options: ShardOptions, n
                 if problem is None:
                     part.rows.append(_image_row(image_id, candidate))
                 else:
-                    reason, detail = problem["reason"], problem["detail"]
-                    part.writer.reject(image_id, candidate.key, reason, detail)
+                    part.reject(image_id, candidate.key, problem)
             part.writer.lap("decode")
 
 

@@ -6,48 +6,49 @@ the rejects, those that were no images either, though their names did not say so
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from infra.store import Store
 from tasks import contract, tables
 from tasks.contract import Output, Receipt
 from tasks.shard.sources import Kind, kind_of
 
-FACT = "passed_over"
+PASSED_OVER = "passed_over"
+STRAYS = "strays"
 
 
-def as_facts(counts: Mapping[str, int]) -> dict[str, str]:
-    """The counts as a fact of a footer; none where nothing was passed over."""
-    return {FACT: json.dumps(dict(sorted(counts.items())))} if counts else {}
+def as_facts(passed_over: Mapping[str, int], strays: Mapping[str, int] = {}) -> dict[str, str]:
+    """The counts as facts of a footer, where there are any."""
+    facts = {PASSED_OVER: passed_over, STRAYS: strays}
+    return {
+        name: json.dumps(dict(sorted(counts.items()))) for name, counts in facts.items() if counts
+    }
 
 
-def total_passed_over(
+def total_counts(
     store: Store, increments: Iterable[str], parts: Iterable[Receipt]
-) -> dict[str, int]:
-    """What was passed over by the last listing that was pinned, and in all containers."""
+) -> dict[str, dict[str, int]]:
+    """What the last listing that was pinned and all parts have passed over, and the strays."""
     last = [contract.read_receipt(store, name) for name in list(increments)[-1:]]
-    total: Counter[str] = Counter()
+    total: dict[str, Counter[str]] = {PASSED_OVER: Counter(), STRAYS: Counter()}
     for receipt in (*last, *parts):
-        total.update(json.loads(receipt.facts.get(FACT, "{}")))
-    return dict(sorted(total.items()))
+        for name, counts in total.items():
+            counts.update(json.loads(receipt.facts.get(name, "{}")))
+    return {name: dict(sorted(counts.items())) for name, counts in total.items()}
 
 
-def count_strays(output: Output, tried: Iterable[int]) -> int:
-    """How many rejects are files of another kind, by their bytes and against no word of their name.
+def is_stray(key: str, reason: str) -> bool:
+    """Whether a reject is a file of another kind, by its bytes and against no word of its name.
 
-    A page of HTML that is called `.jpg` is an image that went wrong. `tried` are the rejects with
-    another attempt, which do not count.
+    A page of HTML that is called `.jpg` is no stray, but an image that went wrong.
     """
-    if not output.rejected:
-        return 0
-    again = set(tried)
+    return reason == "not_an_image" and kind_of(key) is Kind.UNKNOWN
+
+
+def count_strays(output: Output, tried: Collection[int]) -> int:
+    """How many rejects are strays, without those with another attempt (`tried`)."""
     rows = output.rejects(["image_id", "key", "reason"]).to_pylist()
-    return sum(
-        row["reason"] == "not_an_image"
-        and kind_of(row["key"]) is Kind.UNKNOWN
-        and row["image_id"] not in again
-        for row in rows
-    )
+    return sum(is_stray(row["key"], row["reason"]) and row["image_id"] not in tried for row in rows)
 
 
 def tried_rejects(store: Store, increments: Iterable[str]) -> set[int]:

@@ -17,12 +17,13 @@ from tasks.shard.sources.class_folders import check_class_folders, check_filled
 from tasks.shard.sources.columns import GUESSED, Columns
 from tasks.shard.sources.containers import read_container
 from tasks.shard.sources.files import NOT_UTF8, UNKNOWN_VERSION, Listing, SourceFile, check_file
-from tasks.shard.sources.folder import walk_folder
+from tasks.shard.sources.folder import drop_stray_others, walk_folder
 from tasks.shard.sources.lists import read_list
 from tasks.shard.sources.names import (
     CONTAINER_SUFFIXES,
     LIST_SUFFIXES,
     Kind,
+    ending_of,
     is_compressed_name,
     is_container_name,
     is_image_name,
@@ -48,6 +49,7 @@ __all__ = [
     "Slice",
     "SourceFile",
     "describe_passed_over",
+    "ending_of",
     "is_container_name",
     "is_image_name",
     "kind_of",
@@ -102,6 +104,7 @@ def _find(uri: str, reading: Reading, patterns: Patterns) -> Listing:
     store = open_store(uri)
     listing = _wanted(uri, walk_folder(store, reading), patterns)
     if reading.labelled:
+        listing = drop_stray_others(listing)
         check_class_folders(store, listing.files, reading)
         if patterns == EVERY_KEY:
             check_filled(store, listing.files)

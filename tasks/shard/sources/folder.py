@@ -2,12 +2,14 @@
 
 from collections import Counter
 
-from infra.store import ObjectInfo, Store
+from infra.store import Address, ObjectInfo, Store, open_object
 from tasks.shard.sources.files import NOT_UTF8, Listing, SourceFile, escaped
 from tasks.shard.sources.labels import folder_label
+from tasks.shard.sources.magic import looks_like_image
 from tasks.shard.sources.names import Kind, ending_of, kind_of
 from tasks.shard.sources.reading import Reading
 
+MAX_STRAY_BYTES = 1 << 28
 OPENED = {Kind.IMAGE, Kind.UNKNOWN, Kind.CONTAINER}
 
 
@@ -21,6 +23,29 @@ def walk_folder(store: Store, reading: Reading) -> Listing:
         elif kind is not Kind.HIDDEN:
             passed_over[ending_of(escaped(key))] += 1
     return Listing(files, passed_over)
+
+
+def drop_stray_others(listing: Listing) -> Listing:
+    """Without the files beside class folders that are no images, though no name says so.
+
+    A stray image is an error, so it is worth to look into these few.
+    """
+    files, passed_over = [], Counter(listing.passed_over)
+    for file in listing:
+        stray = file.label is None and kind_of(file.key) is Kind.UNKNOWN
+        if stray and file.size <= MAX_STRAY_BYTES and not looks_like_image(_read(file)):
+            passed_over[ending_of(file.key)] += 1
+        else:
+            files.append(file)
+    return Listing(files, passed_over)
+
+
+def _read(file: SourceFile) -> bytes:
+    store, name = open_object(Address(file.uri))
+    try:
+        return store.read(name)
+    except FileNotFoundError:  # a link to nothing
+        return b""
 
 
 def _file(store: Store, key: str, found: ObjectInfo, reading: Reading) -> SourceFile:

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from infra.store import Store
-from tasks.images import Limits, Unusable, check
 from tasks.shard.sources.files import escaped
+from tasks.shard.sources.magic import looks_like_image
 from tasks.shard.sources.names import Kind, ending_of, kind_of
 from tasks.shard.sources.notes import NOTE_ENDINGS, Notes
 from tasks.shard.sources.reading import BadContainer, Member, Reading
@@ -102,18 +102,10 @@ def _images(archive: tarfile.TarFile, data: bytes, files: list[_File]) -> list[_
 
     def is_image(file: _File) -> bool:
         if file.kind is Kind.UNKNOWN and file.sample not in samples:
-            return _looks_like_image(_content(archive, data, file)[0])
+            return looks_like_image(_content(archive, data, file)[0])
         return file.kind is Kind.IMAGE
 
     return [file for file in files if is_image(file)]
-
-
-def _looks_like_image(data: bytes) -> bool:
-    try:
-        check(data, Limits())
-    except Unusable as unusable:
-        return unusable.reason not in {"not_an_image", "empty"}
-    return True
 
 
 def _content(archive: tarfile.TarFile, data: bytes, file: _File) -> tuple[bytes, int | None]:
