@@ -13,35 +13,67 @@ protege champion                                   the student that is in use
 
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 from pydantic import ValidationError
 from rich.console import Console
 
 from flows.commands import champion, plan, run, server, show
+from flows.terminal import be_quiet
 from infra.errors import ProtegeError
+from infra.safe_path import check_packages, use_safe_path
 from infra.settings import Settings
 from tasks.options import problems
 
+EPILOG = (
+    "Exit status: 0 done; 1 refused or failed, with a sentence on standard error; 2 wrong usage; "
+    "130 interrupted. Standard output has the result alone."
+)
+
 app = typer.Typer(
     help="Few labels and a pile of unlabelled images in, a better small model out.",
+    epilog=EPILOG,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 for group in (run, plan, show, server, champion):
     app.add_typer(group.app)
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"protege {version('protege')}")
+        raise typer.Exit
+
+
+@app.callback()
+def protege(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print it."),
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print the result and errors only.")
+    ] = False,
+) -> None:
+    """Few labels and a pile of unlabelled images in, a better small model out."""
+    if quiet:
+        be_quiet()
+
+
 def main(command: Callable[[], None] = app) -> int:
     """The entry point: an error that people can mend is printed as it is, without a traceback."""
     try:
+        check_packages()
+        use_safe_path()
         command()
     except (ProtegeError, ValidationError) as error:
         # Settings are checked wherever they are first read, so their errors end here.
         lines = problems(error, Settings) if isinstance(error, ValidationError) else [str(error)]
-        Console(stderr=True, soft_wrap=True, highlight=False).print(
-            "error: " + "\n".join(lines), style="red", markup=False
+        Console(stderr=True, markup=False, soft_wrap=True, highlight=False).print(
+            "error: " + "\n".join(lines), style="red"
         )
         return 1
     return 0

@@ -29,6 +29,7 @@ class Recipe:
 
     `result` is the role of the model that a campaign is run for, `compared_with` that of the model
     that it must beat; `roles.py` names all outputs.
+    `sections` names the section of a role that is not called as its role.
     Retraining holds images of the section `labelled` out, and may keep the model `teacher`.
     """
 
@@ -42,12 +43,23 @@ class Recipe:
     compared_with: str = ""
     labelled: str = ""
     teacher: str = ""
+    sections: Mapping[str, str] = field(default_factory=dict)
+
+    def section_of(self, role: str) -> str:
+        """The section with the options of a role."""
+        return self.sections.get(role, role)
 
     @property
     def roles(self) -> "tuple[Role, ...]":
         """Its outputs, and among them its models in the order in which one would compare them."""
         roles: tuple[Role, ...] = import_module(f"{self.module}.roles").ROLES
         return roles
+
+    def name_of(self, role: str) -> str:
+        """The name of a model within a sentence, on the screen and in tables alike."""
+        titles = {known.name: known.title for known in self.roles}
+        title = titles.get(role, role)
+        return title[:1].lower() + title[1:]
 
     def load_method(self) -> "Callable[[Run, Any], Mapping[str, Output]]":
         """The recipe itself, as a function of (run, options)."""
@@ -106,6 +118,12 @@ BILLION_SCALE = Recipe(
     compared_with="baseline",
     labelled="labelled",
     teacher="teacher",
+    sections={
+        "pretrained": "student",
+        "student": "fine_tune",
+        "supervised": "student",
+        "baseline": "fine_tune",
+    },
 )
 
 RECIPES = {recipe.name: recipe for recipe in (BILLION_SCALE,)}

@@ -4,11 +4,33 @@ A `ProtegeError` says what is wrong, with the value, and what to do about it. Th
 the flows print it as it is; every other exception is a defect and keeps its traceback.
 """
 
+import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class ProtegeError(Exception):
     """Something that the user can correct: the message names the value and the remedy."""
+
+
+@contextmanager
+def usable_root(root: str) -> Iterator[None]:
+    """Say which root it was when a file system refuses. Raises ProtegeError."""
+    try:
+        yield
+    except OSError as error:
+        raise ProtegeError(
+            f"the root {root} cannot be used: {error}. Give another one with --root or "
+            "PROTEGE_ROOT, or mend its rights"
+        ) from error
+
+
+def name_options(error: BaseException, section: str) -> None:
+    """Put the section's name for `options.` in the sentence: a stage knows only its own fields."""
+    if error.args and isinstance(error.args[0], str):
+        text = re.sub(r"\boptions\.(?=[a-z])", f"{section}.", error.args[0])
+        error.args = (text, *error.args[1:])
 
 
 def describe_error(error: BaseException) -> str:

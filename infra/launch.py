@@ -22,27 +22,31 @@ from typing import Any
 
 import psutil
 
+from infra.crash import Crashed, Death, PeakMemory
 from infra.errors import ProtegeError
 from infra.lease.process import stop_processes
 from infra.logs import PLACE, Line, Throttle, forward_warnings
+from infra.safe_path import SAFE_PATH
 
 LAUNCHER_VARIABLE = "PROTEGE_INTERNAL_LAUNCHER_PID"
 POLL_SECONDS = 0.05
 GRACE_SECONDS = 10
-TAIL_LINES = 15
 
-
-class Crashed(Exception):
-    """The launched processes ended with an error, and without a message for the user."""
+__all__ = ["Crashed", "forward_logs", "launch", "watch_launcher", "write_progress"]
 
 
 def launch(
-    module: str, job: Path, progress: Path, processes: int, threads: int
+    module: str,
+    job: Path,
+    progress: Path,
+    processes: int,
+    threads: int,
+    what: str = "the training",
 ) -> Iterator[dict[str, Any]]:
     """Run `python -m module job` in processes of so many threads, and yield their progress lines.
 
     A line {"log": level, "text": ...} is logged instead. Raises ProtegeError for a line
-    {"error": ...}, Crashed, with the end of the log, for any other failure.
+    {"error": ...}, Crashed, with the end of the log, for any other failure of `what` runs.
     """
     log = progress.with_suffix(".log")
     progress.touch()
@@ -55,16 +59,18 @@ def launch(
             env=_environment(processes, threads),
             start_new_session=True,
         )
+        peak = PeakMemory(process.pid)
         try:
             while process.poll() is None:
                 yield from _new_lines(lines)
+                peak.look(time.monotonic())
                 time.sleep(POLL_SECONDS)
             yield from _new_lines(lines)
         finally:
             _stop(process)
     if process.returncode != 0:
-        end = _end_of_log(log.read_text(errors="replace"))
-        raise Crashed(f"{module} ended with status {process.returncode}. Its log ends:\n{end}")
+        text = log.read_text(errors="replace")
+        raise Death(what, process.returncode, text, peak.bytes).error()
 
 
 def watch_launcher() -> None:
@@ -126,6 +132,7 @@ def _environment(processes: int, threads: int) -> dict[str, str]:
         **single,
         "OMP_NUM_THREADS": str(threads),
         LAUNCHER_VARIABLE: str(os.getpid()),
+        **SAFE_PATH,
     }
 
 
@@ -144,13 +151,6 @@ def _new_lines(lines: Any) -> Iterator[dict[str, Any]]:
             logging.getLogger(__name__).log(message["log"], "%s", message["text"])
         else:
             yield message
-
-
-def _end_of_log(log: str) -> str:
-    lines = log.splitlines()
-    # The lines after that which says which process failed are torchrun's own traceback.
-    failures = (at for at, line in enumerate(lines) if "] failed (exitcode: " in line)
-    return "\n".join(lines[: next(failures, len(lines)) + 1][-TAIL_LINES:])
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:

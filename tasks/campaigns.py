@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from infra.errors import ProtegeError, describe_error
 from infra.names import check_name
 from infra.store import Store
 from tasks.contract import Output
@@ -86,7 +87,7 @@ def save(root: Store, campaign: Campaign) -> None:
 def campaigns(root: Store, prefix: str = "") -> list[Campaign]:
     """The campaigns whose name begins so, oldest first within the same options."""
     return [
-        _decode(root, root.read(name))
+        _read(root, name)
         for name in root.sizes(FOLDER)
         if name.startswith(f"{FOLDER}/{prefix}") and name.endswith(".json")
     ]
@@ -95,7 +96,7 @@ def campaigns(root: Store, prefix: str = "") -> list[Campaign]:
 def find(root: Store, name: str) -> Campaign | None:
     """The campaign of this name, if it is in this root. Raises ProtegeError for what is no name."""
     try:
-        return _decode(root, root.read(_path(name)))
+        return _read(root, _path(name))
     except FileNotFoundError:
         return None
 
@@ -112,6 +113,18 @@ def _path(name: str) -> str:
 
 def _encode(campaign: Campaign) -> bytes:
     return json.dumps(asdict(campaign), indent=1, ensure_ascii=False).encode()
+
+
+def _read(root: Store, path: str) -> Campaign:
+    """The campaign in this file. Raises ProtegeError for one that is damaged."""
+    data = root.read(path)
+    try:
+        return _decode(root, data)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ProtegeError(
+            f"{root.uri}/{path} is damaged, or no campaign of this version of protege: "
+            f"{describe_error(error)}. Delete this file; the outputs of the campaign stay"
+        ) from error
 
 
 def _decode(root: Store, data: bytes) -> Campaign:

@@ -20,6 +20,8 @@ os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 # What its servers say at their end would come after pytest has closed its streams.
 os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "WARNING"
 os.environ["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"] = str(round(EVENT_SECONDS))
+# Processes that we start do not look into the working folder, where the modules of tests lie.
+os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
 # Threads that spin while they wait make a small network many times slower on shared cores.
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 

@@ -73,7 +73,7 @@ def test_handle_can_be_used_again(executor: Executor) -> None:
 
 def test_failed_items_are_raised_when_all_others_are_done(executor: Executor) -> None:
     done: list[int] = []
-    with pytest.raises(Failures, match=r"2 of 30 failed\. The first: ValueError: no ") as failures:
+    with pytest.raises(Failures, match=r"2 of 30 failed:\n  1 times: ValueError: no ") as failures:
         done.extend(executor.run(fail_fifteens, range(1, 31)))
     assert sorted(done) == [number for number in range(1, 31) if number % 15]
     assert len(failures.value.errors) == 2

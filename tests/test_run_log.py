@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from infra.errors import ProtegeError
 from infra.launch import launch
 from infra.store import Store, open_store
 from tasks.contract import PartId, run_shards, silent
@@ -94,11 +93,14 @@ def test_error_that_was_logged_is_not_logged_again(caplog: pytest.LogCaptureFixt
     from flows.engine.logs import log_once
 
     logger = logging.getLogger("tests.caller")
-    log_once(logger, (ProtegeError,))
-    for error in (ProtegeError("a sentence"), ValueError("a defect")):
+    log_once(logger)
+    defect = ValueError("a defect")
+    for _ in ("of the task", "of the flow"):
         try:
-            raise error
-        except Exception:
-            logger.exception("it exited with %s", error)
+            raise defect
+        except ValueError:
+            logger.exception("it exited with a defect")
+    logger.error("Task run failed with state: Failed(message='a sentence')", exc_info=True)
+    logger.error("Finished in state Failed('a sentence')")
     logger.error("and then")
     assert [one.getMessage() for one in caplog.records] == ["it exited with a defect", "and then"]

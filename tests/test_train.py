@@ -237,7 +237,7 @@ def test_train_publishes_a_model_that_says_what_it_is(root: Store, labelled: Out
 def test_diverged_training_says_what_to_change(root: Store, labelled: Output) -> None:
     changes = {"learning_rate": LearningRate(base=100), "weight_decay": 1.0, "batch_size": 64}
     wild = SMALL.model_copy(update={**changes, "length": Length(amount=60, unit="steps")})
-    with pytest.raises(ProtegeError, match=r"lower learning_rate\.base"):
+    with pytest.raises(ProtegeError, match=r"lower options\.learning_rate\.base"):
         train(root, labelled, wild, classes=CLASSES, processes=PROCESSES)
 
 

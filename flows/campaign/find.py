@@ -7,7 +7,7 @@ lists every source, which takes long for many loose files, so one run does it on
 from collections.abc import Mapping
 from typing import Any
 
-from infra.errors import ProtegeError
+from infra.errors import ProtegeError, name_options
 from infra.store import Store
 from tasks import campaigns
 from tasks.campaigns import Campaign
@@ -32,6 +32,7 @@ def find_campaign(
         try:
             snapshots[role] = pin(root, source)
         except ProtegeError as error:
+            name_options(error, role)
             raise ProtegeError(f"{role}.source: {error}") from None
     values = options.model_dump(mode="json")
     return campaigns.begin(root, recipe, values, snapshots, campaign_key(options), repeats)

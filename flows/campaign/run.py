@@ -21,8 +21,10 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from flows.campaign.options import ApprovalOptions
-from infra.errors import ProtegeError, utc_now
-from infra.executors import Executor
+from flows.recipes import recipe
+from infra.crash import Crashed
+from infra.errors import ProtegeError, name_options, utc_now
+from infra.executors import Executor, Failures
 from infra.store import Store
 from tasks import campaigns, tables
 from tasks.campaigns import Campaign
@@ -297,7 +299,11 @@ class Run:
 
     def _run_stage(self, stage: str, role: str, work: Callable[[OnProgress], Output]) -> Output:
         """Call a stage, and note its output in the campaign as it was when it was made."""
-        output = work(self._watch(stage_title(stage, role)))
+        try:
+            output = work(self._watch(self._title(stage, role)))
+        except (ProtegeError, Failures, Crashed) as error:
+            name_options(error, self._section(role))
+            raise
         state = "was already there" if output.reused else f"made in {output.seconds:.1f} s"
         rejected = f", {output.rejected:,} rejected" if output.rejected else ""
         logger.info(
@@ -333,6 +339,18 @@ class Run:
             threading.Thread(
                 target=import_module, args=(page,), name="preload", daemon=True
             ).start()
+
+    def _title(self, stage: str, role: str) -> str:
+        """What the work is called on the screen: a model has the name that it has in the table."""
+        known = stage == "train" and self._campaign is not None
+        name = recipe(self.campaign.recipe).name_of(role) if known else role
+        return stage_title(stage, name)
+
+    def _section(self, role: str) -> str:
+        """What the options of a role are called where a person sets them."""
+        if self._campaign is None:
+            return "options"
+        return recipe(self._campaign.recipe).section_of(role)
 
     def _signed(self, name: str, output: Output) -> Output:
         if output.stage == "signature":

@@ -16,6 +16,7 @@ from infra.store import Store
 from tasks.campaigns import Campaign, campaigns
 from tasks.contract import Output, digest_of
 from tasks.evaluate import figure, read_metrics
+from tasks.inference.weights import WEIGHTS
 from tasks.report import PAGE, Story
 
 # What differs between repetitions of one experiment: where the data lie, and the seeds.
@@ -81,6 +82,7 @@ def summarise(run: Run, wall_seconds: float) -> dict[str, Any]:
         "campaign": run.campaign.id,
         "seconds": {**seconds, "between stages": round(around, 2), "total": round(total, 2)},
         "report": f"{page.uri}/{PAGE}" if page else "",
+        "models": model_lines(run.campaign),
     }
 
 
@@ -91,9 +93,23 @@ def top1_rows(result: Mapping[str, Any]) -> list[tuple[str, float]]:
     return [(title, top1) for title, top1 in rows if top1 is not None]
 
 
+def model_lines(campaign: Campaign) -> list[str]:
+    """Where the model is that the campaign was run for, and how to use it."""
+    role = recipe(campaign.recipe).result
+    if role not in campaign.outputs:
+        return []
+    weights = f"{campaign.outputs[role].uri}/{WEIGHTS}"
+    return [
+        f"weights of the {recipe(campaign.recipe).name_of(role)}: {weights}",
+        "use them from Python:",
+        f"    import protege as pg; model = pg.load({weights!r})",
+        '    model.predict(["picture.jpg"])      # labels and probabilities',
+    ]
+
+
 def show(result: Mapping[str, Any]) -> None:
     """Print the summary in the terminal."""
-    console = Console()
+    console = Console(markup=False)
     title = f"campaign {result['campaign']}"
     if accuracies := top1_rows(result):
         table = Table("", "top-1 on the test set", title=title)
@@ -102,12 +118,19 @@ def show(result: Mapping[str, Any]) -> None:
         if result["chosen_precision"] is not None:
             table.add_row("precision of the chosen images", f"{result['chosen_precision']:.3f}")
         console.print(table)
-    clock = Table("stage", "seconds", title=None if accuracies else title)
-    for role, value in result["seconds"].items():
-        clock.add_row(role, f"{value:.1f}")
-    console.print(clock)
+    if not result.get("was_complete"):
+        _show_seconds(console, result["seconds"], None if accuracies else title)
     if result["report"]:
         console.print(f"report: {result['report']}", soft_wrap=True)
+    for line in result.get("models", []):
+        console.print(line, soft_wrap=True, highlight=False)
+
+
+def _show_seconds(console: Console, seconds: Mapping[str, float], title: str | None) -> None:
+    clock = Table("stage", "seconds", title=title)
+    for role, value in seconds.items():
+        clock.add_row(role, f"{value:.1f}")
+    console.print(clock)
 
 
 def _spread(

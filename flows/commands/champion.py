@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from flows.commands.arguments import EXAMPLES, Root
-from infra.errors import ProtegeError
+from infra.errors import ProtegeError, usable_root
 from infra.settings import Settings
-from infra.store import open_store
+from infra.store import Store, open_store
 
 app = typer.Typer()
 
@@ -24,9 +24,14 @@ def champion(
     root: Root = "",
 ) -> None:
     """Show the student that is in use, with its history; go back, or put another in its place."""
+    place = root or Settings().root
+    with usable_root(place):
+        _champion(open_store(place), name, promote=promote, rollback=rollback)
+
+
+def _champion(store: Store, name: str, *, promote: str, rollback: bool) -> None:
     from flows.retrain import champion as champions
 
-    store = open_store(root or Settings().root)
     if promote:
         champions.promote(store, name, promote)
     if rollback:

@@ -7,12 +7,16 @@ schema with a note on each column, rows, first lines, and where it came from.
 import json
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
-from infra.errors import ProtegeError
+from flows.commands.rejects import reject_lines
+from infra.errors import ProtegeError, describe_error
 from infra.store import Store, open_store, split_uri
+from tasks.contract import output_at
 from tasks.tables import table_name
 
 FIRST_ROWS = 5
@@ -20,7 +24,40 @@ CELL_WIDTH = 48
 
 
 def describe(uri: str) -> Iterator[str]:
-    """Lines that say what is at this address. Raises ProtegeError when nothing is."""
+    """Lines that say what is at this address. Raises ProtegeError for nothing, and for damage."""
+    with readable(uri):
+        yield from _describe(uri)
+
+
+def content(uri: str) -> dict[str, Any]:
+    """The same for a program: a manifest, a campaign, or the schema of a table. As `describe`."""
+    with readable(uri):
+        store, name = split_uri(uri)
+        if not store.exists(name):
+            return output_at(uri).body
+        if name.endswith(".json"):
+            return dict(json.loads(store.read(name)))
+        if name.endswith(".parquet"):
+            with store.open(name) as file:
+                parquet = pq.ParquetFile(file)
+            fields = {field.name: str(field.type) for field in parquet.schema_arrow}
+            return {"rows": parquet.metadata.num_rows, "fields": fields}
+        return _weights_header(store.read(name))
+
+
+@contextmanager
+def readable(uri: str) -> Iterator[None]:
+    """A file that is damaged, or of somebody else, gives one sentence. Raises ProtegeError."""
+    try:
+        yield
+    except (pa.ArrowException, ValueError, LookupError, TypeError, struct.error, OSError) as error:
+        raise ProtegeError(
+            f"{uri} is damaged, cannot be read, or is no file of protege: {describe_error(error)}. "
+            "An output of protege is made again when its file is deleted"
+        ) from error
+
+
+def _describe(uri: str) -> Iterator[str]:
     store, name = split_uri(uri)
     if not store.exists(name):
         yield from _folder(open_store(uri))
@@ -54,9 +91,9 @@ def _folder(store: Store) -> Iterator[str]:
         if first is not None and first.endswith(".parquet"):
             yield ""
             yield from _table(store, first)
-        for rejects in [name for name in names if name.startswith("rejects-")][:1]:
+        if body["rejected"]:
             yield ""
-            yield from _table(store, rejects)
+            yield from reject_lines(output_at(f"{store.uri}/{manifest}"), shown=FIRST_ROWS)
 
 
 def _table(store: Store, name: str) -> Iterator[str]:
@@ -75,8 +112,7 @@ def _table(store: Store, name: str) -> Iterator[str]:
 
 def _weights(store: Store, name: str) -> Iterator[str]:
     data = store.read(name)
-    (size,) = struct.unpack("<Q", data[:8])
-    header = json.loads(data[8 : 8 + size])
+    header = _weights_header(data)
     metadata = header.pop("__metadata__", {})
     yield f"{store.uri}/{name}: weights, {len(header)} tensors, {len(data):,} bytes"
     for key, value in json.loads(metadata.get("protege", "{}")).items():
@@ -85,8 +121,13 @@ def _weights(store: Store, name: str) -> Iterator[str]:
         yield f"  {tensor}: {about['dtype']} {about['shape']}"
 
 
+def _weights_header(data: bytes) -> dict[str, Any]:
+    (size,) = struct.unpack("<Q", data[:8])
+    return dict(json.loads(data[8 : 8 + size]))
+
+
 def _json(body: dict[str, Any], store: Store) -> Iterator[str]:
-    if "stage" not in body:
+    if not (isinstance(body, dict) and "fingerprint" in body):
         yield json.dumps(body, indent=1, ensure_ascii=False)
         return
     yield f"{body['stage']} {body['fingerprint']}, made {body['made_at']} in {body['seconds']} s"

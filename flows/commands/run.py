@@ -5,6 +5,8 @@ protege resume billion-scale-1f3a0b2c-000       go on with a campaign by its nam
 protege demo                                    the whole method on digits, on this machine
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -23,8 +25,10 @@ from flows.commands.arguments import (
 )
 from flows.commands.server import need_server
 from flows.operate.lifecycle import use_running_server
-from infra.errors import ProtegeError
+from infra.errors import ProtegeError, usable_root
 from infra.settings import Settings
+
+INTERRUPTED = 130  # what shells say of a command that Ctrl-C has ended
 
 app = typer.Typer()
 
@@ -53,7 +57,8 @@ def run(
     from flows.engine.execute import execute
 
     use_running_server()
-    show(execute(recipe, options, root or Settings().root))
+    with resumable():
+        show(execute(recipe, options, root or Settings().root))
 
 
 @app.command(epilog=EXAMPLES + "protege resume billion-scale-1f3a0b2c-000 --root s3://bucket/out")
@@ -71,10 +76,12 @@ def resume(
     from tasks.campaigns import campaigns
 
     place = root or Settings().root
-    found = {campaign.id: campaign for campaign in campaigns(open_store(place))}
+    with usable_root(place):
+        found = {campaign.id: campaign for campaign in campaigns(open_store(place))}
     served = use_running_server()
     if run in found:
-        show(resume_campaign(found[run], place))
+        with resumable():
+            show(resume_campaign(found[run], place))
     elif served:
         _retry(run)
     else:
@@ -98,15 +105,32 @@ def demo(
     from flows.demo import demo_seeds
     from flows.demo.seeds import show_seeds
 
-    if seeds:
-        try:
-            numbers = [int(number) for number in seeds.split(",")]
-        except ValueError:
-            raise ProtegeError(f"--seeds {seeds}: write numbers with commas, as 0,1,2") from None
-        show_seeds(demo_seeds(out, numbers))
-    else:
-        show(run_demo(out, seed))
-        typer.echo(f"figures: {out / 'summary.json'}")
+    numbers = _seeds(seeds)
+    with resumable():
+        if numbers:
+            show_seeds(demo_seeds(out, numbers))
+        else:
+            show(run_demo(out, seed))
+            typer.echo(f"figures: {out / 'summary.json'}")
+
+
+def _seeds(text: str) -> list[int]:
+    try:
+        return [int(number) for number in text.split(",")] if text else []
+    except ValueError:
+        raise ProtegeError(f"--seeds {text}: write numbers with commas, as 0,1,2") from None
+
+
+@contextmanager
+def resumable() -> Iterator[None]:
+    """Say at Ctrl-C that nothing is lost."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo(
+            "stopped. What is finished is kept: the same command goes on from there", err=True
+        )
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def _submit(name: str, options: RecipeOptions, root: str) -> None:

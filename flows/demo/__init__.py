@@ -12,12 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from flows.billion_scale import presets
 from flows.billion_scale.options import BillionScale
 from flows.demo.digits import write_digits
 from flows.engine.execute import execute
+from flows.terminal import note
 
 RECIPE = "billion-scale"
 
@@ -57,7 +56,7 @@ def demo_seeds(out: Path, seeds: Sequence[int]) -> list[dict[str, Any]]:
 def _prepared(out: Path, seed: int) -> BillionScale:
     data = out / "data" / f"seed-{seed}"
     if not data.exists():
-        Console(stderr=True).print(f"writing the demo's images into {data}")
+        note(f"writing the demo's images into {data}")
     write_digits(data, seed)
     return presets.digits(str(data), seed)
 

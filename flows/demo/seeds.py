@@ -22,7 +22,7 @@ def show_seeds(rows: Sequence[Mapping[str, Any]]) -> None:
         table.add_row(str(row["seed"]), *values)
     means = [f"{np.mean([row[name] for row in rows]):.4f}" for name in COLUMNS]
     table.add_row("mean", *means, f"{np.mean([row['chosen_precision'] for row in rows]):.4f}")
-    console = Console()
+    console = Console(markup=False)
     console.print(table)
     for line in verdict(rows):
         console.print(line)

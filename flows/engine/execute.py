@@ -7,29 +7,28 @@ server (no PREFECT_API_URL), Prefect's own in-process API serves the run.
 import time
 from typing import Any
 
-from rich.console import Console
-
 from flows.campaign.find import find_campaign, is_complete, sections_of, sources_of
 from flows.campaign.options import RecipeOptions
 from flows.engine.environment import prepare_command_line
 from flows.recipes import recipe
-from infra.errors import ProtegeError
+from flows.terminal import note
+from infra.crash import Crashed
+from infra.errors import ProtegeError, usable_root
 from infra.store import open_store
 from tasks.campaigns import Campaign
+
+GOES_ON = "What is finished is kept: the same command goes on from there"
 
 
 def execute(name: str, options: RecipeOptions, root: str) -> dict[str, Any]:
     """Run the recipe, or go on with it. Raises ProtegeError with the reason when it fails."""
     started = time.perf_counter()
-    console = Console(stderr=True)
-    try:
+    with usable_root(root):
         campaign = find_campaign(open_store(root), name, options, sources_of(options))
-    except OSError as error:
-        raise ProtegeError(f"the root {root} cannot be used: {error}") from error
     if is_complete(campaign):
-        console.print(f"{campaign.id} is complete: nothing to train or to score again")
-        return dict(campaign.summary)
-    console.print(f"starting {name} (outputs: {root}) ...")
+        note(f"{campaign.id} is complete: nothing to train or to score again")
+        return {**campaign.summary, "was_complete": True}
+    note(f"starting {name}, campaign {campaign.id} (outputs: {open_store(root).uri}) ...")
     return _run_flow(campaign, options, root, started)
 
 
@@ -49,11 +48,25 @@ def _run_flow(
     prepare_command_line()
     # Imported here: Prefect reads its settings when it is loaded.
     from flows.engine.flow import recipe_flow
+    from flows.engine.logs import quiet_console
 
+    quiet_console()
     flow = recipe_flow(recipe(campaign.recipe), campaign=campaign, started=started)
     state: Any = flow(**sections_of(options), root=root, return_state=True)
     if state.is_completed():
         result: dict[str, Any] = state.result()
         return result
-    message = state.message or f"the run ended as {state.name}"
-    raise ProtegeError(f"{message}\nWhat is finished is kept: the same command goes on from there.")
+    error = state.result(raise_on_failure=False)
+    if isinstance(error, ProtegeError):
+        raise error
+    raise ProtegeError(_message(state, error))
+
+
+def _message(state: Any, error: object) -> str:
+    """Why a run ended that is no fault of its input, and how to go on. What died speaks last."""
+    if isinstance(error, Crashed):
+        return f"{GOES_ON}.\n{error}"
+    if isinstance(error, KeyboardInterrupt):
+        raise error
+    reason = state.message or f"the run ended as {state.name}"
+    return f"{reason}\n{GOES_ON}."

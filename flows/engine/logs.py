@@ -14,7 +14,11 @@ from contextlib import contextmanager
 from prefect import get_run_logger
 from prefect.exceptions import MissingContextError
 
-LOGGERS = tuple(logging.getLogger(name) for name in ("flows", "tasks", "models", "infra"))
+OWN = ("flows", "tasks", "models", "infra")
+LOGGERS = tuple(logging.getLogger(name) for name in OWN)
+# What Prefect's engine says of a task that `readable` has ended as Failed.
+REPETITIONS = ("Task run failed with state: ", "Finished in state Failed(")
+LOGGED = "logged_in_run"  # an attribute of errors; not all of them can be hashed
 
 
 class _RunLog(logging.Handler):
@@ -40,13 +44,37 @@ class _RunLog(logging.Handler):
             return self._logger
 
 
-def log_once(logger: logging.Logger, kinds: tuple[type[BaseException], ...]) -> None:
-    """Log errors of these kinds without Prefect's repetition of them, a traceback of its engine."""
+def log_error(error: BaseException) -> None:
+    """Log the sentence of an error in the run, unless a stage of it has logged it already."""
+    if not hasattr(error, LOGGED):
+        setattr(error, LOGGED, True)
+        get_run_logger().error(str(error))
 
-    def is_new(record: logging.LogRecord) -> bool:
-        return not (record.exc_info and isinstance(record.exc_info[1], kinds))
 
-    logger.addFilter(is_new)
+def log_once(logger: logging.Logger) -> None:
+    """Keep out what Prefect's engine says again: of an error that was logged, of a failed state."""
+    logger.addFilter(_is_new)
+
+
+def quiet_console() -> None:
+    """Keep errors without a traceback out of the terminal: the command says why it ends."""
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_is_for_terminal)
+
+
+def _is_new(record: logging.LogRecord) -> bool:
+    error = record.exc_info[1] if record.exc_info else None
+    if error is None:
+        return not record.getMessage().startswith(REPETITIONS)
+    known = hasattr(error, LOGGED)
+    setattr(error, LOGGED, True)
+    return not known
+
+
+def _is_for_terminal(record: logging.LogRecord) -> bool:
+    has_traceback = bool(record.exc_info and record.exc_info[1])
+    ours = record.name.startswith("prefect.") or record.name.startswith(OWN)
+    return record.levelno < logging.ERROR or has_traceback or not ours
 
 
 def _run_id(logger: "logging.Logger | logging.LoggerAdapter[logging.Logger]") -> object:

@@ -9,14 +9,14 @@ import logging
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
-from prefect import get_run_logger, runtime, task
+from prefect import runtime, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
 
-from flows.campaign.run import Run, stage_title
+from flows.campaign.run import Run
 from flows.engine.approval import suspend_until_approved
-from flows.engine.logs import log_once
+from flows.engine.logs import log_error, log_once
 from infra.errors import ProtegeError
 from infra.executors import Failures
 from infra.launch import Crashed
@@ -24,9 +24,8 @@ from tasks.contract import OnProgress, Output
 from tasks.estimate import Estimate
 
 READABLE = (ProtegeError, Failures, Crashed)
-# What Prefect's engine says of a failure that `readable` has logged already.
-for _name in ("prefect.flow_runs", "prefect.engine"):
-    log_once(logging.getLogger(_name), READABLE)
+for _name in ("prefect.flow_runs", "prefect.task_runs", "prefect.engine"):
+    log_once(logging.getLogger(_name))
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -40,7 +39,7 @@ def readable(function: Callable[Parameters, Result]) -> Callable[Parameters, Res
         try:
             return function(*args, **kwargs)
         except READABLE as error:
-            get_run_logger().error(str(error))
+            log_error(error)
             return Failed(message=str(error), data=error)
 
     return call
@@ -57,7 +56,7 @@ class PrefectRun(Run):
         # Results stay in the store, so nothing is cached or persisted.
         as_task = task(
             name=stage,
-            task_run_name=stage_title(stage, role),
+            task_run_name=self._title(stage, role),
             cache_policy=NO_CACHE,
             persist_result=False,
         )

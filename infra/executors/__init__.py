@@ -6,6 +6,7 @@ dask.py         a Dask cluster
 clusters.py     where a Dask cluster comes from
 remote.py       the one at an address
 worker_logs.py  what its workers warn of
+deaths.py       what is said of workers that were killed
 
     with open_executor(Settings()) as executor:
         for receipt in executor.run(score_shard, shards): ...

@@ -4,6 +4,8 @@ In: a function and a list of items. Out: results, as they come. Errors of single
 and raised as one `Failures` when all other items are done.
 """
 
+import functools
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
@@ -17,6 +19,7 @@ Result = TypeVar("Result")
 MAX_FAILURES = 50
 MAX_FAILED_SHARE = 0.05
 MIN_TRIED_FOR_SHARE = 400  # a share of fewer items says little
+LISTED_REASONS = 10
 FAN_IN = 8  # pieces that a step of a reduction combines
 
 
@@ -26,8 +29,17 @@ class Failures(Exception):
     def __init__(self, errors: Sequence[BaseException], tried: int, given_up: bool) -> None:
         self.errors = list(errors)
         stopped = "; too many, the rest was not tried" if given_up else ""
-        first = describe_error(self.errors[0])
-        super().__init__(f"{len(self.errors)} of {tried} failed{stopped}. The first: {first}")
+        super().__init__(f"{len(self.errors)} of {tried} failed{stopped}{_reasons(self.errors)}")
+
+
+def _reasons(errors: Sequence[BaseException]) -> str:
+    """Each sentence once, with how often it came, the most frequent first."""
+    counts = Counter(describe_error(error) for error in errors).most_common()
+    if len(counts) == 1:
+        return f": {counts[0][0]}"
+    lines = [f"\n  {count:,} times: {sentence}" for sentence, count in counts[:LISTED_REASONS]]
+    more = len(counts) - LISTED_REASONS
+    return ":" + "".join(lines) + (f"\n  and {more:,} other reasons" if more > 0 else "")
 
 
 def too_many(failed: int, tried: int) -> bool:
@@ -55,6 +67,19 @@ class FailureCount:
         """Raise Failures at the end, when everything else is done."""
         if self._errors:
             raise Failures(self._errors, self.tried, self._given_up)
+
+
+def function_name(function: Callable[..., Any]) -> str:
+    """The name of a function, without what it is bound to."""
+    if isinstance(function, functools.partial):
+        return function_name(function.func)
+    return getattr(function, "__name__", type(function).__name__).strip("_")
+
+
+def describe_work(function: Callable[[Item], Any], item: Item) -> str:
+    """What an error calls this work; a function may say it in its method `describe(item)`."""
+    describe = getattr(function, "describe", None)
+    return str(describe(item)) if describe is not None else function_name(function)
 
 
 def ignore() -> None:

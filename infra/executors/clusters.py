@@ -8,12 +8,14 @@ In: settings. Out: the client of a cluster, for as long as the block lasts. Anot
 
 import atexit
 import gc
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from infra.devices import core_count, gpu_count
+from infra.executors.deaths import report_restarts
 from infra.executors.remote import scheduler_at
 from infra.settings import DaskSettings
 
@@ -39,8 +41,10 @@ def _local_processes(workers: int) -> Iterator[Any]:
             host="tls://127.0.0.1",
             security=keys,
             dashboard_address="127.0.0.1:0",
+            # What it has to say is said in our words.
+            silence_logs=logging.CRITICAL,
         )
-    with cluster, Client(cluster) as client:
+    with report_restarts(), cluster, Client(cluster) as client:
         # The objects of a worker with torch take seconds to delete; Dask kills it meanwhile.
         client.run(atexit.register, gc.freeze)
         yield client

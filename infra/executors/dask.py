@@ -7,6 +7,7 @@ In: settings. Out: results, as they come.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import ExitStack
 from importlib import import_module
 from itertools import islice
@@ -14,8 +15,19 @@ from types import TracebackType
 from typing import Any
 from uuid import uuid4
 
-from infra.executors.base import FAN_IN, FailureCount, Handle, Item, Piece, Result, ignore
+from infra.executors.base import (
+    FAN_IN,
+    FailureCount,
+    Handle,
+    Item,
+    Piece,
+    Result,
+    describe_work,
+    function_name,
+    ignore,
+)
 from infra.executors.clusters import open_client
+from infra.executors.deaths import readable_error
 from infra.executors.worker_logs import WorkerLog
 from infra.settings import DaskSettings
 
@@ -72,18 +84,24 @@ class Cluster:
 
         self._worker_log.log_for_caller()
         failures, source = FailureCount(), iter(items)
-        futures = as_completed(
-            [self._submit(function, item) for item in islice(source, MAX_FUTURES)]
-        )
+        works: dict[str, str] = {}
+
+        def submit(item: Item) -> Any:
+            future = self._submit(function, item)
+            works[future.key] = describe_work(function, item)
+            return future
+
+        futures = as_completed([submit(item) for item in islice(source, MAX_FUTURES)])
         for future in futures:
-            error = future.exception()
+            work = works.pop(future.key)
+            error = self._error_of(future, work)
             if error is None:
                 failures.tried += 1
                 yield future.result()
             elif failures.add(error):
                 source = iter(())
             for item in islice(source, 1):
-                futures.add(self._submit(function, item))
+                futures.add(submit(item))
         failures.raise_if_any()
 
     def reduce(
@@ -109,14 +127,25 @@ class Cluster:
         return Handle(self._submit(function, *futures, priority=HIGHEST_PRIORITY))
 
     def result(self, handle: Handle[Result]) -> Result:
+        if (error := self._error_of(handle.future)) is not None:
+            raise error
         result: Result = handle.future.result()
         return result
 
-    def _submit(self, function: Callable[..., Any], *items: Any, priority: int = 0) -> Any:
-        from dask.utils import funcname
+    def _error_of(self, future: Any, work: str = "") -> BaseException | None:
+        try:
+            error: BaseException | None = future.exception()
+        except CancelledError as gone:
+            error = gone
+        if error is None:
+            return None
+        # Of a cluster that has gone away nothing can be asked.
+        workers = 0 if isinstance(error, CancelledError) else self.workers
+        return readable_error(error, self._settings, workers, work)
 
+    def _submit(self, function: Callable[..., Any], *items: Any, priority: int = 0) -> Any:
         # A key of its own: Dask must not answer from an earlier run whose outputs may be gone.
-        key = f"{funcname(function)}-{uuid4().hex}"
+        key = f"{function_name(function)}-{uuid4().hex}"
         wrapped = self._worker_log.wrap(function)
         return self.client.submit(*wrapped, *items, key=key, priority=priority)
 

@@ -69,6 +69,13 @@ class _RunBatch:
                     break
         return done
 
+    def describe(self, batch: _Batch) -> str:
+        """What an error calls the work on this batch: `score shards 3 to 7`."""
+        stage, first, last = batch.uri.rsplit("/", 2)[-2], batch.parts[0], batch.parts[-1]
+        if first == last:
+            return f"{stage} {self.noun} {first.number}"
+        return f"{stage} {self.noun}s {first.number} to {last.number}"
+
     def _found(self, store: Store, part: PartId) -> Receipt | None:
         """The receipt of a part that is there; one that cannot be used is deleted."""
         name = self.name(part.number)

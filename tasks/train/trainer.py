@@ -212,7 +212,7 @@ class Trainer:
 
     def _diverged(self) -> FloatingPointError:
         return FloatingPointError(
-            f"the loss is not finite at step {self.step}: lower learning_rate.base "
+            f"the loss is not finite at step {self.step}: lower options.learning_rate.base "
             f"(now {self._options.learning_rate.base:g}) or lengthen the warm-up"
         )
 

@@ -3,10 +3,13 @@
 import itertools
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from infra.launch import LAUNCHER_VARIABLE
+from tests.builders.waiting import EVENT_SECONDS
 
 
 def launched_by(pid: int) -> set[int]:
@@ -38,3 +41,18 @@ def kill_at(step: int, pid: int) -> Callable[..., None]:
             os.kill(pid, signal.SIGKILL)
 
     return on_progress
+
+
+def stop_at_line(beginning: str, *arguments: str) -> tuple[int, str]:
+    """Run protege and press Ctrl-C at the first line that begins so; its status and its text."""
+    command = [sys.executable, "-m", "flows.cli", *arguments]
+    lines = []
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.append(line)
+            if line.startswith(beginning):
+                process.send_signal(signal.SIGINT)
+        return process.wait(EVENT_SECONDS), "".join(lines)

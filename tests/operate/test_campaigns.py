@@ -38,11 +38,11 @@ def test_run_has_one_task_for_each_stage_with_a_readable_name(
         "signature labelled",
         "signature test",
         "gather",
-        "train pretrained",
-        "train student",
-        "train supervised",
+        "train student before fine-tuning",
+        "train student after fine-tuning",
+        "train baseline before fine-tuning",
     }
-    assert set(names) == expected | {"train baseline", "evaluate", "report"}
+    assert set(names) == expected | {"train baseline, labels only", "evaluate", "report"}
     assert len(names) == len(set(names))
 
 

@@ -1,0 +1,91 @@
+"""What is said when a worker or a training is killed: words of ours, the memory, and the remedy."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from infra.errors import ProtegeError
+from infra.executors import Cluster, Failures
+from infra.executors.base import Failures as BaseFailures
+from infra.launch import Crashed, launch
+from infra.settings import DaskSettings
+from infra.store import Store
+from tasks.contract import Receipt, run_shards, silent
+
+JARGON = ("KilledWorker", "functools", "_RunBatch", "distributed", "ChildFailedError", "error_file")
+
+
+def has_jargon(text: str) -> list[str]:
+    return [word for word in JARGON if word in text]
+
+
+def die(number: int) -> Receipt:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError(number)
+
+
+def total(numbers: list[int]) -> int:
+    return sum(numbers)
+
+
+def test_killed_worker_is_said_with_its_memory_and_the_remedy(
+    root: Store, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with Cluster(DaskSettings(workers=1)) as cluster:
+        with pytest.raises(Failures) as failures:
+            run_shards(_stage(root), [3], die, cluster, silent)
+        with pytest.raises(ProtegeError) as reduction:
+            cluster.result(cluster.reduce(die, total, [1]))  # type: ignore[arg-type]
+    for text, place in ((str(failures.value), "at score shard 3,"), (str(reduction.value), "die")):
+        assert "was killed" in text
+        assert "most likely for memory" in text
+        assert "GiB" in text
+        assert "batch_size" in text
+        assert place in text
+        assert not has_jargon(text)
+    assert "another one takes up its work" in caplog.text
+    assert not has_jargon(capfd.readouterr().err)
+
+
+def _stage(root: Store) -> Store:
+    from infra.store import open_store
+
+    return open_store(f"{root.uri}/score/5f0c")
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_killed_training_is_said_with_its_memory_and_the_remedy(
+    tmp_path: Path, processes: int
+) -> None:
+    with pytest.raises(Crashed) as crash:
+        list(launch("tests.builders.dying", tmp_path / "kill", tmp_path / "p", processes, 1))
+    text = str(crash.value)
+    assert crash.value.killed
+    assert "the training was killed (SIGKILL), most likely for memory" in text
+    assert "GiB" in text
+    assert "batch_size" in text
+    assert not has_jargon(text)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_last_line_is_that_of_the_process_that_failed(tmp_path: Path, processes: int) -> None:
+    with pytest.raises(Crashed) as crash:
+        list(launch("tests.builders.dying", tmp_path / "raise", tmp_path / "p", processes, 1))
+    text = str(crash.value)
+    assert text.splitlines()[-1] == "ValueError: the picture is too green"
+    assert not crash.value.killed
+    assert not has_jargon(text)
+
+
+def test_every_distinct_reason_is_counted() -> None:
+    errors: list[Exception] = [ProtegeError("no bread")] * 3 + [ValueError("no wine")]
+    text = str(BaseFailures(errors, 60, given_up=False))
+    assert text.splitlines() == [
+        "4 of 60 failed:",
+        "  3 times: no bread",
+        "  1 times: ValueError: no wine",
+    ]
+    same = BaseFailures([ProtegeError("no bread")] * 3, 60, given_up=False)
+    assert str(same) == "3 of 60 failed: no bread"
