@@ -10,8 +10,8 @@ MINUTES ?= 30
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-seeds test fuzz test-operate test-operate-ci debian check format
-.PHONY: operate-sqlite operate-postgres bench-overhead bench-topk bench-operate clean
+.PHONY: help install demo demo-seeds test test-wheel fuzz test-operate test-operate-ci debian check
+.PHONY: format operate-sqlite operate-postgres bench-overhead bench-topk bench-operate clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -36,6 +36,9 @@ test: $(READY)  ## Run every test that needs nothing but Python packages
 	# The files with the longest tests come first in this order, so that no process waits for the other.
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder \
 		--ignore tests/operate --ignore tests/browser
+
+test-wheel: $(READY)  ## Build the wheel, install it, and run a tiny campaign in a folder elsewhere
+	$(BIN)/python -m tests.wheel
 
 test-operate: $(READY) debian  ## Run the tests of the server and, in a browser, of its UI
 	# One after the other: at once they would take less time, but starve Prefect's server on SQLite.

@@ -23,7 +23,6 @@ from rich.console import Console
 from flows.commands import champion, plan, run, server, show
 from flows.terminal import be_quiet
 from infra.errors import ProtegeError
-from infra.safe_path import check_packages, use_safe_path
 from infra.settings import Settings
 from tasks.options import problems
 
@@ -66,8 +65,6 @@ def protege(
 def main(command: Callable[[], None] = app) -> int:
     """The entry point: an error that people can mend is printed as it is, without a traceback."""
     try:
-        check_packages()
-        use_safe_path()
         command()
     except (ProtegeError, ValidationError) as error:
         # Settings are checked wherever they are first read, so their errors end here.

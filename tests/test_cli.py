@@ -117,3 +117,27 @@ def test_show_tells_schema_notes_rows_and_lineage(root: Store, pictures: Path) -
     weights = protege("show", f"{model(root).uri}/weights.safetensors").stdout
     assert "small_resnet_8" in weights
     assert "tensors" in weights
+
+
+def test_package_of_a_user_that_hides_one_of_ours_is_named(tmp_path: Path) -> None:
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks" / "__init__.py").write_text("")
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.start", "recipes"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=EVENT_SECONDS,
+    )
+    assert done.returncode == 1
+    assert f"Python finds another one first: {tmp_path / 'tasks'}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_version_exit_codes_and_completion_can_be_found() -> None:
+    assert protege("--version").stdout.startswith("protege 0.")
+    text = protege("--help").stdout
+    assert "Exit status: 0" in text
+    assert "--install-completion" in text

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from flows.engine.environment import NO_CALLS_HOME
 from flows.operate.state import HOST, SUPERVISOR_VARIABLE, ServerConfig, ServerState
+from infra.safe_path import SAFE_PATH
 
 HEARTBEAT_SECONDS = 30
 SILENCE_SECONDS = 3 * HEARTBEAT_SECONDS  # a shorter window marks healthy runs as Crashed
@@ -41,6 +42,7 @@ def prefect_environment(state: ServerState, config: ServerConfig) -> dict[str, s
         # The pages ask their own server, so that no other origin is needed.
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": config.ui,
         **os.environ,
+        **SAFE_PATH,
         **_addresses(state, config),
         "PROTEGE_SERVER__HOME": str(state.folder),
         "PROTEGE_ROOT": config.root,

@@ -25,6 +25,7 @@ from flows.operate.state import (
 from flows.operate.supervisor import GRACE_SECONDS, is_healthy
 from infra.errors import ProtegeError
 from infra.lease import stop_processes
+from infra.safe_path import SAFE_PATH
 from infra.settings import Settings
 from infra.store import open_store
 
@@ -154,7 +155,7 @@ def _line(label: str, value: object) -> str:
 
 
 def _start_supervisor(state: ServerState) -> None:
-    environment = dict(os.environ)
+    environment = {**os.environ, **SAFE_PATH}
     environment.pop(SUPERVISOR_VARIABLE, None)
     state.log("supervisor").parent.mkdir(parents=True, exist_ok=True)
     with state.log("supervisor").open("ab") as log:
