@@ -2,7 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+USABLE := $(VENV)/.usable
 READY := $(VENV)/.ready
+# pip draws bars in a terminal, and says in a log what it fetches and installs.
+PIP = $(BIN)/python -m pip install --no-compile --disable-pip-version-check --constraint constraints.txt
 OUT ?= demo-output
 SEEDS ?= 0,1,2,3,4
 IMAGES ?= 10000000
@@ -10,26 +13,34 @@ MINUTES ?= 30
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-seeds test test-wheel fuzz test-operate test-operate-ci debian check
+.PHONY: help install install-user demo demo-seeds test test-wheel fuzz test-operate test-operate-ci debian check
 .PHONY: format operate-sqlite operate-postgres bench-overhead bench-topk bench-operate clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
-install: $(READY)  ## Make the virtual environment with exact versions
+install: $(READY)  ## Make the virtual environment for work on protege: tests and linters, too
 
-$(READY): pyproject.toml constraints.txt
+install-user: $(USABLE)  ## Make it with what a user needs, and nothing for tests
+
+$(USABLE): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 13) else f"protege needs Python 3.11 or 3.12, and this is {v[0]}.{v[1]}: make PYTHON=python3.12 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	# Python compiles what is used when it is used; to compile everything here would take a minute.
-	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[demo,bench,test]'
+	@echo "installing torch (some hundred megabytes), then protege, into $(VENV) ..."
+	$(PIP) torch
+	$(PIP) --editable '.[demo]'
+	touch $(USABLE)
+
+$(READY): $(USABLE)
+	@echo "installing what tests and linters need ..."
+	$(PIP) --editable '.[demo,bench,test]'
 	touch $(READY)
 
-demo: $(READY)  ## Run the whole method on digits, in a few minutes
+demo: $(USABLE)  ## Run the whole method on digits, in a few minutes
 	$(BIN)/protege demo --out $(OUT)
 
-demo-seeds: $(READY)  ## Run the demo over five seeds, each also with a random choice
+demo-seeds: $(USABLE)  ## Run the demo over five seeds, each also with a random choice
 	$(BIN)/protege demo --out $(OUT) --seeds $(SEEDS)
 
 test: $(READY)  ## Run every test that needs nothing but Python packages

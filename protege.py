@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from flows.campaign.before import check_before_work
 from flows.campaign.find import find_campaign, sources_of
 from flows.campaign.options import RecipeOptions
 from flows.campaign.progress import Bars
@@ -128,6 +129,8 @@ def _run_recipe(
     Options are an object, or a preset, and sections by name, as objects or dictionaries.
     """
     chosen = _recipe_options(recipe, options or recipe.preset(preset), sections)
+    chosen = chosen.resolved()
+    check_before_work(recipe, chosen)
     campaign = find_campaign(run.store, recipe.name, chosen, sources_of(chosen))
     inner = Run(run.store, run.executor, campaign=campaign)
     models, _ = recipe.run(inner, chosen)

@@ -20,7 +20,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from flows.commands import champion, plan, run, server, show
+from flows.commands import champion, lists, plan, run, server, show
 from flows.terminal import be_quiet
 from infra.errors import ProtegeError
 from infra.settings import Settings
@@ -37,7 +37,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for group in (run, plan, show, server, champion):
+for group in (run, plan, lists, show, server, champion):
     app.add_typer(group.app)
 
 

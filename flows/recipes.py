@@ -61,6 +61,11 @@ class Recipe:
         title = titles.get(role, role)
         return title[:1].lower() + title[1:]
 
+    def label_of(self, role: str) -> str:
+        """The name of a role with the section that its options stand in."""
+        name, section = self.name_of(role), self.section_of(role)
+        return name if section == name else f"{name} ({section})"
+
     def load_method(self) -> "Callable[[Run, Any], Mapping[str, Output]]":
         """The recipe itself, as a function of (run, options)."""
         method: Callable[[Run, Any], Mapping[str, Output]]
@@ -84,11 +89,17 @@ class Recipe:
         options: RecipeOptions = getattr(module, name.replace("-", "_"))()
         return options
 
-    def plan(self, options: "RecipeOptions", labelled_images: int, classes: int) -> "Estimate":
-        """What a campaign will take, before anything runs."""
+    def plan(
+        self,
+        options: "RecipeOptions",
+        labelled_images: int,
+        classes: int,
+        pile_images: int | None = None,
+    ) -> "Estimate":
+        """What a campaign will take, before anything runs; a pile may not have been counted."""
         estimate: Estimate
         module = import_module(f"{self.module}.plan")
-        estimate = module.plan(options, labelled_images, classes)
+        estimate = module.plan(options, labelled_images, classes, pile_images)
         return estimate
 
     def run(
@@ -111,6 +122,7 @@ BILLION_SCALE = Recipe(
     function="billion_scale",
     options="BillionScale",
     presets={
+        "small": "few labels, some thousand pictures, a laptop: small networks, minutes",
         "digits": "the demo: 50 labelled digits, a pile of 11,950 cells, on a laptop",
         "imagenet-yfcc": "the paper's setting: ImageNet-1k and YFCC100M, a ResNet-50 student",
     },

@@ -14,6 +14,11 @@ from pathlib import Path
 from infra.safe_path import SAFE_PATH
 
 # NVIDIA on Linux, in a container and under WSL; AMD.
+QUESTION = """
+import torch
+for gpu in range(torch.cuda.device_count()):
+    print(torch.cuda.get_device_properties(gpu).total_memory)
+"""
 GPU_DEVICES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd")
 
 _rank_lock = threading.Lock()
@@ -43,16 +48,21 @@ def gpu_count() -> int:
         import torch
 
         return torch.cuda.device_count()
-    return _ask_torch(os.environ.get("CUDA_VISIBLE_DEVICES"))
+    return len(_ask_torch(os.environ.get("CUDA_VISIBLE_DEVICES")))
+
+
+def gpu_memory() -> int:
+    """The bytes of memory of the smallest GPU that torch can use here; 0 without one."""
+    return min(_ask_torch(os.environ.get("CUDA_VISIBLE_DEVICES")), default=0)
 
 
 @functools.cache
-def _ask_torch(_visible_gpus: str | None) -> int:
-    """Ask in a child: here, torch would take seconds and memory, and a context on a GPU."""
-    command = [sys.executable, "-c", "import torch; print(torch.cuda.device_count())"]
+def _ask_torch(_visible_gpus: str | None) -> list[int]:
+    """The memory of each GPU, asked in a child: here, torch would take seconds, and a context."""
+    command = [sys.executable, "-c", QUESTION]
     environment = {**os.environ, **SAFE_PATH}
     answer = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    return int(answer.stdout) if answer.returncode == 0 else 0
+    return [int(line) for line in answer.stdout.split()] if answer.returncode == 0 else []
 
 
 def worker_gpu() -> int:

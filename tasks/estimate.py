@@ -9,9 +9,13 @@ the same way. Rates come from outputs that the same stage has made before, where
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tasks.contract import Output
+
+if TYPE_CHECKING:
+    from tasks.cost import StepCost
+    from tasks.train import TrainOptions
 
 
 @dataclass(frozen=True)
@@ -19,7 +23,8 @@ class Work:
     """One stage to run: how many units (steps of a training, else images) it will take.
 
     Another run of the stage tells a rate if its options have the values of `alike`. `seconds` is
-    None while no rate is known.
+    None while no rate is known. `training` are the options of the network that computes, `cost`
+    what a step of it takes here.
     """
 
     role: str
@@ -29,12 +34,14 @@ class Work:
     alike: Mapping[str, Any] = field(default_factory=dict)
     seconds: float | None = None
     rate_from: str = ""
+    training: "TrainOptions | None" = None
+    cost: "StepCost | None" = None
 
     def __str__(self) -> str:
         text = f"{self.role}: {self.text}"
         if self.seconds is None:
             return text
-        return f"{text}; about {_duration(self.seconds)} at the rate of {self.rate_from}"
+        return f"{text}; about {show_duration(self.seconds)} at the rate of {self.rate_from}"
 
     def at_rate_of(self, output: Output, source: str) -> "Work | None":
         """The same work with its seconds, at the rate of that output; None where it has none."""
@@ -51,12 +58,13 @@ class Work:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Stages that run one after the other."""
+    """Stages that run one after the other, and what is doubtful about them."""
 
     works: tuple[Work, ...] = ()
+    doubts: tuple[str, ...] = ()
 
     def __add__(self, other: "Estimate") -> "Estimate":
-        return Estimate((*self.works, *other.works))
+        return Estimate((*self.works, *other.works), (*self.doubts, *other.doubts))
 
     @property
     def seconds(self) -> float | None:
@@ -67,13 +75,13 @@ class Estimate:
     def with_rates(self, made: Iterable[tuple[str, Mapping[str, Output]]]) -> "Estimate":
         """The same with seconds, by what was made before: (name of the campaign, its outputs)."""
         earlier = list(made)
-        return Estimate(tuple(_rated(work, earlier) for work in self.works))
+        return replace(self, works=tuple(_rated(work, earlier) for work in self.works))
 
     def lines(self) -> list[str]:
         """A line for each stage, and their sum where every rate is known."""
         lines = [str(work) for work in self.works]
         if len(lines) > 1 and self.seconds is not None:
-            lines.append(f"in all about {_duration(self.seconds)}")
+            lines.append(f"in all about {show_duration(self.seconds)}")
         return lines
 
 
@@ -86,6 +94,9 @@ def _rated(work: Work, earlier: Iterable[tuple[str, Mapping[str, Output]]]) -> W
     return work
 
 
-def _duration(seconds: float) -> str:
+def show_duration(seconds: float) -> str:
+    """Seconds as days, hours and minutes."""
     hours, minutes = divmod(round(seconds / 60), 60)
+    if hours >= 48:
+        return f"{hours / 24:,.0f} days"
     return f"{hours:,} h {minutes} min" if hours else f"{max(1, minutes)} min"

@@ -82,7 +82,10 @@ def test_printed_options_are_a_config_file(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["run", "bilion-scale"], "did you mean 'billion-scale'?"),
-        (["plan", "billion-scale", "--preset", "digit"], "no preset 'digit'; there are: digits"),
+        (
+            ["plan", "billion-scale", "--preset", "digit"],
+            "no preset 'digit'; there are: small, digits",
+        ),
         (["plan", "billion-scale", "--set", "topk.kk=3"], "topk.kk: no such option"),
         (["plan", "billion-scale", "--set", "studnt.seed=3"], "did you mean 'student'?"),
         (["plan", "billion-scale", "--set", "topk.k=0"], "greater than or equal to 1"),

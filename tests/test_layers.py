@@ -15,7 +15,7 @@ LAYERS = {
 }
 STAGES = {"shard", "train", "score", "topk", "gather", "evaluate", "report"}
 # What is no stage, though it lies beside them: every stage may use all of it.
-SHARED = {"contract", "images", "duplicates", "inference", "options", "tables", "estimate"}
+SHARED = {"contract", "images", "duplicates", "inference", "options", "tables", "estimate", "cost"}
 PREFECT = ("flows/engine", "flows/operate", "flows/retrain")
 RECIPES = ("flows/billion_scale",)
 

@@ -1,25 +1,85 @@
-"""Plan: what a campaign will take, before anything runs."""
+"""Plan: what a campaign will take, before anything runs, and what is doubtful about it."""
+
+from collections.abc import Iterator
+from dataclasses import replace
 
 from flows.billion_scale.options import BillionScale
 from tasks.estimate import Estimate, Work
 from tasks.train.estimate import estimate_training
 
+FEW_STEPS = 200  # from random weights
+MANY_PASSES = 1_000
 
-def plan(options: BillionScale, labelled_images: int, classes: int) -> Estimate:
-    """The choice and every training, in the order in which they run."""
-    lessons = options.topk.k * classes
+
+def plan(
+    options: BillionScale, labelled_images: int, classes: int, pile_images: int | None
+) -> Estimate:
+    """The choice and every training, in the order in which they run.
+
+    The images of a pile that was not counted are None.
+    """
+    lessons = _max_lessons(options, classes, pile_images)
     student = options.student
     fine_tune = student.continued(options.fine_tune)
     alone = options.baseline_training(student.total_steps(lessons))
-    choice = (
-        f"{options.topk.k:,} of each of {classes:,} classes = at most {lessons:,} lessons "
-        f"(P {options.topk.top_p})"
-    )
-    return (
+    estimate = (
         estimate_training("teacher", options.teacher, labelled_images)
-        + Estimate((Work("topk", "topk", lessons, choice),))
+        + _scoring(options, pile_images)
+        + Estimate((_choice(options, classes, lessons),))
         + estimate_training("pretrained", student, lessons)
         + estimate_training("student", fine_tune, labelled_images)
         + estimate_training("supervised", alone, labelled_images)
         + estimate_training("baseline", fine_tune, labelled_images)
     )
+    doubts = [*_doubts_of_choice(options, classes, pile_images)]
+    doubts += _doubts_of_lengths(estimate, lessons)
+    return replace(estimate, doubts=tuple(doubts))
+
+
+def _max_lessons(options: BillionScale, classes: int, pile_images: int | None) -> int:
+    """K of each class, but no class gets more than the pile holds, and no image more than P."""
+    wanted = options.topk.k * classes
+    if pile_images is None:
+        return wanted
+    return min(wanted, pile_images * min(classes, options.topk.top_p))
+
+
+def _scoring(options: BillionScale, pile_images: int | None) -> Estimate:
+    if not pile_images:
+        return Estimate()
+    text = f"{pile_images:,} images, but for those scored before"
+    return Estimate((Work("score", "score", pile_images, text, training=options.teacher),))
+
+
+def _choice(options: BillionScale, classes: int, lessons: int) -> Work:
+    text = (
+        f"{options.topk.k:,} of each of {classes:,} classes = at most {lessons:,} lessons "
+        f"(P {options.topk.top_p})"
+    )
+    return Work("topk", "topk", lessons, text)
+
+
+def _doubts_of_choice(
+    options: BillionScale, classes: int, pile_images: int | None
+) -> Iterator[str]:
+    k = options.topk.k
+    if pile_images is not None and k * classes > pile_images:
+        better = max(1, pile_images // (2 * classes))
+        yield (
+            f"topk.k is {k:,} for each of {classes:,} classes, and the pile has only "
+            f"{pile_images:,} images: bad ones are chosen, too; topk.k={better} is half of it"
+        )
+
+
+def _doubts_of_lengths(estimate: Estimate, lessons: int) -> Iterator[str]:
+    for work in estimate.works:
+        if work.training is None or work.stage != "train":
+            continue
+        if work.role == "teacher" and work.units < FEW_STEPS and not work.training.checkpoint:
+            yield (
+                f"teacher: {work.units:,} steps from random weights learn next to nothing; raise "
+                "teacher.length, or give teacher.checkpoint"
+            )
+        passes = work.units * work.training.batch_size / max(1, lessons)
+        if work.role == "pretrained" and passes > MANY_PASSES:
+            yield f"student: it sees each lesson {passes:,.0f} times; lower student.length"

@@ -1,5 +1,6 @@
 """Presets: whole sets of options that somebody has thought about.
 
+small()                                            few labels, some thousand pictures, a laptop
 digits(data="demo-output/data/seed-0", seed=0)     what `protege demo` runs
 imagenet_yfcc()                                    the paper's own setting
 """
@@ -46,6 +47,54 @@ def digits(data: str = "demo-output/data/seed-0", seed: int = 0) -> BillionScale
         evaluate=EvaluateOptions(audit=f"{data}/pile-truth.csv"),
     )
     return options.seeded(seed)
+
+
+def small() -> BillionScale:
+    """A few dozen labels of each class and some thousand pictures: minutes on two cores.
+
+    Small networks on 64 pixels, and lengths in steps, so that the size of the pile costs no
+    training time. What has more data or a GPU deserves more: larger networks, inputs and lengths.
+    """
+    return BillionScale(
+        pile=ShardOptions(images_per_shard=1_000),
+        teacher=_small_training("small_resnet_32", steps=500, rate=0.8),
+        score=ScoreOptions(top_p=5, batch_size=64),
+        topk=TopkOptions(k=100, top_p=2),
+        gather=GatherOptions(lessons_per_part=1_000),
+        student=_small_training("small_resnet_16", steps=500, rate=0.8),
+        fine_tune=Training(
+            length=Length(amount=150, unit="steps"),
+            learning_rate=LearningRate(base=0.08, warmup=Length(amount=10, unit="steps")),
+            weight_decay=5e-4,
+            **_SMALL_COMMON,
+        ),
+        baseline=BaselineOptions(
+            learning_rate=LearningRate(base=0.8, warmup=Length(amount=25, unit="steps")),
+            weight_decay=5e-4,
+        ),
+        evaluate=EvaluateOptions(views=2, view_images=20),
+    )
+
+
+_SMALL_COMMON: dict[str, Any] = {
+    "batch_size": 32,
+    "nesterov": True,
+    "label_smoothing": 0.1,
+    "ema_decay": 0.99,
+    "augment": Augment(crop_min_area=0.4, rotate_degrees=10),
+    "speed": TrainSpeed(checkpoint_seconds=60),
+}
+
+
+def _small_training(model: str, steps: int, rate: float) -> TrainOptions:
+    return TrainOptions(
+        model=model,
+        inputs=Inputs(size=64, resize=72),
+        length=Length(amount=steps, unit="steps"),
+        learning_rate=LearningRate(base=rate, warmup=Length(amount=steps // 20, unit="steps")),
+        weight_decay=5e-4,
+        **_SMALL_COMMON,
+    )
 
 
 _DIGITS_COMMON: dict[str, Any] = {

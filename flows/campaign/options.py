@@ -1,8 +1,15 @@
 """Options of recipes that belong to no stage; read without loading Prefect."""
 
+from pathlib import Path
 from typing import ClassVar, Self
 
 from tasks.options import Options
+
+PATHS = ("source", "checkpoint", "audit")  # fields of sections that name a file or a folder
+
+
+def _absolute(address: str) -> str:
+    return address if "://" in address else str(Path(address).absolute())
 
 
 class ApprovalOptions(Options):
@@ -16,6 +23,20 @@ class ApprovalOptions(Options):
 
 class RecipeOptions(Options):
     """The root options of a recipe: a section for each role, in the order in which they run."""
+
+    def resolved(self) -> Self:
+        """The same options with absolute paths, so that they mean the same in any folder."""
+        changed = {}
+        for name in type(self).model_fields:
+            section = getattr(self, name)
+            paths = {
+                field: _absolute(value)
+                for field in PATHS
+                if isinstance(value := getattr(section, field, None), str) and value
+            }
+            if paths:
+                changed[name] = section.model_copy(update=paths)
+        return self.model_copy(update=changed)
 
     def seeded(self, seed: int) -> Self:
         """The same options with every seed set."""

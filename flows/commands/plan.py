@@ -1,26 +1,30 @@
-"""Commands that say what can be run, and what it will take: recipes, plan.
+"""The command `plan`: what a campaign will take, before anything runs.
 
-protege recipes                                    what can be run, with presets
-protege plan billion-scale --preset imagenet-yfcc  lengths in steps, before anything runs
+protege plan billion-scale --config mine.yaml      sizes, steps, memory, time, and what is doubtful
+protege plan billion-scale --yaml > mine.yaml      all options, with their help as comments
 """
 
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
-import yaml
 
 from flows.campaign.options import RecipeOptions
+from flows.campaign.survey import SourceSize, pile_size, show_bytes
 from flows.commands.arguments import (
     EXAMPLES,
     Config,
     Preset,
     RecipeName,
+    Root,
     Seed,
     Sets,
     recipe_options,
 )
-from flows.recipes import RECIPES, Recipe
+from flows.recipes import Recipe
 from flows.recipes import recipe as recipe_of
+from infra.settings import Settings
+from infra.store import open_store
 
 IMAGENET_IMAGES, IMAGENET_CLASSES = 1_281_167, 1_000
 
@@ -34,34 +38,61 @@ def plan(
     config: Config = None,
     sets: Sets = [],  # noqa: B006  typer reads the default once and copies it
     seed: Seed = None,
-    images: Annotated[int, typer.Option(help="Labelled images, when no source is given.")] = 0,
-    classes: Annotated[int, typer.Option(help="Classes, when no source is given.")] = 0,
-    as_yaml: Annotated[bool, typer.Option("--yaml", help="Print all options as YAML.")] = False,
+    root: Root = "",
+    images: Annotated[int, typer.Option(help="Labelled images, where they are not counted.")] = 0,
+    classes: Annotated[int, typer.Option(help="Classes, where they are not known.")] = 0,
+    as_yaml: Annotated[
+        bool, typer.Option("--yaml", help="Print all options as YAML, with their help.")
+    ] = False,
 ) -> None:
-    """Check options and print what they amount to: steps, learning rates, lessons."""
+    """Check the options and the sources, and print what they amount to: steps, memory, time."""
     options = recipe_options(recipe, preset, config, sets, seed)
     if as_yaml:
-        typer.echo(yaml.safe_dump(options.model_dump(mode="json"), sort_keys=False))
+        from flows.commands.yaml_help import options_yaml
+
+        typer.echo(options_yaml(options), nl=False)
         return
-    known = recipe_of(recipe)
-    for line in known.plan(options, *_sizes(known, options, images, classes)).lines():
+    for line in _lines(recipe_of(recipe), options, root, images, classes):
         typer.echo(line)
 
 
-@app.command()
-def recipes() -> None:
-    """List the recipes and their presets."""
-    for recipe in RECIPES.values():
-        typer.echo(f"{recipe.name}: {recipe.about}")
-        for preset, about in recipe.presets.items():
-            typer.echo(f"  --preset {preset}: {about}")
+def _lines(
+    recipe: Recipe, options: RecipeOptions, root: str, images: int, classes: int
+) -> Iterator[str]:
+    """What was found, what it will take, and what is doubtful. Raises ProtegeError like `run`."""
+    from flows.campaign.check import check
+    from flows.campaign.find import sources_of
+    from flows.campaign.machine import check_machine, lines_of, with_costs
+
+    given = all(source.source for source in sources_of(options).values())
+    sizes = check(recipe, options, whole=True) if given else {}
+    for role, size in sizes.items():
+        yield f"{role}: {size}"
+    if not given:
+        yield (
+            "sources are not given, so nothing is looked at: figures are for "
+            f"{images or IMAGENET_IMAGES:,} labelled images of {classes or IMAGENET_CLASSES:,} "
+            "classes, as ImageNet has them; set --images and --classes, or the sources"
+        )
+    labelled = sizes.get(recipe.labelled)
+    num_images = images or (labelled.images if labelled else IMAGENET_IMAGES)
+    num_classes = classes or (len(labelled.classes or ()) if labelled else IMAGENET_CLASSES)
+    if not (num_images and num_classes):
+        yield "give --images and --classes: the labelled images lie in files that were not counted"
+        return
+    estimate = recipe.plan(options, num_images, num_classes, pile_size(sizes, options))
+    if given:
+        estimate = with_costs(estimate, num_classes, every=True)
+    yield from lines_of(recipe, estimate, recipe.label_of)
+    yield from _outputs(sizes, root)
+    yield from (f"doubtful: {doubt}" for doubt in estimate.doubts)
+    check_machine(recipe, estimate)
 
 
-def _sizes(recipe: Recipe, options: RecipeOptions, images: int, classes: int) -> tuple[int, int]:
-    """Labelled images and classes: as given, as the source has them, or as ImageNet has them."""
-    labelled = getattr(options, recipe.labelled) if recipe.labelled else None
-    if labelled is not None and labelled.source and not (images and classes):
-        files = labelled.list_files()
-        names = {file.label for file in files}
-        return images or len(files), classes or len(names)
-    return images or IMAGENET_IMAGES, classes or IMAGENET_CLASSES
+def _outputs(sizes: dict[str, SourceSize], root: str) -> Iterator[str]:
+    place = open_store(root or Settings().root).uri
+    if not sizes:
+        yield f"outputs: {place}"
+        return
+    copied = sum(size.size_bytes for size in sizes.values())
+    yield f"outputs: {place}, up to about {show_bytes(2 * copied)}: the images and the lessons"

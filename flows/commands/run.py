@@ -47,18 +47,25 @@ def run(
     deployment: Annotated[
         bool, typer.Option("--deployment", help="Hand it to the server; a worker runs it.")
     ] = False,
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Run what seems too large for this machine.")
+    ] = False,
 ) -> None:
-    """Run a recipe, or go on with it where it stopped."""
+    """Run a recipe, or go on with it where it stopped.
+
+    What can be checked before any work is checked first: sources, classes, weights, and whether
+    the trainings fit this machine.
+    """
     options = recipe_options(recipe, preset, config, sets, seed)
     if deployment:
-        _submit(recipe, options, root)
+        _submit(recipe, options.resolved(), root)
         return
     from flows.campaign.summary import show
     from flows.engine.execute import execute
 
     use_running_server()
     with resumable():
-        show(execute(recipe, options, root or Settings().root))
+        show(execute(recipe, options, root or Settings().root, anyway=anyway))
 
 
 @app.command(epilog=EXAMPLES + "protege resume billion-scale-1f3a0b2c-000 --root s3://bucket/out")

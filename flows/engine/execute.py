@@ -7,7 +7,8 @@ server (no PREFECT_API_URL), Prefect's own in-process API serves the run.
 import time
 from typing import Any
 
-from flows.campaign.find import find_campaign, is_complete, sections_of, sources_of
+from flows.campaign.before import check_before_work
+from flows.campaign.find import campaign_key, find_campaign, is_complete, sections_of, sources_of
 from flows.campaign.options import RecipeOptions
 from flows.engine.environment import prepare_command_line
 from flows.recipes import recipe
@@ -15,16 +16,27 @@ from flows.terminal import note
 from infra.crash import Crashed
 from infra.errors import ProtegeError, usable_root
 from infra.store import open_store
+from tasks import campaigns
 from tasks.campaigns import Campaign
 
 GOES_ON = "What is finished is kept: the same command goes on from there"
 
 
-def execute(name: str, options: RecipeOptions, root: str) -> dict[str, Any]:
-    """Run the recipe, or go on with it. Raises ProtegeError with the reason when it fails."""
+def execute(
+    name: str, options: RecipeOptions, root: str, *, anyway: bool = False
+) -> dict[str, Any]:
+    """Run the recipe, or go on with it. Raises ProtegeError with the reason when it fails.
+
+    What can be checked before work is checked; `anyway` runs what seems too large for the machine.
+    """
     started = time.perf_counter()
+    options = options.resolved()
     with usable_root(root):
-        campaign = find_campaign(open_store(root), name, options, sources_of(options))
+        store, key = open_store(root), f"{name}-{campaign_key(options)}"
+        # A campaign that was pinned keeps to what it has pinned, whatever the sources are now.
+        if not any(known.pinned for known in campaigns.campaigns(store, key)):
+            check_before_work(recipe(name), options, anyway=anyway)
+        campaign = find_campaign(store, name, options, sources_of(options))
     if is_complete(campaign):
         note(f"{campaign.id} is complete: nothing to train or to score again")
         return {**campaign.summary, "was_complete": True}

@@ -15,6 +15,7 @@ from prefect import flow
 from prefect.flows import Flow
 from pydantic import ValidationError
 
+from flows.campaign.before import check_before_work
 from flows.campaign.find import find_campaign, sources_of
 from flows.campaign.options import RecipeOptions
 from flows.campaign.stages import Input, Stage
@@ -51,6 +52,9 @@ def recipe_flow(
     def run_recipe(**parameters: Any) -> dict[str, Any]:
         root = open_store(parameters.pop("root") or Settings().root)
         options = _gather_sections(kind, parameters)
+        if campaign is None:
+            options = options.resolved()
+            check_before_work(recipe, options)
         now = campaign or find_campaign(root, recipe.name, options, sources_of(options))
         with open_session(root.uri, now) as run:
             _, result = recipe.run(run, options, started)

@@ -9,7 +9,8 @@ def estimate_training(role: str, options: TrainOptions, images: int) -> Estimate
     """The training of this role on so many images."""
     alike = {"model": options.model, "batch_size": options.batch_size}
     steps = options.total_steps(images)
-    return Estimate((Work(role, "train", steps, _describe(options, images), alike),))
+    text = _describe(options, images)
+    return Estimate((Work(role, "train", steps, text, alike, training=options),))
 
 
 def _describe(options: TrainOptions, images: int) -> str:

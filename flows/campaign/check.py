@@ -1,0 +1,110 @@
+"""Check: what is wrong with a campaign and can be seen before any work.
+
+In: a recipe and its options. Out: nothing, or a ProtegeError with the option's full name: sources
+that are empty or have no classes, classes of the test set that nothing can learn, weights, audit
+lists and networks that are not there.
+"""
+
+from importlib.util import find_spec
+
+from flows.campaign.find import sections_of, sources_of
+from flows.campaign.options import RecipeOptions
+from flows.campaign.survey import SourceSize, survey
+from flows.recipes import Recipe
+from infra.errors import ProtegeError, name_options
+from infra.store import split_uri
+from models.registry import TIMM_PREFIX
+from tasks.evaluate import EvaluateOptions
+from tasks.evaluate.choice import audit_digest
+from tasks.train import TrainOptions
+
+LISTED = 5
+
+
+def check(recipe: Recipe, options: RecipeOptions, *, whole: bool = False) -> dict[str, SourceSize]:
+    """The sizes of the labelled sources; of all of them, where `whole`. Raises ProtegeError."""
+    sizes = {}
+    for role, source in sources_of(options).items():
+        if source.labelled or whole:
+            try:
+                sizes[role] = survey(source)
+            except ProtegeError as error:
+                name_options(error, role)
+                raise ProtegeError(f"{role}.source: {error}") from None
+    for role, size in sizes.items():
+        _check_stray(role, size)
+    _check_classes(recipe.labelled, sizes)
+    for name, section in sections_of(options).items():
+        if isinstance(section, TrainOptions):
+            _check_network(name, section)
+        if isinstance(section, EvaluateOptions):
+            _check_audit(name, section)
+    return sizes
+
+
+def _check_stray(role: str, size: SourceSize) -> None:
+    if size.stray:
+        listed = ", ".join(size.stray[:LISTED])
+        raise ProtegeError(
+            f"{role}.source: {len(size.stray):,} images lie in no folder of a class ({listed}): "
+            "put each into a folder named after its class, or give a list with a column 'label'"
+        )
+
+
+def _check_classes(labelled: str, sizes: dict[str, SourceSize]) -> None:
+    known = sizes[labelled].classes if labelled in sizes else None
+    if known is None:
+        return  # what lies in tar files is checked when it has been read
+    if len(known) < 2:
+        raise ProtegeError(
+            f"{labelled}.source: at least 2 classes are needed, and it has {len(known)} "
+            f"({', '.join(known) or 'none'}): give a folder with a folder for each class"
+        )
+    for role, size in sizes.items():
+        others = sorted(set(size.classes or ()) - set(known))
+        if others:
+            raise ProtegeError(
+                f"{role}.source: {len(others):,} of its classes have no image in "
+                f"{labelled}.source: {', '.join(others[:LISTED])}; there are: "
+                f"{', '.join(known[:LISTED])}. Label some of each, or take these classes out"
+            )
+
+
+def _check_network(section: str, options: TrainOptions) -> None:
+    if options.model.startswith(TIMM_PREFIX):
+        _check_timm(section, options.model.removeprefix(TIMM_PREFIX))
+    if not options.checkpoint:
+        return
+    store, name = split_uri(options.checkpoint)
+    try:
+        found = store.exists(name)
+    except OSError as error:
+        raise ProtegeError(
+            f"{section}.checkpoint: {options.checkpoint} cannot be read: {error}"
+        ) from error
+    if not found:
+        raise ProtegeError(
+            f"{section}.checkpoint: there is no file {options.checkpoint}; give the path or the "
+            "s3:// address of published weights (.safetensors, .pth)"
+        )
+
+
+def _check_timm(section: str, name: str) -> None:
+    if find_spec("timm") is None:
+        raise ProtegeError(
+            f"{section}.model: timm/{name} needs the package timm, which is not installed: "
+            "`pip install timm`, or take one that `protege models` lists"
+        )
+    import timm
+
+    if not timm.is_model(name.partition(".")[0]):
+        close = timm.list_models(f"*{name.partition('.')[0][:8]}*")[:LISTED]
+        hint = f"; near it are: {', '.join(close)}" if close else ""
+        raise ProtegeError(f"{section}.model: timm has no network {name!r}{hint}")
+
+
+def _check_audit(section: str, options: EvaluateOptions) -> None:
+    try:
+        audit_digest(options)
+    except ProtegeError as error:
+        raise ProtegeError(f"{section}.audit: {error}") from None

@@ -1,0 +1,151 @@
+"""Machine: whether the trainings of a campaign fit this machine, in memory and in time.
+
+In: an estimate of the work and the number of classes. Out: the same estimate with what each step
+takes, and a ProtegeError with the options that would fit where one does not.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from flows.recipes import Recipe
+from infra.devices import gpu_count, gpu_memory, memory_limit
+from infra.errors import ProtegeError
+from infra.settings import Settings
+from tasks.cost import PROCESS_BYTES, StepCost, is_costless, step_costs
+from tasks.estimate import Estimate, Work, show_duration
+
+USABLE = 0.8  # of the memory: the rest is for what else runs
+MAX_SECONDS = 3 * 24 * 3600.0
+FORWARD_SHARE = 1 / 3  # of a step is the pass that scores an image
+GIB = 1 << 30
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What one training may use: the memory of a device, and how many processes share a batch."""
+
+    device: str
+    memory_bytes: int
+    processes: int
+
+    @staticmethod
+    def here() -> "Machine":
+        """This machine, as a training will see it."""
+        processes = Settings().training_processes().count
+        if gpu_count():
+            return Machine("each GPU", gpu_memory(), processes)
+        return Machine("this machine", memory_limit(), processes)
+
+    @property
+    def has_gpu(self) -> bool:
+        """Whether a device computes that nothing was measured on."""
+        return self.device != "this machine"
+
+    def step_bytes(self, cost: StepCost, batch_size: int) -> int:
+        """Memory that a step takes of that of the device."""
+        if self.has_gpu:
+            share = -(-batch_size // self.processes)
+            return cost.step_bytes(share) - PROCESS_BYTES
+        return cost.step_bytes(batch_size) + (self.processes - 1) * cost.fixed_bytes
+
+    def largest_batch(self, cost: StepCost) -> int:
+        """The largest power of two that fits; 0 when none does."""
+        batch = 1 << 20
+        while batch and self.step_bytes(cost, batch) > USABLE * self.memory_bytes:
+            batch >>= 1
+        return batch
+
+
+def needs_look(estimate: Estimate) -> bool:
+    """Whether a training is large enough for its cost to matter."""
+    return any(
+        work.training is not None and not is_costless(work.training, work.units)
+        for work in estimate.works
+    )
+
+
+def with_costs(
+    estimate: Estimate, num_classes: int, *, every: bool, measure: bool = True
+) -> Estimate:
+    """The estimate with the cost of a step; of trainings that are surely small only for `every`."""
+    looked_at = {
+        work.role: work.training
+        for work in estimate.works
+        if work.training is not None and (every or not is_costless(work.training, work.units))
+    }
+    has_gpu = bool(looked_at) and gpu_count() > 0
+    costs = step_costs(looked_at, num_classes, measure=measure and not has_gpu)
+    works = (_costed(work, costs.get(work.role)) for work in estimate.works)
+    return replace(estimate, works=tuple(works))
+
+
+def _costed(work: Work, cost: StepCost | None) -> Work:
+    if cost is None or work.training is None:
+        return work
+    seconds = work.seconds
+    if cost.image_seconds is not None and seconds is None:
+        images = work.units if work.stage == "score" else work.units * work.training.batch_size
+        share = FORWARD_SHARE if work.stage == "score" else 1
+        seconds = images * share * cost.image_seconds
+    return replace(work, cost=cost, seconds=seconds, rate_from=work.rate_from or "this machine")
+
+
+def check_machine(recipe: Recipe, estimate: Estimate) -> None:
+    """Raise ProtegeError where a step has not the memory, or all steps take days."""
+    costed = [work for work in estimate.works if work.cost is not None and work.stage == "train"]
+    if not costed:
+        return
+    machine = Machine.here()
+    for work in costed:
+        assert work.cost is not None
+        assert work.training is not None
+        needed = machine.step_bytes(work.cost, work.training.batch_size)
+        if work.units and needed > USABLE * machine.memory_bytes:
+            raise ProtegeError(_too_large(recipe, work, work.cost, machine, needed))
+    seconds = sum(work.seconds or 0 for work in costed)
+    if seconds > MAX_SECONDS:
+        longest = max(costed, key=lambda work: work.seconds or 0)
+        raise ProtegeError(_too_long(recipe, longest, seconds))
+
+
+def _too_large(recipe: Recipe, work: Work, cost: StepCost, machine: Machine, needed: int) -> str:
+    assert work.training is not None
+    section, options = recipe.section_of(work.role), work.training
+    batch = machine.largest_batch(cost)
+    lower = f"set {section}.batch_size={batch}" if batch >= 8 else f"lower {section}.inputs.size"
+    return (
+        f"{recipe.name_of(work.role)}: a step of {options.model} on {options.batch_size:,} images "
+        f"of {options.inputs.size} pixels takes about {needed / GIB:.1f} GiB, and "
+        f"{machine.device} has {machine.memory_bytes / GIB:.1f}: {lower}, {_smaller(section)}"
+    )
+
+
+def _too_long(recipe: Recipe, work: Work, seconds: float) -> str:
+    section = recipe.section_of(work.role)
+    return (
+        f"the trainings would take about {show_duration(seconds)} on this machine, most of it "
+        f"the {recipe.name_of(work.role)} ({work.units:,} steps): shorten {section}.length, "
+        f"{_smaller(section)}"
+    )
+
+
+def _smaller(section: str) -> str:
+    model = "a smaller student.model" if section == "fine_tune" else f"a smaller {section}.model"
+    return f"take {model}, or --preset small; --anyway runs it as it is"
+
+
+def lines_of(recipe: Recipe, estimate: Estimate, name: Callable[[str], str]) -> list[str]:
+    """A line for each stage, under the name that it has everywhere, with its memory and time."""
+    machine = Machine.here() if any(work.cost for work in estimate.works) else None
+    lines = []
+    for work in estimate.works:
+        # Models have names; what other stages do is called as the stage.
+        line = str(replace(work, role=name(work.role) if work.stage == "train" else work.role))
+        if machine and work.cost and work.training and work.stage == "train":
+            needed = machine.step_bytes(work.cost, work.training.batch_size) / GIB
+            line += f"; {work.cost.parameters:,} parameters, about {needed:.1f} GiB of memory"
+        lines.append(line)
+    known = [work.seconds for work in estimate.works if work.seconds is not None]
+    if known:
+        lines.append(f"in all about {show_duration(sum(known))}, shards and report not counted")
+    return lines

@@ -1,0 +1,165 @@
+"""Cost: what a step of a training takes on this machine, before any work: memory, and time.
+
+In: the options of a training and the number of classes. Out: a `StepCost`. Memory is calculated:
+the parameters, their gradients, momentum and average, and what each layer leaves for the backward
+pass, whose shapes come from a pass without data. Time is measured, with a few random images.
+
+torch is loaded in a process of its own, `python -m tasks.cost`, so that the caller stays small.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from infra.errors import ProtegeError
+from infra.safe_path import SAFE_PATH
+from tasks.train import TrainOptions
+
+BYTES = 4  # of a float32
+PROCESS_BYTES = 600 << 20  # of a process with torch, before it has a network
+MEASURED_PIXELS = 1 << 18  # of a step that is measured: enough for its time to be the layers'
+WAITING_BATCHES = 3  # one is computed, others are read meanwhile
+COSTLESS_PIXELS = 1 << 20  # of a batch: any machine has the memory for it
+COSTLESS_WORK = 10**10  # pixels of a whole training: some hours at most
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """Bytes are of all processes of one machine; seconds are None where nothing was measured."""
+
+    parameters: int
+    fixed_bytes: int
+    image_bytes: int
+    image_seconds: float | None
+
+    def step_bytes(self, batch_size: int) -> int:
+        """Memory of a training with this batch."""
+        return self.fixed_bytes + batch_size * self.image_bytes
+
+
+def is_costless(options: TrainOptions, steps: int) -> bool:
+    """Whether a training is so small that its cost need not be looked at."""
+    pixels = options.batch_size * options.inputs.size**2
+    known = not options.model.startswith("timm/")
+    return known and pixels <= COSTLESS_PIXELS and pixels * steps <= COSTLESS_WORK
+
+
+def step_costs(
+    trainings: Mapping[str, TrainOptions], num_classes: int, *, measure: bool
+) -> dict[str, StepCost]:
+    """The cost of each of these trainings. Raises ProtegeError for a network that is not there."""
+    if not trainings:
+        return {}
+    kinds = {role: _kind(options) for role, options in trainings.items()}
+    asked = {kinds[role]: options.model_dump(mode="json") for role, options in trainings.items()}
+    request = {
+        "trainings": asked,
+        "classes": num_classes,
+        "measure": measure,
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "tasks.cost"],
+        input=json.dumps(request),
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **SAFE_PATH, "OMP_WAIT_POLICY": "PASSIVE"},
+    )
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["it wrote nothing"])[-1]
+        raise ProtegeError(f"a network of these options cannot be built: {last}")
+    costs = json.loads(done.stdout)
+    return {role: StepCost(**costs[kind]) for role, kind in kinds.items()}
+
+
+def _kind(options: TrainOptions) -> str:
+    """What two trainings have in common whose steps cost the same for an image."""
+    return f"{options.model} {options.inputs.size} {options.ema_decay > 0}"
+
+
+def cost_of(options: TrainOptions, num_classes: int, *, measure: bool) -> StepCost:
+    """The cost of one training, in this process."""
+    import torch
+
+    from models.registry import build
+
+    with torch.device("meta"):
+        network = build(options.model, num_classes)
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    copies = 3 + 2 * (options.ema_decay > 0)  # weights, gradients, momentum; average, checkpoint
+    values = 3 * options.inputs.size**2
+    image_bytes = WAITING_BATCHES * values + BYTES * (3 * values + _floats_kept(network, options))
+    return StepCost(
+        parameters=parameters,
+        fixed_bytes=PROCESS_BYTES + copies * parameters * BYTES,
+        image_bytes=image_bytes,
+        image_seconds=_measure(options, num_classes) if measure else None,
+    )
+
+
+def _floats_kept(network: Any, options: TrainOptions) -> int:
+    """Floats that the layers leave for the backward pass, for one image.
+
+    The output of each layer but those in place is kept, and its gradient is as large while it is
+    computed; of those only few are there at a time.
+    """
+    import torch
+
+    kept = 0
+
+    def count(module: Any, _inputs: Any, output: Any) -> None:
+        nonlocal kept
+        if isinstance(output, torch.Tensor) and not getattr(module, "inplace", False):
+            kept += output.numel()
+
+    leaves = [module for module in network.modules() if not list(module.children())]
+    hooks = [leaf.register_forward_hook(count) for leaf in leaves]
+    side = options.inputs.size
+    network.train()
+    # Two images: a norm over a map of one pixel refuses a single one.
+    network.features(torch.empty(2, 3, side, side, device="meta"))
+    for hook in hooks:
+        hook.remove()
+    return kept // 2
+
+
+def _measure(options: TrainOptions, num_classes: int) -> float:
+    """Seconds of a step for each image: the second one, for the first one sets up."""
+    import torch
+
+    from models.registry import build
+
+    network = build(options.model, num_classes).train()
+    side, seconds = options.inputs.size, 0.0
+    num_images = max(2, min(options.batch_size, MEASURED_PIXELS // side**2))
+    images_BCHW = torch.rand(num_images, 3, side, side)
+    for _ in range(2):
+        started = time.perf_counter()
+        network(images_BCHW).logsumexp(dim=1).sum().backward()
+        seconds = time.perf_counter() - started
+    return seconds / num_images
+
+
+def main() -> None:
+    """Answer one request on standard input."""
+    request = json.load(sys.stdin)
+    costs = {
+        role: asdict(
+            cost_of(
+                TrainOptions.model_validate(options),
+                request["classes"],
+                measure=request["measure"],
+            )
+        )
+        for role, options in request["trainings"].items()
+    }
+    print(json.dumps(costs))  # noqa: T201  the answer
+
+
+if __name__ == "__main__":
+    main()

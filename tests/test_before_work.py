@@ -1,0 +1,182 @@
+"""Before work: what plan and run find out of sources, options and the machine, by looking only."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from flows.billion_scale import presets
+from flows.billion_scale.options import BillionScale
+from flows.campaign import machine
+from flows.campaign.check import check
+from flows.campaign.machine import Machine, check_machine, with_costs
+from flows.campaign.survey import survey
+from flows.cli import app
+from flows.commands.yaml_help import options_yaml
+from flows.recipes import BILLION_SCALE
+from infra.errors import ProtegeError
+from tasks.cost import cost_of, is_costless
+from tasks.estimate import Estimate
+from tasks.images import Inputs
+from tasks.shard import ShardOptions
+from tasks.train import TrainOptions
+from tests.builders.campaign import tiny
+from tests.builders.sources import image
+
+
+def table(path: Path, labels: list[Any]) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    images = [image(number) for number in range(len(labels))]
+    pq.write_table(pa.table({"image": images, "label": labels}), path)
+    return str(path.parent)
+
+
+def test_rows_of_tables_are_counted_with_their_classes(tmp_path: Path) -> None:
+    size = survey(
+        ShardOptions(
+            source=table(tmp_path / "t" / "a.parquet", ["cat", "dog", "cat"]), labelled=True
+        )
+    )
+    assert (size.images, size.classes, size.uncounted) == (3, ("cat", "dog"), 0)
+
+
+def test_members_of_tar_files_are_said_not_to_be_counted(tmp_path: Path) -> None:
+    (tmp_path / "a.tar").write_bytes(b"\0" * 10_240)
+    size = survey(ShardOptions(source=str(tmp_path), labelled=True))
+    assert (size.images, size.classes, size.uncounted) == (0, None, 1)
+    assert "1 files whose images are not counted" in str(size)
+
+
+def stray(options: BillionScale, folder: Path) -> dict[str, Any]:
+    (folder / "stray").mkdir()
+    for name in ("a/1.png", "b/1.png", "lost.png"):
+        (folder / "stray" / name).parent.mkdir(exist_ok=True)
+        (folder / "stray" / name).write_bytes(image(1))
+    return {"labelled": {"source": str(folder / "stray")}}
+
+
+def one_class(options: BillionScale, folder: Path) -> dict[str, Any]:
+    (folder / "one" / "cat").mkdir(parents=True)
+    (folder / "one" / "cat" / "1.png").write_bytes(image(1))
+    return {"labelled": {"source": str(folder / "one")}}
+
+
+def other_classes(options: BillionScale, folder: Path) -> dict[str, Any]:
+    return {"test": {"source": table(folder / "test" / "a.parquet", ["violet", "red"])}}
+
+
+def audit(options: BillionScale, folder: Path) -> dict[str, Any]:
+    (folder / "audit.csv").write_text("name,class\na,b\n")
+    return {"evaluate": {"audit": str(folder / "audit.csv")}}
+
+
+FAULTS: dict[str, tuple[Callable[[BillionScale, Path], dict[str, Any]], str]] = {
+    "stray": (stray, "labelled.source: 1 images lie in no folder of a class (lost.png)"),
+    "one class": (one_class, "at least 2 classes are needed, and it has 1 (cat)"),
+    "other classes": (
+        other_classes,
+        "test.source: 1 of its classes have no image in labelled.source: violet",
+    ),
+    "audit": (audit, "evaluate.audit: "),
+    "no pile": (lambda *_: {"pile": {"source": "/nowhere"}}, "pile.source: /nowhere"),
+    "checkpoint": (
+        lambda *_: {"teacher": {"checkpoint": "/nowhere.pth"}},
+        "teacher.checkpoint: there is no file /nowhere.pth",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_can_be_seen_before_work_is_refused(
+    tmp_path: Path, pictures: Path, fault: str
+) -> None:
+    make, sentence = FAULTS[fault]
+    options = tiny(pictures)
+    options = tiny(pictures, **make(options, tmp_path))
+    with pytest.raises(ProtegeError) as error:
+        check(BILLION_SCALE, options, whole=True)
+    assert sentence in str(error.value)
+
+
+def test_a_network_of_timm_that_is_not_there_is_refused(
+    pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.campaign.check.find_spec", lambda _name: None)
+    with pytest.raises(ProtegeError, match=r"teacher\.model: timm/x needs the package timm"):
+        check(BILLION_SCALE, tiny(pictures, teacher={"model": "timm/x"}))
+
+
+def test_relative_places_are_stored_resolved(
+    pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(pictures)
+    relative = tiny(Path(), evaluate={"audit": "a.csv"}, pile={"source": "s3://bucket/pile"})
+    options = relative.resolved()
+    assert options.labelled.source == str(pictures / "labelled")
+    assert options.evaluate.audit == str(pictures / "a.csv")
+    assert options.pile.source == "s3://bucket/pile"
+    assert options.teacher.checkpoint == ""
+
+
+def test_memory_of_a_step_is_that_of_its_layers() -> None:
+    options = TrainOptions(model="resnet50", inputs=Inputs(size=224, resize=256))
+    cost = cost_of(options, 1000, measure=False)
+    assert cost.parameters == 25_557_032
+    # 24 images were seen to take 2.7 GiB, and 256 of them more than 20.
+    assert 2.3 < cost.step_bytes(24) / 2**30 < 3.2
+    assert 20 < cost.step_bytes(256) / 2**30 < 26
+
+
+def paper_sized(pile_images: int) -> Estimate:
+    return BILLION_SCALE.plan(BillionScale(), 50, 10, pile_images)
+
+
+def test_a_training_that_does_not_fit_is_refused_with_the_options_that_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    here = Machine("this machine", 8 << 30, 1)
+    monkeypatch.setattr(machine.Machine, "here", staticmethod(lambda: here))
+    estimate = with_costs(paper_sized(800), 10, every=False, measure=False)
+    with pytest.raises(ProtegeError) as error:
+        check_machine(BILLION_SCALE, estimate)
+    text = str(error.value)
+    assert "teacher: a step of resnet50 on 256 images of 224 pixels takes about" in text
+    assert "teacher.batch_size=64" in text
+    assert "--preset small" in text
+
+
+def test_the_small_preset_is_surely_small() -> None:
+    estimate = BILLION_SCALE.plan(presets.small(), 50, 10, 800)
+    for work in estimate.works:
+        assert work.training is None or is_costless(work.training, work.units)
+
+
+def test_lessons_are_at_most_what_the_pile_holds_and_doubts_are_said() -> None:
+    estimate = paper_sized(800)
+    (choice,) = [work for work in estimate.works if work.stage == "topk"]
+    assert choice.units == 8_000
+    assert any("the pile has only 800 images" in doubt for doubt in estimate.doubts)
+    assert any("teacher: 18 steps from random weights" in doubt for doubt in estimate.doubts)
+
+
+def test_yaml_has_the_help_and_the_bounds_of_every_option() -> None:
+    text = options_yaml(BillionScale())
+    assert yaml.safe_load(text) == BillionScale().model_dump(mode="json")
+    lines = [line.strip() for line in text.splitlines()]
+    at = lines.index("batch_size: 256")
+    assert lines[at - 1] == "# Images in a step, summed over all processes. [>= 1 and <= 1,000,000]"
+    assert "[one of: decode, header]" in text
+    for number, line in enumerate(lines):
+        if line and not line.startswith("#") and line.split(":")[0] != "amount":
+            assert lines[number - 1].startswith("#"), line
+
+
+def test_models_and_recipes_are_listed() -> None:
+    text = CliRunner().invoke(app, ["models"]).output
+    assert "resnet50            25,557,032  224 px" in text
+    assert "--preset small" in CliRunner().invoke(app, ["recipes"]).output
