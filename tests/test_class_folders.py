@@ -199,6 +199,7 @@ def test_names_that_look_alike_are_warned_of(
         (["cat/1.png", "dog/2.png", "3.png"], ["cat/4.png"], r"no class \(3\.png\)"),
         (["cat/1.png"], ["cat/4.png"], "have 1 classes; at least 2.*Only 'cat' was found"),
         (["cat/1.png", "dog/2.png"], ["cow/4.png"], r"without a labelled image: cow.*are cat, dog"),
+        (["cat/1.png", "dog/2.png"], ["Cat/4.png"], r"look alike: 'Cat', 'cat'"),
         (["cat/1.png", "dog/2.png"], ["3.png"], r"no class \(3\.png\)"),
         (["train/a/1.png", "val/a/2.png"], ["a/1.png"], "parts of a data set"),
     ],

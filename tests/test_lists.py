@@ -88,6 +88,20 @@ def test_files_that_are_listed_are_read__and_those_that_are_not_there_are_reject
     assert len(found) == 3
 
 
+def test_names_that_can_be_no_file_are_rejects__and_stop_nothing(
+    root: Store, tmp_path: Path
+) -> None:
+    folder = fill(tmp_path / "in", "a.png")
+    (folder / "loop.png").symlink_to("loop.png")
+    names = ["a.png", "loop.png", "nul\0.png", "x" * 300 + ".png", "a.png/b.png", str(folder), "."]
+    listing = write(folder / "l.txt", "\n".join(names))
+    output = run(root, listing, max_reject_percent=100)
+    assert output.kept == 1
+    assert set(rejects(output).values()) == {"unreadable"}
+    # `.` is the folder once more.
+    assert output.rejected == len(names) - 2
+
+
 # ---------------------------------------------------------------------------------------- forms
 
 

@@ -94,10 +94,16 @@ def shard(
         return Made(parts, extra, rechecked_reasons(session.store, snapshot.increments))
 
     output = make_output(target, make, on_progress)
-    passed_over = describe_passed_over(output.body["extra"][PASSED_OVER])
+    _check_images(output, options, snapshot)
+    return output
+
+
+def _check_images(output: Output, options: ShardOptions, snapshot: Snapshot) -> None:
+    """Say what was passed over. Raises ProtegeError when too few of the rest are images."""
+    counts = output.body["extra"]
     if not output.rows_in:
-        raise _no_images(options, passed_over)
-    _log_passed_over(options.source, passed_over, output.body["extra"][STRAYS])
+        raise _no_images(options, describe_passed_over(counts[PASSED_OVER]))
+    _log_passed_over(options.source, counts)
     strays = 0
     if output.rejected > output.rows_in * options.max_reject_percent / 100:
         # The tables of rejects are read only where it matters: there is one for each shard.
@@ -106,15 +112,15 @@ def shard(
     contract.check_reject_share(
         output, options.max_reject_percent, options.source, remedy, passed_over=strays
     )
-    return output
 
 
-def _log_passed_over(source: str, passed_over: str, strays: Mapping[str, int]) -> None:
-    if passed_over:
+def _log_passed_over(source: str, counts: Mapping[str, Mapping[str, int]]) -> None:
+    if counts[PASSED_OVER]:
+        passed_over = describe_passed_over(counts[PASSED_OVER])
         logger.info("%s: passed over, for they are no images: %s", source, passed_over)
-    if strays:
-        text = describe_passed_over(strays)
-        logger.info("%s: opened, and no images either: %s", source, text)
+    if counts[STRAYS]:
+        strays = describe_passed_over(counts[STRAYS])
+        logger.info("%s: opened, and no images either: %s", source, strays)
 
 
 def _no_images(options: ShardOptions, passed_over: str) -> ProtegeError:

@@ -7,6 +7,7 @@ from being used (reason and detail for the table of rejects), or None.
     problem = problem_of(candidate, options)
 """
 
+import errno
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from tasks.shard.sources import (
 )
 
 MAX_IMAGE_BYTES = 1 << 30  # a file beyond it is no image, and would fill the memory of a worker
+NO_SUCH_NAME = {errno.ENAMETOOLONG, errno.ELOOP}  # it will not pass
 
 Problem = Mapping[str, str]  # reason and detail
 
@@ -82,24 +84,27 @@ def read_loose(file: SourceFile) -> Candidate:
 
     Raises ProtegeError when that may pass: an outage must not turn images into rejects for good.
     """
-    data, error = b"", None
     if file.version == NOT_UTF8:
-        error = f"{NOT_UTF8}: rename this file"
-    elif file.size > MAX_IMAGE_BYTES:
-        error = f"a file of {file.size >> 20:,} MiB"
-    else:
-        store, name = open_object(Address(file.uri))
-        try:
-            data = store.read(name)
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as problem:
-            error = f"{type(problem).__name__}: {file.uri}"
-        except OSError as problem:
-            raise ProtegeError(
-                f"{file.uri} cannot be read now: {problem}. Run again when it can; what is done "
-                "is kept"
-            ) from problem
-    unreadable = None if error is None else {"reason": "unreadable", "detail": error}
-    return Candidate(file.key, data, file.label, file.tags, problem=unreadable)
+        return _unreadable(file, f"{NOT_UTF8}: rename this file")
+    if file.size > MAX_IMAGE_BYTES:
+        return _unreadable(file, f"a file of {file.size >> 20:,} MiB")
+    store, name = open_object(Address(file.uri))
+    try:
+        data = store.read(name)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError) as error:
+        return _unreadable(file, f"{type(error).__name__}: {file.uri}")
+    except OSError as error:
+        if error.errno in NO_SUCH_NAME:
+            return _unreadable(file, f"{error.strerror}: {file.uri}")
+        raise ProtegeError(
+            f"{file.uri} cannot be read now: {error}. Run again when it can; what is done is kept"
+        ) from error
+    return Candidate(file.key, data, file.label, file.tags)
+
+
+def _unreadable(file: SourceFile, detail: str) -> Candidate:
+    problem = {"reason": "unreadable", "detail": detail}
+    return Candidate(file.key, b"", file.label, file.tags, problem=problem)
 
 
 def problem_of(candidate: Candidate, options: ShardOptions) -> Problem | None:

@@ -89,13 +89,18 @@ def _check(names: set[str], tested: Collection[str], options: ShardOptions) -> l
         raise ProtegeError(
             f"the test images have classes without a labelled image: {_some(unknown)}. Label some "
             f"of each{_wider(options)}, or take these classes out of the test set. The labelled "
-            f"classes are {_some(sort_classes(names))}"
+            f"classes are {_some(sort_classes(names))}{_hint({*names, *unknown})}"
         )
     for group in look_alikes(names):
         logger.warning(
             "classes that look alike are different classes: %s", ", ".join(map(repr, group))
         )
     return sort_classes(names)
+
+
+def _hint(names: set[str]) -> str:
+    groups = look_alikes(names)
+    return f" (look alike: {', '.join(map(repr, groups[0]))})" if groups else ""
 
 
 def _listed_classes(options: ShardOptions) -> set[str] | None:

@@ -35,10 +35,8 @@ from tasks.shard.sources.reading import BadContainer, Member, Reading
 from tasks.shard.sources.slices import WHOLE, Slice, percent_of
 
 __all__ = [
-    "EVERY_KEY",
     "NOT_UTF8",
     "UNKNOWN_VERSION",
-    "WHOLE",
     "BadContainer",
     "Columns",
     "Kind",

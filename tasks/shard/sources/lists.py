@@ -115,12 +115,14 @@ def _entry(
 def _size_and_version(uri: str) -> tuple[int, str]:
     """What a disk says of a file; to ask S3 about each would cost a request an image."""
     address = Address(uri)
-    if not address.is_s3:
-        store, name = open_object(address)
-        if store.exists(name):
-            found = store.sizes(name)[name]
-            return found.size, found.version
-    return ANY_SIZE, UNKNOWN_VERSION
+    if address.is_s3:
+        return ANY_SIZE, UNKNOWN_VERSION
+    store, name = open_object(address)
+    try:
+        found = store.sizes(name)[name] if store.exists(name) else None
+    except OSError:  # whoever reads it says why
+        found = None
+    return (found.size, found.version) if found else (ANY_SIZE, UNKNOWN_VERSION)
 
 
 def _normal(address: Address) -> str:
