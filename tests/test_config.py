@@ -63,6 +63,10 @@ def test_later_sources_win__file_environment_command_line(
     assert options.second == Inner(count=7)
 
 
+def test_pattern_of_names_is_text__and_no_alias_of_yaml(tmp_path: Path) -> None:
+    assert read(tmp_path, None, "first.name=*.gif,tmp/*").first.name == "*.gif,tmp/*"
+
+
 def test_nothing_given_is_the_base(tmp_path: Path) -> None:
     for text in (None, "", "# nothing\n", "first:\n  # count: 3\n", "{}"):
         assert read(tmp_path, text) == Recipe()

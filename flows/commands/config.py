@@ -89,7 +89,9 @@ def _split(entry: str) -> tuple[list[str], str]:
 def _nested(path: list[str], text: str) -> dict[str, Any]:
     """`topk.k` and `500` as nested mappings; the text is read as YAML reads a value."""
     try:
-        value: Any = yaml.load(text, _Loader) if text else ""
+        # To YAML, an asterisk in front is an alias, which means nothing in a single value.
+        is_pattern = text.startswith("*")
+        value: Any = yaml.load(text, _Loader) if text and not is_pattern else text
     except (yaml.YAMLError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ProtegeError(f"{'.'.join(path)}={text}: this value is not YAML: {reason}") from None

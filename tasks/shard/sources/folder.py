@@ -9,6 +9,7 @@ from tasks.shard.sources.magic import looks_like_image
 from tasks.shard.sources.names import Kind, ending_of, kind_of
 from tasks.shard.sources.reading import Reading
 
+MAX_STRAYS = 100  # whoever has more than these has forgotten the folders of the classes
 MAX_STRAY_BYTES = 1 << 28
 OPENED = {Kind.IMAGE, Kind.UNKNOWN, Kind.CONTAINER}
 
@@ -28,16 +29,16 @@ def walk_folder(store: Store, reading: Reading) -> Listing:
 def drop_stray_others(listing: Listing) -> Listing:
     """Without the files beside class folders that are no images, though no name says so.
 
-    A stray image is an error, so it is worth to look into these few.
+    A stray image is an error, so a few are looked into.
     """
-    files, passed_over = [], Counter(listing.passed_over)
-    for file in listing:
-        stray = file.label is None and kind_of(file.key) is Kind.UNKNOWN
-        if stray and file.size <= MAX_STRAY_BYTES and not looks_like_image(_read(file)):
-            passed_over[ending_of(file.key)] += 1
-        else:
-            files.append(file)
-    return Listing(files, passed_over)
+    strays = [
+        file
+        for file in listing
+        if file.label is None and kind_of(file.key) is Kind.UNKNOWN and file.size <= MAX_STRAY_BYTES
+    ]
+    others = {file.key for file in strays[:MAX_STRAYS] if not looks_like_image(_read(file))}
+    passed_over = listing.passed_over + Counter(ending_of(key) for key in others)
+    return Listing([file for file in listing if file.key not in others], passed_over)
 
 
 def _read(file: SourceFile) -> bytes:
