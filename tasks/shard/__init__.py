@@ -30,7 +30,7 @@ from tasks.contract import (
     run_shards,
     silent,
 )
-from tasks.shard.classes import check_listed_classes, class_names
+from tasks.shard.classes import check_listed_classes, class_names, sort_classes
 from tasks.shard.options import ShardOptions
 from tasks.shard.part import ShardJob, shard_images
 from tasks.shard.passed import PASSED_OVER, STRAYS, count_strays, total_counts, tried_rejects
@@ -63,6 +63,7 @@ __all__ = [
     "recheck_rejects",
     "reject_images",
     "shard",
+    "sort_classes",
 ]
 
 

@@ -23,7 +23,8 @@ IMAGE_SUFFIXES = words(
     ".jpg .jpeg .jpe .jfif .png .apng .gif .webp .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm .avif "
     ".avifs .mpo .heic .heif .jxl .jp2"
 )
-CONTAINER_SUFFIXES = frozenset({".tar", ".parquet"})
+CONTAINER_ENDINGS = (".tar", ".parquet")
+CONTAINER_SUFFIXES = frozenset(CONTAINER_ENDINGS)
 LIST_SUFFIXES = frozenset({".csv", ".tsv", ".txt", ".jsonl", ".ndjson"})
 COMPRESSED_SUFFIXES = words(".zip .tgz .tbz .tbz2 .txz .gz .bz2 .xz .zst .7z .rar .lz4")
 OTHER_SUFFIXES = LIST_SUFFIXES | words(
@@ -61,23 +62,25 @@ class Kind(Enum):
     UNKNOWN = auto()
 
 
+KINDS = {
+    **dict.fromkeys(OTHER_SUFFIXES, Kind.OTHER),
+    **dict.fromkeys(COMPRESSED_SUFFIXES, Kind.COMPRESSED),
+    **dict.fromkeys(CONTAINER_SUFFIXES, Kind.CONTAINER),
+    **dict.fromkeys(IMAGE_SUFFIXES, Kind.IMAGE),
+}
+
+
 def kind_of(key: str) -> Kind:
     """What a file is, by its name and folders."""
-    path = PurePosixPath(key)
-    if any(step.startswith(".") and step != ".." for step in path.parts):
+    # Not by pathlib, which is slow: a source may have millions of files.
+    lower = key.lower()
+    steps = lower.split("/")
+    hidden = any(step.startswith(".") and step not in {".", ".."} for step in steps)
+    if hidden or not OTHER_FOLDERS.isdisjoint(steps):
         return Kind.HIDDEN
-    if OTHER_FOLDERS.intersection(key.lower().split("/")):
-        return Kind.HIDDEN
-    suffix = path.suffix.lower()
-    for kind, suffixes in (
-        (Kind.IMAGE, IMAGE_SUFFIXES),
-        (Kind.CONTAINER, CONTAINER_SUFFIXES),
-        (Kind.COMPRESSED, COMPRESSED_SUFFIXES),
-        (Kind.OTHER, OTHER_SUFFIXES),
-    ):
-        if suffix in suffixes:
-            return kind
-    return Kind.OTHER if path.name.lower() in OTHER_NAMES else Kind.UNKNOWN
+    stem, _, ending = steps[-1].rpartition(".")
+    known = KINDS.get(f".{ending}") if stem else None
+    return known or (Kind.OTHER if steps[-1] in OTHER_NAMES else Kind.UNKNOWN)
 
 
 def is_image_name(key: str) -> bool:
@@ -87,7 +90,7 @@ def is_image_name(key: str) -> bool:
 
 def is_container_name(key: str) -> bool:
     """Whether a file holds images instead of being one."""
-    return PurePosixPath(key).suffix.lower() in CONTAINER_SUFFIXES
+    return key.lower().endswith(CONTAINER_ENDINGS)
 
 
 def is_compressed_name(key: str) -> bool:
