@@ -93,8 +93,11 @@ def test_a_tiff_whose_header_is_cut_off_is_damaged(compression: str) -> None:
 
 
 def test_a_thumbnail_of_another_image_is_not_kept() -> None:
-    found = refusal(grey_tiff(160, 120, (254, 4, (1,))))
-    assert (found.reason, "thumbnail" in found.detail) == ("unsupported", True)
+    alone = grey_tiff(160, 120, (254, 4, (1,)))
+    assert np.array_equal(decode(alone, LIMITS), pillow_pixels(alone))
+    for data in (grey_tiff(160, 120, (254, 4, (1,)), (330, 4, (8,))), alone[:-4] + b"\x08\0\0\0"):
+        found = refusal(data)
+        assert (found.reason, "thumbnail" in found.detail) == ("unsupported", True)
 
 
 def test_colours_that_nothing_converts_are_unsupported() -> None:
@@ -169,6 +172,7 @@ def test_what_is_no_picture_is_told_by_its_name(data: bytes, name: str) -> None:
         (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
         (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
         (b"8BPS\0\1", "PSD"),
+        (b"MM\0+\0\x08\0\0", "BigTIFF"),
         (b"\0\0\1\0\1\0\x10\x10", "ICO"),
         (b"v/1\1\2\0\0\0", "OpenEXR"),
     ],

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from tasks.images import Limits, decode
+from tasks.images import Limits, Unusable, decode
 from tests.builders.encoded import NOISE, chunk, encoded, png, tiff, with_chunk
 from tests.builders.reference import pillow_pixels
 
@@ -154,6 +154,15 @@ def test_grey_with_a_second_sample_in_a_tiff(extra: int, transparent: bool) -> N
     pixels = decode(data, LIMITS)
     assert (pixels == (255 if transparent else 100)).all()
     assert np.array_equal(pixels, pillow_pixels(data))
+
+
+def test_a_big_tiff_has_the_pixels_of_pillow() -> None:
+    data = encoded(NOISE, "TIFF", big_tiff=True)
+    assert data[2] == 43
+    assert np.array_equal(decode(data, LIMITS), pillow_pixels(data))
+    raw = data.replace(struct.pack("<HHQQ", 262, 3, 1, 2), struct.pack("<HHQQ", 262, 3, 1, 32803))
+    with pytest.raises(Unusable, match="raw camera file"):
+        decode(raw, LIMITS)
 
 
 def test_a_picture_in_memory_has_the_pixels_of_pillow() -> None:

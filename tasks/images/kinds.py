@@ -22,7 +22,7 @@ READABLE = (
     (rb"RIFF....WEBP", "WEBP"),
     # Two letters say little, so the size of the header that follows must be one of a BMP, too.
     (rb"BM(?:.{0,11}\Z|.{12}[\x0c-\x7c]\0\0\0)", "BMP"),
-    (rb"(?:II|MM)(?:\*\0|\0\*)|II\+\0|MM\0\+", "TIFF"),
+    (rb"(?:II|MM)(?:\*\0|\0\*)|II\+\0", "TIFF"),
     (rb"P[1-6f]\s+[\d#-]", "PPM"),
 )
 
@@ -31,6 +31,7 @@ PICTURES = (
     (rb"\0\0\0\x0cJXL |\xff\x0a", "JPEG XL"),
     (rb"\0\0\0\x0cjP  |\xffO\xffQ", "JPEG 2000"),
     (rb"II\xbc", "JPEG XR"),
+    (rb"MM\0\+", "big-endian BigTIFF"),
     (rb"8BPS", "Photoshop, PSD"),
     (rb"gimp xcf", "GIMP, XCF"),
     (rb"\0\0\x01\0[^\0]\0", "icon, ICO"),

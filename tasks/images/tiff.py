@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from tasks.images.kinds import unsupported_raw
 from tasks.images.unusable import Limits, Unusable
 
+BIG_TIFF = 43  # the third byte; Pillow reads no big-endian ones, and none come here
 SUBFILE_TYPE, WIDTH, LENGTH, PHOTOMETRIC, MAKE = 254, 256, 257, 262, 271
 TILE_WIDTH, TILE_LENGTH, DIRECTORIES, DNG_VERSION = 322, 323, 330, 50706
 SENSOR_PIXELS = {32803, 34892}  # photometric interpretations: colour filter array, linear raw
@@ -78,6 +79,12 @@ class Layout:
             raise Unusable("damaged", f"{there} of the {count} fields of its header are there")
         return [self._field(data, start + row * step) for row in range(count)]
 
+    def following(self, data: bytes, at: int) -> int:
+        """Where the directory after this one begins; 0 for the last one."""
+        width, step, wide = ("Q", 20, "Q") if self.is_big else ("H", 12, "I")
+        count = self._number(width, data, at)
+        return self._number(wide, data, at + struct.calcsize(f"={width}") + count * step)
+
     def _field(self, data: bytes, at: int) -> Field:
         wide = "Q" if self.is_big else "I"
         room = struct.calcsize(f"={wide}")
@@ -103,7 +110,7 @@ class Layout:
 
 def check_directory(data: bytes, limits: Limits) -> None:
     """Raises Unusable for what must not be opened."""
-    layout = Layout("<" if data[:2] == b"II" else ">", is_big=43 in data[2:4])
+    layout = Layout("<" if data[:2] == b"II" else ">", is_big=data[2] == BIG_TIFF)
     fields = layout.read(data, layout.first(data))
     for field in fields:
         most = MAX_RATIONALS if field.kind in RATIONALS else MAX_NUMBERS
@@ -116,7 +123,8 @@ def check_directory(data: bytes, limits: Limits) -> None:
     behind = [directory for at in offsets if (directory := _read_leniently(layout, data, at))]
     if kind := _raw_kind(data, fields, behind):
         raise unsupported_raw(kind)
-    if _largest(fields, SUBFILE_TYPE) & 1:
+    has_others = bool(offsets) or layout.following(data, layout.first(data))
+    if has_others and _largest(fields, SUBFILE_TYPE) & 1:
         raise Unusable("unsupported", "a TIFF whose first image is a thumbnail of another")
 
 
