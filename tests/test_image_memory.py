@@ -168,3 +168,29 @@ def test_a_picture_of_a_kind_that_is_not_read_is_never_opened() -> None:
     refused = {name: (peak.check, peak.decode) for name, peak in found.items()}
     assert refused == dict.fromkeys(names, ("unsupported", "unsupported"))
     assert {name: peak.mib for name, peak in found.items() if peak.mib > 1} == {}
+
+
+def test_the_largest_allowed_pictures_take_a_few_times_their_bytes() -> None:
+    side = (1000, 1000)
+    modes = {
+        "PNG": ("1", "L", "LA", "I;16", "P", "RGB", "RGBA"),
+        "JPEG": ("L", "RGB", "CMYK"),
+        "GIF": ("P", "L"),
+        "WEBP": ("RGB", "RGBA"),
+        "BMP": ("RGB",),
+        "TIFF": ("LA", "PA", "RGBA", "CMYK", "YCbCr"),
+        "PPM": ("RGB",),
+        "AVIF": ("RGBA",),
+    }
+    pictures = {
+        f"{kind} {mode}": encoded(Image.new(mode, side), kind)
+        for kind, names in modes.items()
+        for mode in names
+    }
+    deep = zlib.compress(bytes(1000 * 6001))
+    clear = (b"tRNS", bytes(6))
+    pictures["PNG of 16 bits"] = png(*side, clear, (b"IDAT", deep), depth=16)
+    pictures["progressive JPEG"] = encoded(Image.new("RGB", side), "JPEG", progressive=True)
+    found = dict(zip(pictures, peaks(list(pictures.values()), MAX_PIXELS)))
+    assert {name: peak.decode for name, peak in found.items() if peak.decode} == {}
+    assert {name: peak.mib for name, peak in found.items() if peak.mib > MAX_MIB} == {}
