@@ -50,6 +50,7 @@ def test_every_recipe_preset_and_stage_can_be_started() -> None:
     assert {
         "report/single",
         "recheck-rejects/single",
+        "retrain/arrived",
         "retrain/by-hand",
         "retrain/scheduled",
     } <= names

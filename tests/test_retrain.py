@@ -17,6 +17,7 @@ from flows.recipes import BILLION_SCALE
 from flows.retrain import champion
 from flows.retrain.hold_out import PromotionOptions, compare, held_out_of, shard_hold_out
 from flows.retrain.line import Line, find_line, options_again
+from flows.retrain.news import count_new_files
 from infra.errors import ProtegeError
 from infra.executors import Inline
 from infra.store import LocalStore, Store, open_store
@@ -189,6 +190,18 @@ def test_news_of_a_part_of_a_source_are_news_of_it(
 ) -> None:
     finish(root, held_back(place), model)
     assert (find_line(root, "", "main", str(place / source)) is not None) == is_read
+
+
+def test_news_are_the_files_that_were_not_pinned_before(
+    place: Path, root: Store, model: Output
+) -> None:
+    first = finish(root, held_back(place), model)
+    assert count_new_files(root, first, first) == 0
+    write_folder(place / "pile", np.random.default_rng(9), per_class=3, labelled=False)
+    write_folder(place / "test", np.random.default_rng(9), per_class=1, labelled=True)
+    options = held_back(place)
+    now = find_campaign(root, BILLION_SCALE.name, options, sources_of(options))
+    assert count_new_files(root, first, now) == 9 + 3
 
 
 # ----------------------------------------------------------------------------------- the hold-out

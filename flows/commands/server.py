@@ -52,8 +52,18 @@ def arrived(source: Annotated[str, typer.Argument(help="The source that has grow
     """Say that new images have arrived in a source: the campaigns that read it are retrained."""
     need_server()
     from flows.operate.runs import emit_arrival
+    from flows.retrain.line import reads
+    from infra.store import open_store
+    from tasks.campaigns import campaigns, newest_first
 
+    root = Settings().root
+    known = newest_first(campaigns(open_store(root)))
+    readers = [campaign.id for campaign in known if reads(campaign, source)]
     typer.echo(f"data.arrived: {emit_arrival(source)}")
+    if readers:
+        typer.echo(f"it is read by {readers[0]} and {len(readers) - 1} earlier campaigns")
+    else:
+        typer.echo(f"no finished campaign in {root} reads it: nothing is retrained", err=True)
 
 
 def need_server() -> str:

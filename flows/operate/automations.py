@@ -20,7 +20,7 @@ from flows.operate.environment import SILENCE_SECONDS
 
 ARRIVED = "data.arrived"
 NOTIFY_BLOCK = "protege-notify"
-RETRAIN = "retrain/scheduled"
+RETRAIN = "retrain/arrived"
 
 HEARTBEAT = "prefect.flow-run.heartbeat"
 END_EVENTS = {

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from flows.campaign.stages import STAGES
-from flows.operate.supervisor import WORK_POOL
+from flows.operate.state import WORK_POOL
 from flows.recipes import RECIPES, Recipe
 
 FLOWS = "flows.engine.flows"
@@ -71,6 +71,8 @@ def deployments() -> Iterator[Deployment]:
     yield Deployment(FLOWS, "recheck", "single", recheck)
     retrain = "Train again on what is new in the sources, and promote the student if it is better"
     yield Deployment("flows.retrain.flow", "retrain", "by-hand", retrain)
+    # Of its own: what arrives during a scheduled run must not be cancelled as that would be.
+    yield Deployment("flows.retrain.flow", "retrain", "arrived", f"{retrain}; for new data")
     yield Deployment(
         "flows.retrain.flow",
         "retrain",

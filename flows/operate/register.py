@@ -1,7 +1,8 @@
 """Register: registers the catalog with a Prefect server; it may be repeated.
 
 In: the server at PREFECT_API_URL. Out: the work pool, all deployments, the automations. Existing
-entries are updated; schedules and switches that people have set in the UI stay as they are.
+entries are updated when the catalog has changed; otherwise what people have set in the UI stays as
+it is, and schedules and switches always do.
 """
 
 from collections.abc import Iterator
@@ -10,7 +11,9 @@ from typing import Any
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule
+from prefect.deployments.runner import RunnerDeployment
 from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.types.entrypoint import EntrypointType
@@ -18,7 +21,8 @@ from prefect.workers.process import ProcessWorker
 
 from flows.operate.automations import automations
 from flows.operate.catalog import TIMEZONE, Deployment, deployments
-from flows.operate.supervisor import WORK_POOL
+from flows.operate.state import WORK_POOL
+from tasks.contract import digest_of
 
 
 def register(folder: str, notify: str) -> int:
@@ -48,8 +52,8 @@ def _save_pool(client: SyncPrefectClient) -> None:
 
 def _save_deployment(client: SyncPrefectClient, deployment: Deployment, folder: str) -> None:
     flow = deployment.load()
-    is_new = _is_new(client, f"{flow.name}/{deployment.name}")
-    runner_deployment = flow.to_deployment(
+    found = _find(client, f"{flow.name}/{deployment.name}")
+    new = flow.to_deployment(
         name=deployment.name,
         description=deployment.about,
         parameters=dict(deployment.parameters),
@@ -61,11 +65,23 @@ def _save_deployment(client: SyncPrefectClient, deployment: Deployment, folder: 
         entrypoint_type=EntrypointType.MODULE_PATH,
         schedules=list(_schedules(deployment)),
     )
-    if not is_new:
-        # A user may have changed the schedules in the UI; a field that is not set stays as it is.
-        runner_deployment.schedules = None
-        runner_deployment.model_fields_set.discard("schedules")
-    runner_deployment.apply()
+    new.version = _version(new)
+    if found is not None:
+        # What is the same in the catalog has only changed by what a user has set in the UI.
+        if (found.version, found.work_pool_name) == (new.version, WORK_POOL):
+            return
+        # A user may have changed the schedules, too; a field that is not set stays as it is.
+        new.schedules = None
+        new.model_fields_set.discard("schedules")
+        new.model_fields_set.discard("paused")
+    new.apply()
+
+
+def _version(deployment: RunnerDeployment) -> str:
+    """The digest of what the catalog says of a deployment."""
+    values = deployment.model_dump(mode="json", exclude={"version", "schedules", "paused"})
+    form = deployment._parameter_openapi_schema.model_dump(mode="json")
+    return digest_of([values, form])
 
 
 def _schedules(deployment: Deployment) -> Iterator[dict[str, Any]]:
@@ -73,12 +89,11 @@ def _schedules(deployment: Deployment) -> Iterator[dict[str, Any]]:
         yield {"schedule": CronSchedule(cron=deployment.cron, timezone=TIMEZONE), "active": False}
 
 
-def _is_new(client: SyncPrefectClient, name: str) -> bool:
+def _find(client: SyncPrefectClient, name: str) -> DeploymentResponse | None:
     try:
-        client.read_deployment_by_name(name)
+        return client.read_deployment_by_name(name)
     except ObjectNotFound:
-        return True
-    return False
+        return None
 
 
 def _save_automation(client: SyncPrefectClient, automation: AutomationCore) -> None:

@@ -3,7 +3,7 @@
 In: the server at PREFECT_API_URL, and names. Out: flow runs, and the address of a run's page.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -23,6 +23,7 @@ from prefect.settings import get_current_settings
 from prefect.states import AwaitingRetry, Crashed
 
 from flows.operate.automations import ARRIVED
+from flows.operate.state import WORK_POOL, worker_name
 from infra.errors import ProtegeError
 from infra.store import open_store
 
@@ -76,12 +77,24 @@ def active_runs() -> list[FlowRun]:
         return _active_runs(client)
 
 
-def mark_crashed(message: str) -> None:
-    """Mark the active runs of the worker as Crashed, after their processes were stopped."""
+def mark_crashed(message: str, stopped: Collection[str]) -> None:
+    """Mark the runs as Crashed whose processes were stopped, by their ids.
+
+    Where no worker of another machine is online, also those of the pool that have no process yet,
+    or whose process had died before: nobody else would.
+    """
     with get_client(sync_client=True) as client:
+        alone = not _other_workers(client)
         for run in _active_runs(client):
-            if run.deployment_id is not None:
+            if str(run.id) in stopped or (alone and run.work_pool_name == WORK_POOL):
                 client.set_flow_run_state(run.id, Crashed(message=message), force=True)
+
+
+def _other_workers(client: SyncPrefectClient) -> list[str]:
+    """The workers of the pool that are online, but for that of this machine."""
+    workers = client.read_workers_for_work_pool(WORK_POOL)
+    online = [worker.name for worker in workers if worker.status == "ONLINE"]
+    return [name for name in online if name != worker_name()]
 
 
 def emit_arrival(source: str) -> str:

@@ -14,6 +14,7 @@ import fcntl
 import json
 import os
 import secrets
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -27,6 +28,7 @@ from infra.lease import ProcessId
 from infra.settings import Settings
 
 HOST = "127.0.0.1"
+WORK_POOL = "protege"
 # In the environment of every process that the supervisor starts, directly or indirectly.
 SUPERVISOR_VARIABLE = "PROTEGE_INTERNAL_SUPERVISOR"
 # Where the pages find the API, when it is not where they are, as behind a proxy.
@@ -162,6 +164,11 @@ class ServerState:
         temporary.touch(mode=0o600)
         temporary.write_text(json.dumps(content, indent=1))
         temporary.replace(self.folder / name)
+
+
+def worker_name() -> str:
+    """The worker of this machine, among others of the same pool."""
+    return f"{WORK_POOL}-{socket.gethostname()}"
 
 
 def marked_processes(mark: str) -> list[psutil.Process]:

@@ -1,7 +1,7 @@
 """Supervisor: starts the server, the worker and the report server, and restarts those that end.
 
 In: the state folder with `up.json`. Out: running processes, listed in `processes.json`. On SIGTERM
-it stops them and whatever they have started, marks the active runs as Crashed, and ends.
+it stops them and whatever they have started, marks their runs as Crashed, and ends.
 
     python -m flows.operate.supervisor ~/.protege
 """
@@ -13,21 +13,28 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import FrameType
 
 import psutil
 
 from flows.operate.environment import prefect_environment
-from flows.operate.state import ServerConfig, ServerState, marked_processes
+from flows.operate.state import (
+    WORK_POOL,
+    ServerConfig,
+    ServerState,
+    marked_processes,
+    worker_name,
+)
 from infra.http import answers
 from infra.lease import ProcessId, stop_processes
 
-WORK_POOL = "protege"
 POLL_SECONDS = 0.25
 GRACE_SECONDS = 10
 LONGEST_PAUSE_SECONDS = 30
 STEADY_SECONDS = 60  # a process that ran so long is restarted without a pause
+RUN_VARIABLE = "PREFECT__FLOW_RUN_ID"  # Prefect gives it to every process of a run
 CRASH_MESSAGE = "stopped by `protege down`; Retry continues where it was"
 
 logger = logging.getLogger(__name__)
@@ -110,7 +117,7 @@ def managed_processes(config: ServerConfig) -> list[ManagedProcess]:
     reports = ["flows.operate.report_server", str(config.reports_port)]
     return [
         ManagedProcess("server", [*python, *serve]),
-        ManagedProcess("worker", [*python, *work, "--name", "protege"]),
+        ManagedProcess("worker", [*python, *work, "--name", worker_name()]),
         ManagedProcess("report-server", [*python, *reports]),
     ]
 
@@ -124,9 +131,10 @@ def stop_all(state: ServerState, server: ManagedProcess) -> None:
     """Stop the worker and what it runs, mark these runs as Crashed, and stop the server last."""
     kept = _process_tree(server.process.pid) if server.process is not None else []
     marked = marked_processes(str(state.folder))
+    runs = _runs_of(marked)
     stop_processes([process for process in marked if process not in kept], GRACE_SECONDS)
     if server.is_running:
-        _mark_crashed()
+        _mark_crashed(runs)
     stop_processes(marked_processes(str(state.folder)), GRACE_SECONDS)
     state.clear_processes()
 
@@ -148,12 +156,21 @@ def _process_tree(pid: int) -> list[psutil.Process]:
         return []
 
 
-def _mark_crashed() -> None:
-    """Mark the active runs: without their processes they would stay Running for ever."""
+def _runs_of(processes: Sequence[psutil.Process]) -> set[str]:
+    """The flow runs that these processes belong to, by id."""
+    runs = set()
+    for process in processes:
+        with suppress(psutil.Error):
+            runs.add(process.environ().get(RUN_VARIABLE, ""))
+    return runs - {""}
+
+
+def _mark_crashed(runs: set[str]) -> None:
+    """Mark these runs: without their processes they would stay Running for ever."""
     from flows.operate.runs import mark_crashed
 
     try:
-        mark_crashed(CRASH_MESSAGE)
+        mark_crashed(CRASH_MESSAGE, runs)
     except Exception as error:
         logger.warning("could not mark the runs as Crashed: %s", error)
 

@@ -5,16 +5,17 @@ student and evaluates it; a run that finds nothing new says so and ends in secon
 becomes the champion when it beats the last one on images that were held out from the labelled
 ones (`flows/retrain/champion.py`).
 
-    prefect deployment run retrain/scheduled
+    prefect deployment run retrain/by-hand
 """
 
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.events import emit_event
 from prefect.states import Completed
+from pydantic import Field
 
 from flows.campaign.find import find_campaign, is_complete, sections_of, sources_of
 from flows.engine.flow import recipe_flow
@@ -24,6 +25,7 @@ from flows.retrain import champion
 from flows.retrain.champion import Comparison, Decision
 from flows.retrain.hold_out import PromotionOptions, compare, shard_hold_out
 from flows.retrain.line import Line, find_line, options_again
+from flows.retrain.news import cancel_waiting, count_new_files
 from infra.settings import Settings
 from infra.store import Store, open_store
 from tasks.campaigns import find
@@ -39,6 +41,7 @@ def retrain(
     source: str = "",
     teacher: Literal["keep", "train"] = "keep",
     promotion: PromotionOptions = PromotionOptions(),
+    min_new_files: Annotated[int, Field(ge=1)] = 1,
     root: str = "",
 ) -> State[Any] | dict[str, Any]:
     """Train again on what is new in the sources, and promote the student if it is better.
@@ -48,8 +51,10 @@ def retrain(
         source: Do nothing unless the campaign reads this source; an event fills it in.
         teacher: Keep the teacher, so that only new shards are scored, or train it on new labels.
         promotion: When the new student takes the champion's place.
+        min_new_files: Wait while fewer files are new in the sources; a tar is one file.
         root: Folder or s3:// prefix of all outputs; empty takes PROTEGE_ROOT.
     """
+    cancel_waiting()
     store = open_store(root or Settings().root)
     line = find_line(store, campaign, promotion.champion, source)
     if line is None:
@@ -63,6 +68,11 @@ def retrain(
     now = find_campaign(store, known.name, options, sources, repeats=line.first.id)
     if is_complete(now) and champion.decided(store, promotion.champion, now.id):
         return _skipped(f"nothing is new in the sources of {now.id} since it was trained")
+    news = count_new_files(store, line.finished[0], now)
+    if not now.pinned and 0 < news < min_new_files:
+        return _skipped(
+            f"{news} files are new in the sources, and min_new_files is {min_new_files}"
+        )
     with open_session(store.uri) as run:
         # Before the training, which would be in vain when these images cannot decide.
         shard_hold_out(run, known, options, promotion)

@@ -127,12 +127,25 @@ def test_down_ends_runs_at_work_as_crashed_and_they_can_be_retried(
 ) -> None:
     run_id = served.start(TRAIN, training(campaign, 4, seed=15))
     await_training(served, run_id)
+    elsewhere = run_of_another_machine(served)
     served.protege("down")
     assert not served.processes()
     served.protege("up")
     assert served.state(run_id) == "Crashed"
+    assert served.state(elsewhere) == "Running", "it goes on working"
+    served.ask(f"flow_runs/{elsewhere}/set_state", {"state": {"type": "CRASHED"}})
     served.protege("resume", run_id)
     served.await_state(run_id, "Completed")
+
+
+def run_of_another_machine(served: Served) -> str:
+    """What the database says of a run at work on another machine, and of the worker there."""
+    heartbeat = {"name": "protege-elsewhere", "heartbeat_interval_seconds": 300}
+    served.ask("work_pools/protege/workers/heartbeat", heartbeat)
+    place = f"deployments/{served.deployment('report/single')['id']}/create_flow_run"
+    run_id = str(served.ask(place, {"state": {"type": "PENDING"}})["id"])
+    served.ask(f"flow_runs/{run_id}/set_state", {"state": {"type": "RUNNING"}, "force": True})
+    return run_id
 
 
 def test_lost_database_loses_no_work(

@@ -56,10 +56,10 @@ def test_new_images_are_scored_alone_and_the_student_must_beat_the_champion(
     parts = {part: part.stat().st_mtime_ns for one in scored for part in one.glob("part-*")}
     rng = np.random.default_rng(4)
     write_folder(data / "pile", rng, per_class=10, labelled=False, prefix="new")
-    before = len(served.runs_of("retrain/scheduled"))
-    served.protege("arrived", str(data / "pile"))
+    before = len(served.runs_of("retrain/arrived"))
+    assert "it is read by" in served.protege("arrived", str(data / "pile"))
     runs = wait_for(
-        lambda: found if len(found := served.runs_of("retrain/scheduled")) > before else [],
+        lambda: found if len(found := served.runs_of("retrain/arrived")) > before else [],
         "the event starts a run",
     )
     served.await_state(runs[0]["id"], "Completed")
@@ -75,6 +75,23 @@ def test_new_images_are_scored_alone_and_the_student_must_beat_the_champion(
     kind = "promoted" if promoted else "kept"
     wanted = {"filter": {"event": {"name": [f"protege.champion.{kind}"]}}}
     wait_for(lambda: served.ask("events/filter", wanted)["events"], "the event is there")
+
+
+def test_events_during_a_retraining_are_followed_by_one_more_run(
+    served: Served, data: Path, campaign: Campaign, first: str
+) -> None:
+    """A run at work holds the slot; what arrives meanwhile must not be lost, nor pile up."""
+    name, before = "retrain/arrived", len(served.runs_of("retrain/arrived"))
+    blocker = served.start(name, {"campaign": campaign.id, "teacher": "train"})
+    served.await_state(blocker, "Running", "Completed")
+    for _ in range(3):
+        served.protege("arrived", str(data / "pile" / "day=1"))
+    runs = wait_for(
+        lambda: found if len(found := served.runs_of(name)) == before + 4 else [],
+        "every event has its run",
+    )
+    ended = [served.await_state(run["id"], "Completed", "Cancelled") for run in runs]
+    assert "Completed" in ended[:3]
 
 
 def test_event_for_a_source_that_nobody_reads_does_nothing(

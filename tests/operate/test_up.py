@@ -10,6 +10,7 @@ from flows.operate.catalog import deployments
 from tests.builders.waiting import EVENT_SECONDS, wait_for
 from tests.operate.served import Served
 
+BY_HAND, DIGITS = "retrain/by-hand", "billion-scale/digits"
 REPOSITORY = Path(__file__).parents[2]
 AUTOMATIONS = {
     "protege: runs that died in silence",
@@ -65,6 +66,45 @@ def test_schedule_really_gets_scheduled_runs(served: Served) -> None:
         )
     finally:
         served.ask(place, {"active": False}, method="PATCH")
+
+
+def test_up_again_keeps_late_runs_pauses_and_what_was_typed(served: Served) -> None:
+    retrain, digits = (served.deployment(name) for name in (BY_HAND, DIGITS))
+    worker = served.home.processes()["worker"].find()
+    assert worker is not None
+    every = {"schedule": {"interval": 15}, "active": True, "parameters": {"root": "nowhere"}}
+    typed = {**digits["parameters"], "topk": {**digits["parameters"]["topk"], "k": 7}}
+    (schedule,) = served.ask(f"deployments/{retrain['id']}/schedules", [every])
+    worker.suspend()
+    try:
+        late = wait_for(lambda: in_state(served, BY_HAND, "Late"), "a run is late")
+        # To pause a deployment removes its late runs, so this is another one.
+        served.ask(f"deployments/{digits['id']}/pause_deployment", {})
+        served.ask(f"deployments/{digits['id']}", {"parameters": typed}, method="PATCH")
+        served.protege("up")
+        assert set(late) <= set(in_state(served, BY_HAND, "Late"))
+        schedules = served.deployment(BY_HAND)["schedules"]
+        assert [one["parameters"] for one in schedules if one["id"] == schedule["id"]] == [
+            {"root": "nowhere"}
+        ]
+        again = served.deployment(DIGITS)
+        assert (again["paused"], again["parameters"]) == (True, typed)
+    finally:
+        served.ask(f"deployments/{retrain['id']}/schedules/{schedule['id']}", {}, method="DELETE")
+        for run_id in in_state(served, BY_HAND, "Late") + in_state(served, BY_HAND, "Scheduled"):
+            served.ask(f"flow_runs/{run_id}", {}, method="DELETE")
+        original = {"parameters": digits["parameters"], "paused": False}
+        served.ask(f"deployments/{digits['id']}", original, method="PATCH")
+        worker.resume()
+
+
+def in_state(served: Served, deployment: str, state: str) -> list[str]:
+    """The runs of a deployment in a state, by id."""
+    wanted = {
+        "deployments": {"id": {"any_": [served.deployment(deployment)["id"]]}},
+        "flow_runs": {"state": {"name": {"any_": [state]}}},
+    }
+    return [run["id"] for run in served.ask("flow_runs/filter", wanted)]
 
 
 def test_status_says_what_runs(served: Served) -> None:
