@@ -11,12 +11,14 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from infra.errors import ProtegeError, describe_error
+from infra.lease import acquire
 from infra.names import check_name
 from infra.store import Store
 from tasks.contract import Output
 from tasks.shard import Snapshot
 
 FOLDER = "campaigns"
+LEASE_SECONDS = 60.0  # of a write that takes moments
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,33 @@ def begin(
 
 
 def save(root: Store, campaign: Campaign) -> None:
-    """Write the campaign as it now is."""
+    """Write the campaign as it now is; of a run at work, others may know more (`update`)."""
     root.replace(_path(campaign.id), _encode(campaign))
+
+
+def update(
+    root: Store, campaign: Campaign, outputs: Mapping[str, Output] | None = None, **news: Any
+) -> Campaign:
+    """Write what a run has found out about its campaign, beside what other runs have; returns both.
+
+    Two runs of one campaign may be at work. What is finished stays so, and what is pinned: raises
+    ProtegeError when another run has pinned other snapshots than this run works with.
+    """
+    with acquire(root, f"{FOLDER}/{campaign.id}", seconds=LEASE_SECONDS):
+        present = find(root, campaign.id) or campaign
+        if present.pinned and present.snapshots != campaign.snapshots:
+            raise ProtegeError(
+                f"another run of {campaign.id} has pinned its sources as they were at another "
+                "time: run again, which goes on with these"
+            )
+        merged = replace(
+            present,
+            snapshots=campaign.snapshots,
+            outputs={**present.outputs, **(outputs or {})},
+            **({} if present.finished else news),
+        )
+        save(root, merged)
+    return merged
 
 
 def campaigns(root: Store, prefix: str = "") -> list[Campaign]:
@@ -112,7 +139,9 @@ def _path(name: str) -> str:
 
 
 def _encode(campaign: Campaign) -> bytes:
-    return json.dumps(asdict(campaign), indent=1, ensure_ascii=False).encode()
+    outputs = {role: output_values(output) for role, output in campaign.outputs.items()}
+    body = {**asdict(campaign), "outputs": outputs}
+    return json.dumps(body, indent=1, ensure_ascii=False).encode()
 
 
 def _read(root: Store, path: str) -> Campaign:
@@ -135,6 +164,13 @@ def _decode(root: Store, data: bytes) -> Campaign:
     }
     body["outputs"] = {role: output_from(root, output) for role, output in body["outputs"].items()}
     return Campaign(**body)
+
+
+def output_values(output: Output) -> dict[str, Any]:
+    """An output as JSON values, without the address of its root, which may be moved."""
+    values = asdict(output)
+    del values["uri"]
+    return values
 
 
 def output_from(root: Store, values: Mapping[str, Any]) -> Output:

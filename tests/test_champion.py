@@ -21,7 +21,7 @@ HOLDER = PointerEntry(3, {"campaign": "old", "student": {}, "decision": {}})
 def finished(root: Store, key: str) -> str:
     """The name of a finished campaign with a student."""
     campaign = begin(root, "billion-scale", {}, {}, key)
-    outputs = {"student": STUDENT.__dict__}
+    outputs = {"student": STUDENT}
     save(root, replace(campaign, outputs=outputs, finished_at="2026-01-01T00:00:00Z"))
     return campaign.id
 

@@ -13,7 +13,6 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
@@ -311,7 +310,7 @@ class Run:
         )
         self.made_seconds += 0 if output.reused else output.seconds
         if self._campaign is not None and not self._knows(role, output):
-            self._save(outputs={**self._campaign.outputs, role: output})
+            self._save(outputs={role: output})
         return output
 
     def _ask(self, stage: str, estimate: Estimate) -> None:
@@ -359,11 +358,11 @@ class Run:
 
     def _knows(self, role: str, output: Output) -> bool:
         known = self.campaign.outputs.get(role)
-        return output.reused and known is not None and known.digest == output.digest
+        same = known is not None and (known.fingerprint, known.digest)
+        return output.reused and same == (output.fingerprint, output.digest)
 
     def _save(self, **changes: Any) -> None:
-        self._campaign = replace(self.campaign, **changes)
-        campaigns.save(self.store, self._campaign)
+        self._campaign = campaigns.update(self.store, self.campaign, **changes)
 
 
 def stage_title(stage: str, role: str) -> str:

@@ -17,7 +17,7 @@ from infra.errors import ProtegeError, utc_now
 from infra.names import check_name
 from infra.pointers import Pointer, PointerEntry
 from infra.store import Store
-from tasks.campaigns import find, output_from
+from tasks.campaigns import find, output_from, output_values
 from tasks.contract import Output
 
 FOLDER = "champions"
@@ -157,7 +157,7 @@ def _succession(history: list[PointerEntry]) -> list[PointerEntry]:
 def _entry(campaign: str, student: Output, why: str, decision: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "campaign": campaign,
-        "student": asdict(student),
+        "student": output_values(student),
         "why": why,
         "decision": decision,
         "at": utc_now(),
