@@ -79,6 +79,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", frozen=True)
 
     root: str = Field("protege-output", description="Folder or s3:// prefix of all outputs.")
+    sources: str = Field(
+        "", description="Folders and s3:// prefixes of all sources, with commas; empty allows any."
+    )
     executor: Literal["dask", "threads", "inline"] = Field(
         "dask", description="Who runs the work of a stage: a Dask cluster, or this process."
     )

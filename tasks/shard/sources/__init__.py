@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 
 from infra.errors import ProtegeError
 from infra.store import open_store, split_uri
+from tasks.shard.sources.allowed import Confinement
 from tasks.shard.sources.class_folders import check_class_folders, check_filled
 from tasks.shard.sources.columns import GUESSED, Columns
 from tasks.shard.sources.containers import read_container
@@ -73,6 +74,8 @@ def list_source(
     """
     if not uri:
         raise ProtegeError("no source was given: set it to a folder of images or an s3:// prefix")
+    confinement = Confinement.of_settings()
+    confinement.check(uri)
     reading = Reading(labelled, columns, class_level)
     try:
         listing = _find(uri, reading, patterns)
@@ -80,6 +83,8 @@ def list_source(
         raise ProtegeError(f"{uri} cannot be read: {error}") from error
     for file in listing:
         check_file(file)
+        # A list, and a link in a folder, may name any file.
+        confinement.check(file.uri)
     files = sorted(_sliced(uri, listing.files, within), key=lambda file: file.key)
     return Listing(files, listing.passed_over)
 
