@@ -1,7 +1,11 @@
 """Lifecycle: what `protege up` says of its settings, without a server."""
 
-import pytest
+from pathlib import Path
 
+import pytest
+from typer.testing import CliRunner
+
+from flows.cli import app
 from flows.operate.lifecycle import _database_label, _database_url
 from infra.errors import ProtegeError
 
@@ -42,3 +46,9 @@ def test_label_of_a_database_has_no_password(scheme: str, rest: str) -> None:
     label = _database_label(url)
     assert SECRET not in label
     assert "/runs" in label
+
+
+def test_status_of_what_is_down_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROTEGE_SERVER__HOME", str(tmp_path))
+    done = CliRunner().invoke(app, ["status"])
+    assert (done.stdout, done.exit_code) == ("down\n", 1)

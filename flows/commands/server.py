@@ -42,9 +42,12 @@ def down() -> None:
 
 @app.command()
 def status() -> None:
-    """Say whether the server is up, where, and what is at work."""
-    for line in lifecycle.status(ServerState()):
+    """Say whether the server is up, where, and what is at work; fail when it is not up."""
+    state = ServerState()
+    for line in lifecycle.status(state):
         typer.echo(line)
+    if not lifecycle.is_up(state):
+        raise typer.Exit(1)
 
 
 @app.command(epilog=EXAMPLES + "protege arrived s3://bucket/pile")

@@ -121,6 +121,12 @@ def status(state: ServerState) -> Iterator[str]:
     yield "  " + _line("logs", state.log("server").parent)
 
 
+def is_up(state: ServerState) -> bool:
+    """Whether the server runs and answers."""
+    config = state.config()
+    return config is not None and state.supervisor() is not None and is_healthy(config)
+
+
 def use_server(state: ServerState, config: ServerConfig) -> None:
     """Let Prefect, which is not loaded yet, use this server."""
     variables = {
@@ -143,7 +149,7 @@ def use_running_server() -> bool:
         if config is not None and named == config.api:
             use_server(state, config)
         return True
-    if config is None or state.supervisor() is None or not is_healthy(config):
+    if config is None or not is_up(state):
         return False
     use_server(state, config)
     os.environ.setdefault("PROTEGE_SERVER__REPORTS_URL", config.reports)
