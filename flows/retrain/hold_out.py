@@ -38,8 +38,8 @@ class PromotionOptions(Options):
     """Name of the champion; several problems may share a root."""
     hold_out_percent: float = Field(10, ge=1, le=50)
     """Share of the labelled images that decides, unless the campaign itself holds some out."""
-    min_images: int = Field(20, ge=1, le=1_000_000)
-    """Images that must be held out: of fewer, one or two decide by chance."""
+    min_images: int = Field(5, ge=1, le=1_000_000)
+    """Images that must be held out: of fewer than five, two could decide."""
     margin: float = Field(0, ge=0, le=1)
     """The gain in accuracy, as a share of 1, that it takes to be promoted."""
     standard_errors: float = Field(2, ge=0, le=10)

@@ -14,7 +14,7 @@ from tests.operate.served import Served
 def data(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Sources of this server's own, which may grow."""
     folder = tmp_path_factory.mktemp("sources")
-    write_sources(folder, seed=3, labelled=60, pile=20, test=5)
+    write_sources(folder, seed=3, labelled=20, pile=20, test=5)
     return folder
 
 
