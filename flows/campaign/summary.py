@@ -118,8 +118,7 @@ def show(result: Mapping[str, Any]) -> None:
         if result["chosen_precision"] is not None:
             table.add_row("precision of the chosen images", f"{result['chosen_precision']:.3f}")
         console.print(table)
-    if not result.get("was_complete"):
-        _show_seconds(console, result["seconds"], None if accuracies else title)
+    _show_seconds(console, result["seconds"], None if accuracies else title)
     if result["report"]:
         console.print(f"report: {result['report']}", soft_wrap=True)
     for line in result.get("models", []):
@@ -127,7 +126,8 @@ def show(result: Mapping[str, Any]) -> None:
 
 
 def _show_seconds(console: Console, seconds: Mapping[str, float], title: str | None) -> None:
-    clock = Table("stage", "seconds", title=title)
+    # A stage that was there already has the seconds of the run that made it.
+    clock = Table("stage", "seconds, when it was made", title=title)
     for role, value in seconds.items():
         clock.add_row(role, f"{value:.1f}")
     console.print(clock)

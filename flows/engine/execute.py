@@ -39,7 +39,7 @@ def execute(
         campaign = find_campaign(store, name, options, sources_of(options))
     if is_complete(campaign):
         note(f"{campaign.id} is complete: nothing to train or to score again")
-        return {**campaign.summary, "was_complete": True}
+        return dict(campaign.summary)
     note(f"starting {name}, campaign {campaign.id} (outputs: {open_store(root).uri}) ...")
     return _run_flow(campaign, options, root, started)
 
