@@ -23,6 +23,7 @@ Seed = Annotated[int | None, typer.Option(min=0, help="Set every seed of the rec
 Root = Annotated[
     str, typer.Option(help="Folder or s3:// prefix of all outputs; default: PROTEGE_ROOT.")
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print it as JSON, for programs.")]
 
 
 def recipe_options(

@@ -8,7 +8,7 @@ import json
 
 import typer
 
-from flows.commands.show import AsJson
+from flows.commands.arguments import AsJson
 from flows.recipes import RECIPES
 
 app = typer.Typer()

@@ -5,16 +5,18 @@ protege resume billion-scale-1f3a0b2c-000       go on with a campaign by its nam
 protege demo                                    the whole method on digits, on this machine
 """
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from flows.campaign.options import RecipeOptions
 from flows.commands.arguments import (
     EXAMPLES,
+    AsJson,
     Config,
     Preset,
     RecipeName,
@@ -50,6 +52,7 @@ def run(
     anyway: Annotated[
         bool, typer.Option("--anyway", help="Run what seems too large for this machine.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Run a recipe, or go on with it where it stopped.
 
@@ -60,24 +63,23 @@ def run(
     if deployment:
         _submit(recipe, options.resolved(), root)
         return
-    from flows.campaign.summary import show
     from flows.engine.execute import execute
 
     use_running_server()
     with resumable():
-        show(execute(recipe, options, root or Settings().root, anyway=anyway))
+        _show(execute(recipe, options, root or Settings().root, anyway=anyway), as_json)
 
 
 @app.command(epilog=EXAMPLES + "protege resume billion-scale-1f3a0b2c-000 --root s3://bucket/out")
 def resume(
     run: Annotated[str, typer.Argument(help="Name of a campaign, or of a run of the server.")],
     root: Root = "",
+    as_json: AsJson = False,
 ) -> None:
     """Continue a campaign on this machine, or retry a run of the server.
 
     A campaign continues with its own options; a run of the server is retried on its worker.
     """
-    from flows.campaign.summary import show
     from flows.engine.execute import resume as resume_campaign
     from infra.store import open_store
     from tasks.campaigns import campaigns
@@ -88,7 +90,7 @@ def resume(
     served = use_running_server()
     if run in found:
         with resumable():
-            show(resume_campaign(found[run], place))
+            _show(resume_campaign(found[run], place), as_json)
     elif served:
         _retry(run)
     else:
@@ -126,6 +128,15 @@ def _seeds(text: str) -> list[int]:
         return [int(number) for number in text.split(",")] if text else []
     except ValueError:
         raise ProtegeError(f"--seeds {text}: write numbers with commas, as 0,1,2") from None
+
+
+def _show(result: Mapping[str, Any], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(result, indent=1, ensure_ascii=False))
+        return
+    from flows.campaign.summary import show
+
+    show(result)
 
 
 @contextmanager

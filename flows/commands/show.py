@@ -12,14 +12,12 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.arguments import EXAMPLES, Root
+from flows.commands.arguments import EXAMPLES, AsJson, Root
 from infra.errors import usable_root
 from infra.settings import Settings
 from infra.store import Store, open_store
 
 REJECTS_SHOWN = 20
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print it as JSON, for programs.")]
 
 app = typer.Typer()
 
