@@ -17,12 +17,16 @@ LOOK_SECONDS = 1.0  # a look at the memory of several processes takes some milli
 SIGNAL_OF_CHILD = re.compile(r"failed \(exitcode: -(\d+)\)")
 # Lines that torchrun writes around those of its children: `E1128 12:19:33.100000 77 torch/...`.
 TORCHRUN = re.compile(r"[IWE]\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ +\S*torch/distributed/|\s*\*{4,}$")
+OUT_OF_MEMORY = re.compile(
+    r"torch\.(cuda\.)?OutOfMemoryError|MemoryError|RuntimeError: .*DefaultCPUAllocator"
+)
+LOWER = "Lower options.batch_size or options.inputs.size, or take a smaller options.model"
 
 
 class Crashed(Exception):
     """The launched processes ended with an error, and without a message for the user.
 
-    `killed` is whether something outside has killed them.
+    `killed` is whether something outside has killed them, or memory ran out.
     """
 
     def __init__(self, message: str, *, killed: bool = False) -> None:
@@ -67,15 +71,21 @@ class Death:
             had, limit = self.peak_bytes / (1 << 30), memory_limit() / (1 << 30)
             return Crashed(
                 f"{self.what} was killed (SIGKILL), most likely for memory: it had {had:.1f} GiB "
-                f"when it was last looked at, and this machine has {limit:.1f} GiB. Lower "
-                "options.batch_size or options.inputs.size, or take a smaller options.model",
+                f"when it was last looked at, and this machine has {limit:.1f} GiB. "
+                f"{LOWER}",
                 killed=True,
             )
         if number:
             how = f"was ended by {signal.Signals(number).name}"
         else:
             how = f"ended with status {self.status}"
-        tail = "\n".join(own_lines(self.log)[-TAIL_LINES:])
+        lines = own_lines(self.log)[-TAIL_LINES:]
+        if lines and OUT_OF_MEMORY.match(lines[-1]):
+            # The same step would end in the same way.
+            return Crashed(
+                f"{self.what} has not the memory that it needs. {LOWER}: {lines[-1]}", killed=True
+            )
+        tail = "\n".join(lines)
         end = f". Its log ends:\n{tail}" if tail else ", and wrote nothing"
         return Crashed(f"{self.what} {how}{end}", killed=number > 0)
 

@@ -89,3 +89,11 @@ def test_every_distinct_reason_is_counted() -> None:
     ]
     same = BaseFailures([ProtegeError("no bread")] * 3, 60, given_up=False)
     assert str(same) == "3 of 60 failed: no bread"
+
+
+def test_memory_that_ran_out_is_said_as_such_with_the_last_line(tmp_path: Path) -> None:
+    with pytest.raises(Crashed) as crash:
+        list(launch("tests.builders.dying", tmp_path / "memory", tmp_path / "p", 1, 1))
+    assert crash.value.killed
+    assert "Lower options.batch_size" in str(crash.value)
+    assert str(crash.value).endswith("MemoryError: no more bytes")
