@@ -7,6 +7,7 @@ lists every source, which takes long for many loose files, so one run does it on
 from collections.abc import Mapping
 from typing import Any
 
+from flows.campaign.places import check_places
 from infra.errors import ProtegeError, name_options
 from infra.store import Store
 from tasks import campaigns
@@ -27,6 +28,7 @@ def find_campaign(
 
     A new one belongs to the line of the campaign that it `repeats`, if any.
     """
+    check_places(root, sources)
     snapshots = {}
     for role, source in sources.items():
         try:

@@ -28,6 +28,7 @@ from tasks.shard.sources.names import (
     is_compressed_name,
     is_container_name,
     is_image_name,
+    is_list_name,
     kind_of,
 )
 from tasks.shard.sources.passed_over import describe_passed_over
@@ -51,6 +52,7 @@ __all__ = [
     "ending_of",
     "is_container_name",
     "is_image_name",
+    "is_list_name",
     "kind_of",
     "list_source",
     "percent_of",

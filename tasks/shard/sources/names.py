@@ -88,6 +88,11 @@ def is_image_name(key: str) -> bool:
     return kind_of(key) in {Kind.IMAGE, Kind.UNKNOWN}
 
 
+def is_list_name(name: str) -> bool:
+    """Whether a file lists images that lie elsewhere."""
+    return PurePosixPath(name).suffix.lower() in LIST_SUFFIXES
+
+
 def is_container_name(key: str) -> bool:
     """Whether a file holds images instead of being one."""
     return key.lower().endswith(CONTAINER_ENDINGS)
