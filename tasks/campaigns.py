@@ -1,8 +1,9 @@
 """Campaigns: one run of a recipe over fixed data, as a small JSON file.
 
 In: a recipe's options and the snapshots of its sources. Out: `campaigns/<id>.json`, which holds
-both and the outputs so far. A run looks for an unfinished campaign of the same options first and
-goes on with the snapshots that were pinned then, however the sources have grown since.
+both and the outputs so far. The same options over sources that have changed are another campaign,
+which shares with the first whatever did not change. Who wants to go on with what the sources held
+then asks for that campaign by its name.
 """
 
 import json
@@ -25,9 +26,10 @@ LEASE_SECONDS = 60.0  # of a write that takes moments
 class Campaign:
     """A run of a recipe. `outputs` are those of its stages, by role, in the order of the run.
 
-    One that repeats another belongs to its `line`, which has the name of the first campaign.
-    Once `pinned`, its snapshots stay; until then (a class without images, say) they follow the
-    sources, so that mending a source mends the campaign.
+    `runs` are the runs of a server that have worked on it: when one is retried, or was suspended,
+    it goes on with its own campaign. One that repeats another belongs to its `line`, which has the
+    name of the first campaign. Once `pinned`, its snapshots stay; until then (a class without
+    images, say) they follow the sources, so that mending a source mends the campaign.
     """
 
     id: str
@@ -39,6 +41,7 @@ class Campaign:
     pinned: bool = False
     finished_at: str = ""
     repeats: str = ""
+    runs: tuple[str, ...] = ()
 
     @property
     def line(self) -> str:
@@ -59,15 +62,15 @@ def begin(
     key: str,
     repeats: str = "",
 ) -> Campaign:
-    """The unfinished campaign of this key, or the finished one of these very snapshots.
+    """The campaign of this key and of these very snapshots, or a new one.
 
-    Without either, a new one. The key is the digest of the options that can change a result, so
+    The key is the digest of the options that can change a result, so
     that another number of threads goes on with the same campaign. `repeats` is the first campaign
     of the line that a new one belongs to.
     """
     earlier = campaigns(root, f"{recipe}-{key}")
     for campaign in reversed(earlier):
-        if campaign.snapshots == snapshots or (campaign.pinned and not campaign.finished):
+        if campaign.snapshots == snapshots:
             return campaign
         if not campaign.pinned:
             campaign = replace(campaign, snapshots=snapshots)
@@ -128,6 +131,18 @@ def find(root: Store, name: str) -> Campaign | None:
         return None
 
 
+def of_run(root: Store, recipe: str, run: str) -> Campaign | None:
+    """The campaign that a run of a server has worked on before."""
+    return next((found for found in campaigns(root, recipe) if run in found.runs), None)
+
+
+def note_run(root: Store, campaign: Campaign, run: str) -> Campaign:
+    """The campaign, with this run among those that have worked on it."""
+    if run not in campaign.runs:
+        return update(root, campaign, runs=(*campaign.runs, run))
+    return campaign
+
+
 def newest_first(found: Iterable[Campaign]) -> list[Campaign]:
     """Those that are finished, the last one first."""
     finished = [campaign for campaign in found if campaign.finished]
@@ -162,6 +177,7 @@ def _decode(root: Store, data: bytes) -> Campaign:
         role: Snapshot(**{**snapshot, "increments": tuple(snapshot["increments"])})
         for role, snapshot in body["snapshots"].items()
     }
+    body["runs"] = tuple(body["runs"])
     body["outputs"] = {role: output_from(root, output) for role, output in body["outputs"].items()}
     return Campaign(**body)
 

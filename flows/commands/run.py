@@ -146,7 +146,9 @@ def resumable() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         typer.echo(
-            "stopped. What is finished is kept: the same command goes on from there", err=True
+            "stopped. What is finished is kept: the same command goes on from there; should the "
+            "sources change, `protege resume CAMPAIGN` does",
+            err=True,
         )
         raise typer.Exit(INTERRUPTED) from None
 

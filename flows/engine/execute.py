@@ -15,11 +15,9 @@ from flows.recipes import recipe
 from flows.terminal import note
 from infra.crash import Crashed
 from infra.errors import ProtegeError, usable_root
-from infra.store import open_store
+from infra.store import Store, open_store
 from tasks import campaigns
 from tasks.campaigns import Campaign
-
-GOES_ON = "What is finished is kept: the same command goes on from there"
 
 
 def execute(
@@ -37,16 +35,40 @@ def execute(
         if not any(known.pinned for known in campaigns.campaigns(store, key)):
             check_before_work(recipe(name), options, anyway=anyway)
         campaign = find_campaign(store, name, options, sources_of(options))
-    if is_complete(campaign):
-        note(f"{campaign.id} is complete: nothing to train or to score again")
-        return dict(campaign.summary)
-    note(f"starting {name}, campaign {campaign.id} (outputs: {open_store(root).uri}) ...")
-    return _run_flow(campaign, options, root, started)
+    _note_unfinished(store, campaign, key)
+    return _go_on(campaign, options, root, started)
 
 
 def resume(campaign: Campaign, root: str) -> dict[str, Any]:
-    """Go on with a campaign, with its own options. Raises ProtegeError."""
-    return execute(campaign.recipe, resumed_options(campaign), root)
+    """Go on with a campaign: its own options, and what its sources held when it began.
+
+    Raises ProtegeError.
+    """
+    return _go_on(campaign, resumed_options(campaign), root, time.perf_counter())
+
+
+def resume_command(campaign: Campaign, root: Store) -> str:
+    """What to type to go on with a campaign."""
+    return f"protege resume {campaign.id} --root {root.uri}"
+
+
+def _go_on(campaign: Campaign, options: RecipeOptions, root: str, started: float) -> dict[str, Any]:
+    if is_complete(campaign):
+        note(f"{campaign.id} is complete: nothing to train or to score again")
+        return dict(campaign.summary)
+    place = open_store(root).uri
+    note(f"starting {campaign.recipe}, campaign {campaign.id} (outputs: {place}) ...")
+    return _run_flow(campaign, options, root, started)
+
+
+def _note_unfinished(store: Store, campaign: Campaign, key: str) -> None:
+    """Say which campaigns of the same options stay unfinished, because the sources have changed."""
+    for other in campaigns.campaigns(store, key):
+        if other.pinned and not other.finished and other.id != campaign.id:
+            note(
+                f"the sources have changed since {other.id} began, so this is another campaign; "
+                f"`{resume_command(other, store)}` goes on with what they held then"
+            )
 
 
 def resumed_options(campaign: Campaign) -> RecipeOptions:
@@ -71,14 +93,15 @@ def _run_flow(
     error = state.result(raise_on_failure=False)
     if isinstance(error, ProtegeError):
         raise error
-    raise ProtegeError(_message(state, error))
+    raise ProtegeError(_message(state, error, resume_command(campaign, open_store(root))))
 
 
-def _message(state: Any, error: object) -> str:
+def _message(state: Any, error: object, command: str) -> str:
     """Why a run ended that is no fault of its input, and how to go on. What died speaks last."""
+    goes_on = f"What is finished is kept: `{command}` goes on from there"
     if isinstance(error, Crashed):
-        return f"{GOES_ON}.\n{error}"
+        return f"{goes_on}.\n{error}"
     if isinstance(error, KeyboardInterrupt):
         raise error
     reason = state.message or f"the run ended as {state.name}"
-    return f"{reason}\n{GOES_ON}."
+    return f"{reason}\n{goes_on}."

@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from prefect import flow
+from prefect import flow, runtime
 from prefect.flows import Flow
 from pydantic import ValidationError
 
@@ -26,7 +26,8 @@ from flows.engine.summary import publish_summary
 from flows.recipes import Recipe
 from infra.errors import ProtegeError
 from infra.settings import Settings
-from infra.store import open_store
+from infra.store import Store, open_store
+from tasks import campaigns
 from tasks.campaigns import Campaign
 from tasks.contract import Output, output_at
 from tasks.options import Options, problems
@@ -52,10 +53,7 @@ def recipe_flow(
     def run_recipe(**parameters: Any) -> dict[str, Any]:
         root = open_store(parameters.pop("root") or Settings().root)
         options = _gather_sections(kind, parameters)
-        if campaign is None:
-            options = options.resolved()
-            check_before_work(recipe, options)
-        now = campaign or find_campaign(root, recipe.name, options, sources_of(options))
+        now = campaign or _campaign_of_run(root, recipe, options.resolved())
         with open_session(root.uri, now) as run:
             _, result = recipe.run(run, options, started)
             publish_summary(result, run, link_report(run.campaign.outputs.get("report")))
@@ -68,6 +66,17 @@ def recipe_flow(
     return _make_flow(
         recipe.name, recipe.function, recipe.about + ".", [*sections, ROOT], run_recipe
     )
+
+
+def _campaign_of_run(root: Store, recipe: Recipe, options: RecipeOptions) -> Campaign:
+    """The campaign that this run has begun before it was retried or suspended, or a new one."""
+    run = str(runtime.flow_run.id)
+    before = campaigns.of_run(root, recipe.name, run)
+    if before is not None:
+        return before
+    check_before_work(recipe, options)
+    found = find_campaign(root, recipe.name, options, sources_of(options))
+    return campaigns.note_run(root, found, run)
 
 
 def stage_flow(stage: Stage) -> Flow[..., str]:
