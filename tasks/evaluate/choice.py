@@ -26,6 +26,7 @@ from tasks.topk import read_chosen
 if TYPE_CHECKING:
     from torch import Tensor
 
+MAX_VIEW_IMAGES = 2_000  # of all classes together
 CHOSEN = "chosen"  # what stands for the model in the rows; they are of no test set
 
 
@@ -54,17 +55,35 @@ def _view_agreement(
     that filled with what the teacher has never seen, so suspect_classes.py uses scores first.
     """
     labels = chosen["label"].to_numpy()
-    sampled = np.concatenate(
-        [
-            _spread(np.flatnonzero(labels == label), options.view_images)
-            for label in range(num_classes)
-        ]
-    )
+    if not len(labels):
+        return
+    sampled = _sample(labels, num_classes, options.view_images)
     ids, labels = chosen["image_id"].to_numpy()[sampled], labels[sampled]
     agree_NV = _predict_views(options, choice, ids) == labels[:, None]
-    for label in range(num_classes):
-        yield _row("view_agreement", label, agree_NV[labels == label])
+    for label, inside in _by_class(labels):
+        yield _row("view_agreement", label, agree_NV[inside])
     yield _row("view_agreement", None, agree_NV)
+
+
+def _sample(
+    labels: npt.NDArray[np.int32], num_classes: int, per_class: int
+) -> npt.NDArray[np.intp]:
+    """Rows of at most so many images of each class, and of not too many in all.
+
+    The teacher is asked about each of them several times, which must not cost more than the
+    training that the choice was made for.
+    """
+    count = max(1, min(per_class, MAX_VIEW_IMAGES // num_classes))
+    rows = [_spread(np.arange(rows.start, rows.stop), count) for _, rows in _by_class(labels)]
+    return _spread(np.concatenate(rows), MAX_VIEW_IMAGES)
+
+
+def _by_class(labels: npt.NDArray[np.int32]) -> Iterator[tuple[int, slice]]:
+    """The rows of each class that has any; they are sorted by class."""
+    found, starts = np.unique(labels, return_index=True)
+    ends = [*starts[1:].tolist(), len(labels)]
+    for label, start, end in zip(found.tolist(), starts.tolist(), ends, strict=True):
+        yield label, slice(start, end)
 
 
 def _predict_views(
@@ -126,10 +145,10 @@ def _precision(
         raise ProtegeError(f"{options.audit}: none of its keys is among the chosen images")
     right = np.array([truth.get(key) == classes[label] for key, label in zip(keys, labels)])
     yield _row("precision", None, right[known])
-    for label in range(len(classes)):
-        inside = known & (labels == label)
+    for label, rows in _by_class(labels):
+        inside = known[rows]
         if inside.any():
-            yield _row("precision", label, right[inside])
+            yield _row("precision", label, right[rows][inside])
 
 
 def _spread(places: npt.NDArray[np.intp], count: int) -> npt.NDArray[np.intp]:

@@ -6,6 +6,7 @@ In: rows, as protocols yield them. Out: the table, and figures out of it.
     figure(metrics, "student", "top1")
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
@@ -37,8 +38,11 @@ class Row:
 
 
 def metrics_table(rows: Iterable[Row]) -> pa.Table:
-    """The `metrics` table of these rows."""
-    return pa.Table.from_pylist([asdict(row) for row in rows], schema=tables.METRICS)
+    """The `metrics` table of these rows. A figure of nothing has no row."""
+    values = [asdict(row) for row in rows]
+    bad = next((row for row in values if not math.isfinite(row["value"])), None)
+    assert bad is None, f"this is no figure: {bad}"
+    return pa.Table.from_pylist(values, schema=tables.METRICS)
 
 
 def read_metrics(measured: Output) -> pa.Table:

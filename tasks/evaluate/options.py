@@ -22,10 +22,10 @@ class EvaluateOptions(Options):
 
     batch_size: int = Field(256, ge=1, le=65_536)
     """Images in a forward pass."""
-    views: int = Field(8, ge=0, le=64)
+    views: int = Field(4, ge=0, le=64)
     """Changed views of each sampled image on which the teacher is asked again; 0 skips this."""
-    view_images: int = Field(50, ge=1, le=10_000)
-    """Chosen images of each class that are sampled for that."""
+    view_images: int = Field(25, ge=1, le=10_000)
+    """Chosen images of each class that are sampled for that; of all classes at most 2,000."""
     audit: str = ""
     """A list (.csv: key, label) of true classes in the pile, only to report the precision."""
     seed: int = Field(0, ge=0, le=2**31 - 1)

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 PREDICTIONS = "predictions"
 VERSION = 2
 NO_LABEL = -1
+VALUES_AT_ONCE = 1 << 20
 
 
 def predict(
@@ -139,23 +140,34 @@ def _predictions(
     """The rows of the images of a batch that have no problem."""
     usable_B = batch.usable
     ids_B, labels_B = ids_B[usable_B], labels_B[usable_B]
-    raw_logits_BC = batch.outputs_BC.cpu().numpy()[usable_B]
-    logits_BC = raw_logits_BC.astype(np.float64)
-    shifted_BC = logits_BC - logits_BC.max(axis=1, keepdims=True)
-    log_p_BC = shifted_BC - np.log(np.exp(shifted_BC).sum(axis=1, keepdims=True))
+    logits_BC = batch.outputs_BC.cpu().numpy()[usable_B]
+    highest_B, log_sum_B = logits_BC.max(axis=1).astype(np.float64), _log_sum_exp(logits_BC)
     unlabelled_B = labels_B == NO_LABEL
     true_B = np.where(unlabelled_B, 0, labels_B)[:, None]
-    rank_B = (logits_BC > np.take_along_axis(logits_BC, true_B, axis=1)).sum(axis=1)
-    loss_B = -np.take_along_axis(log_p_BC, true_B, axis=1)[:, 0]
+    true_logits_B1 = np.take_along_axis(logits_BC, true_B, axis=1)
+    rank_B = (logits_BC > true_logits_B1).sum(axis=1)
+    loss_B = log_sum_B - true_logits_B1[:, 0].astype(np.float64)
     columns = [
         pa.array(ids_B),
         pa.array(labels_B, mask=unlabelled_B),
         pa.array(logits_BC.argmax(axis=1).astype(np.int32)),
         pa.array(rank_B.astype(np.int32), mask=unlabelled_B),
-        pa.array(np.exp(log_p_BC.max(axis=1)).astype(np.float32)),
+        pa.array(np.exp(highest_B - log_sum_B).astype(np.float32)),
         pa.array(loss_B.astype(np.float32), mask=unlabelled_B),
     ]
     if "logits" in schema.names:
-        rows = [row.tobytes() for row in raw_logits_BC.astype("<f4")]
+        rows = [row.tobytes() for row in logits_BC.astype("<f4")]
         columns.append(pa.array(rows, schema.field("logits").type))
     return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _log_sum_exp(logits_BC: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """In float64, a few rows at a time: of 60,000 classes, a batch of that would be large."""
+    rows = max(1, VALUES_AT_ONCE // max(1, logits_BC.shape[1]))
+    sums_B = np.empty(len(logits_BC))
+    for first in range(0, len(logits_BC), rows):
+        part_BC = logits_BC[first : first + rows].astype(np.float64)
+        highest_B1 = part_BC.max(axis=1, keepdims=True)
+        log_sums_B = np.log(np.exp(part_BC - highest_B1).sum(axis=1))
+        sums_B[first : first + rows] = highest_B1[:, 0] + log_sums_B
+    return sums_B

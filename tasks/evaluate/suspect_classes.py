@@ -119,7 +119,9 @@ def _contradicted(metrics: pa.Table) -> Iterator[tuple[int, str]]:
 
 def counts_above(classes: pa.Table) -> npt.NDArray[np.int64]:
     """Candidates at or above the lower edge of each bin of the histograms, shape (C, bins)."""
-    histogram_CB = np.array(classes["histogram"].to_pylist(), np.int64)
+    histogram = classes["histogram"].combine_chunks()
+    values: npt.NDArray[np.int64] = histogram.flatten().to_numpy().astype(np.int64)
+    histogram_CB = values.reshape(len(classes), -1)
     return histogram_CB[:, ::-1].cumsum(axis=1)[:, ::-1]
 
 

@@ -43,7 +43,8 @@ def make_cards(
 ) -> list[ClassCard]:
     """A card for each class, in the order of the labels."""
     reasons = {suspect.label: suspect.reason for suspect in suspects}
-    return [_card(choice, measures, row, reasons) for row in choice.classes.to_pylist()]
+    rows = choice.classes.drop_columns(["histogram"]).to_pylist()
+    return [_card(choice, measures, row, reasons) for row in rows]
 
 
 def most_in_need(cards: Sequence[ClassCard], k: int, max_classes: int) -> list[ClassCard]:

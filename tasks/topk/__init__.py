@@ -27,6 +27,7 @@ options.py       the options
 """
 
 import functools
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -61,8 +62,10 @@ from tasks.topk.reader import Reader, check_ids
 from tasks.topk.reduction import run_rounds
 
 STAGE = "topk"
-VERSION = 4
+VERSION = 5
 CLASSES = "classes.parquet"
+LISTED_CLASSES = 10
+logger = logging.getLogger(__name__)
 
 __all__ = [
     "CLASSES",
@@ -92,7 +95,7 @@ def topk(
     """Choose, or take the output that is there.
 
     `exclude` are signatures of images whose near-duplicates may not be chosen, by DROP_REASONS.
-    Raises ProtegeError when a class has no candidate, more is asked of P than was scored, or a part
+    Raises ProtegeError when no class has a candidate, more is asked of P than was scored, or a part
     of the scores is damaged or has an image of another one.
     """
     classes, scored_p = scores.classes, scores.body["extra"]["top_p"]
@@ -158,8 +161,8 @@ def _make(reduction: ReductionJob, executor: Executor, session: Session) -> Made
         if not results:
             names = [name for name, _ in reduction.parts]
             check_ids(reduction.reader, names, result.counts.spans_S3)
-        _check_every_class(reduction, result)
         results.append(result)
+    _tell_empty_classes(reduction, results)
     first, *others = _with_rejects(session.store, results)
     classes = _write_classes(reduction, session.store, results)
     stopwatch.lap("write")
@@ -227,15 +230,27 @@ def _probability(log_odds_C: Values) -> npt.NDArray[np.float64]:
     return probability_C
 
 
-def _check_every_class(reduction: ReductionJob, result: RoundResult) -> None:
+def _tell_empty_classes(reduction: ReductionJob, results: Sequence[RoundResult]) -> None:
+    """Warn of classes without a candidate, of which a long tail always has some.
+
+    Raises ProtegeError when no class has any.
+    """
     if reduction.options.rules.across_classes:
         return
-    labels = np.flatnonzero(result.counts.candidates_C == 0)
-    names = [reduction.classes[result.classes[label]] for label in labels.tolist()]
-    if names:
-        others = " and others" if len(names) > 10 else ""
-        remedy = reduction.options.rules.remedy.format(options=reduction.options)
-        raise ProtegeError(
-            f"no image of the pile is a candidate for {', '.join(names[:10])}{others} "
-            f"({len(names)} classes): {remedy}, or label more images of them"
-        )
+    names = [
+        reduction.classes[result.classes[label]]
+        for result in results
+        for label in np.flatnonzero(result.counts.candidates_C == 0).tolist()
+    ]
+    if not names:
+        return
+    others = " and others" if len(names) > LISTED_CLASSES else ""
+    remedy = reduction.options.rules.remedy.format(options=reduction.options)
+    text = (
+        f"no image of the pile is a candidate for {', '.join(names[:LISTED_CLASSES])}{others} "
+        f"({len(names):,} of {len(reduction.classes):,} classes): {remedy}, or label more images "
+        "of them"
+    )
+    if len(names) == len(reduction.classes):
+        raise ProtegeError(text)
+    logger.warning("%s", text)
