@@ -63,9 +63,22 @@ def _points(
     chosen = (places + 1.0, log_odds[places])
     if not choice.by_score:
         return chosen, _histogram_points(above_B, 0, end)
-    ranks, heights = _histogram_points(above_B, kept, end)
+    ranks, heights = _after(above_B, kept, float(log_odds[-1]))
+    inside = ranks <= end
     # The histogram knows ranks only at the edges of its bins; join it to the last score.
-    return chosen, (np.append(float(kept), ranks), np.append(log_odds[-1], heights))
+    joined = np.append(float(kept), ranks[inside]), np.append(log_odds[-1], heights[inside])
+    return chosen, joined
+
+
+def _after(above_B: npt.NDArray[np.int64], kept: int, last: float) -> Points:
+    """The candidates after the chosen ones, of which `last` is the lowest log-odds.
+
+    The histogram also counts near-duplicates, which were dropped from among the chosen.
+    """
+    ranks, heights = _histogram_points(above_B, 0, int(above_B.max(initial=0)))
+    after = heights < last
+    dropped = max(0.0, float(ranks[~after].max(initial=0)) - kept)
+    return np.maximum(ranks[after] - dropped, kept), heights[after]
 
 
 def _histogram_points(above_B: npt.NDArray[np.int64], start: int, end: int) -> Points:

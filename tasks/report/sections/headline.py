@@ -8,6 +8,7 @@ from tasks.contract import Output
 from tasks.report.choice import Choice
 from tasks.report.format import number, percent, points, thousands
 from tasks.report.sections import ReportData, Section
+from tasks.report.verdict import verdict
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ def applies(data: ReportData) -> bool:
 
 def facts(data: ReportData) -> Mapping[str, Any]:
     """Sentences and tiles."""
-    return {"sentences": list(_sentences(data)), "tiles": list(_tiles(data))}
+    sentences = [*verdict(data), *_sentences(data)]
+    return {"sentences": sentences, "tiles": list(_tiles(data))}
 
 
 def _sentences(data: ReportData) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Warnings: the classes to look at first, because their choice may be wrong."""
+"""Warnings: what to look at first: leaked test images, and classes whose choice may be wrong."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,15 +9,17 @@ LISTED_CLASSES = 12
 
 
 def applies(data: ReportData) -> bool:
-    """A class of the choice is suspect, short, doubtful or uncertain."""
-    return any(card.suspect or card.short or card.doubtful or card.uncertain for card in data.cards)
+    """Test images are copies, or a class of the choice is suspect, short, doubtful or uncertain."""
+    return bool(_leaks(data)) or any(
+        card.suspect or card.short or card.doubtful or card.uncertain for card in data.cards
+    )
 
 
 def facts(data: ReportData) -> Mapping[str, Any]:
     """The classes with each fault; those that are shown below can be linked."""
-    assert data.choice is not None, "without a choice there are no cards"
     return {
-        "k": data.choice.k,
+        "leaks": _leaks(data),
+        "k": data.choice.k if data.choice is not None else 0,
         "num_classes": len(data.cards),
         "suspects": [card for card in data.cards if card.suspect],
         "short": [card for card in data.cards if card.short],
@@ -26,6 +28,12 @@ def facts(data: ReportData) -> Mapping[str, Any]:
         "shown": {card.label for card in data.shown_cards},
         "max_listed": LISTED_CLASSES,
     }
+
+
+def _leaks(data: ReportData) -> list[Mapping[str, Any]]:
+    """How many test images are copies of labelled ones, where there are any."""
+    found = [output for output in data.story.of_stage("leakage").values() if output.kept]
+    return [{"copies": output.kept, "uri": output.uri, **output.body["extra"]} for output in found]
 
 
 SECTION = Section("warnings", "Warnings", applies, facts)
