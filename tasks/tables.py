@@ -80,6 +80,13 @@ SIGNATURES_LAYOUT = Layout(
     "none", {"image_id": "DELTA_BINARY_PACKED", "phash": "PLAIN", "thumbnail": "PLAIN"}
 )
 
+LEAKS = _schema(
+    "leaks",
+    IMAGE_ID,
+    _field("labelled_id", pa.int64(), "image_id of its copy among the labelled images"),
+    _field("exact", pa.bool_(), "the same bytes; else the same picture, re-encoded or resized"),
+)
+
 TAGGED = ("tag_labels", "tag_log_odds")
 
 

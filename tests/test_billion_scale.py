@@ -58,9 +58,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory, data: Path) -> str:
 def test_campaign_ends_with_figures_a_report_and_every_stage(finished: str) -> None:
     (campaign,) = campaigns_of(finished)
     assert campaign.finished
-    expected = ["labelled", "pile", "test", "teacher", "score", "labelled_signatures"]
-    expected += ["test_signatures", "topk", "gather", "pretrained"]
-    expected += ["student", "supervised", "baseline", "evaluate", "report"]
+    expected = ["labelled", "pile", "test", "labelled_signatures", "test_signatures", "copies"]
+    expected += ["labelled_lessons", "teacher", "teacher_check", "score", "topk", "gather"]
+    expected += ["pretrained", "student", "supervised", "baseline", "evaluate", "report"]
     assert list(campaign.outputs) == expected
     for role in ("teacher", "baseline", "pretrained", "student"):
         predicted = predictions_in(campaign.outputs["evaluate"], role)
@@ -105,7 +105,7 @@ def test_changed_option_re_does_exactly_the_stages_after_it(finished: str, data:
     run(finished, changed)
     (campaign,) = campaigns_of(finished, k=7)
     again = [role for role, output in campaign.outputs.items() if not output.reused]
-    # The baseline learns from the labels for as many steps as before, so it stays.
+    # The baseline learns from the labels alone, so it stays.
     assert again == ["topk", "gather", "pretrained", "student", "evaluate", "report"]
     for role in ("labelled", "pile", "test", "teacher", "score", "supervised", "baseline"):
         assert campaign.outputs[role].digest == before.outputs[role].digest

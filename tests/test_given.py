@@ -85,14 +85,14 @@ REFUSED = {
         lambda: ours(classes=("ant", "bee", "cat")),
         "its classes are ant, bee, cat, and those of the images are blue, green, red",
     ),
-    "other network": (lambda: ours(model="small_resnet_16"), "set model=small_resnet_16"),
+    "other network": (lambda: ours(model="small_resnet_16"), "set options.model=small_resnet_16"),
     "other inputs": (
         lambda: ours(inputs=Inputs(size=28, resize=28)),
-        r"set inputs.size=28 \(now 16\), inputs.resize=28 \(now 16\), inputs.pixels=imagenet \(now",
+        r"set options.inputs.size=28 \(now 16\), options.inputs.resize=28 \(now 16\), options.inp",
     ),
     "nobody says the classes": (
         lambda: safetensors.torch.save(network_of(3).state_dict()),
-        "does not say what its classes are: set checkpoint_classes to",
+        "does not say what its classes are: set options.checkpoint_classes to",
     ),
     "no weights": (lambda: b"<html>404</html>", "no weights in the safetensors format"),
 }

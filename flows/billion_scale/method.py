@@ -25,10 +25,17 @@ def billion_scale(run: Run, options: BillionScale) -> Mapping[str, Output]:
     pile = run.shard(options=options.pile, role="pile")
     test = run.shard(options=options.test, role="test")
     classes = run.classes(labelled, test)
+    signatures = {}
+    if options.topk.drop_near_duplicates:
+        signatures["labelled"] = run.signature(labelled, role="labelled_signatures")
+        signatures["test"] = run.signature(test, role="test_signatures")
+    run.check_copies(labelled, test, signatures, options.approval)
 
     # The teacher learns from the labels, scores the pile, and chooses.
     labels = run.gather(labelled, options=options.gather, classes=classes, role="labelled_lessons")
     teacher = run.train(labels, options.teacher, classes=classes, role="teacher")
+    unseen = labelled if options.teacher.checkpoint else test
+    run.check_teacher(teacher, unseen, options.approval, batch_size=options.evaluate.batch_size)
     max_lessons = options.topk.k * len(classes)
     run.approve(
         options.approval,
@@ -39,7 +46,7 @@ def billion_scale(run: Run, options: BillionScale) -> Mapping[str, Output]:
         ),
     )
     scores = run.score(pile, teacher, options.score)
-    chosen = run.topk(scores, options.topk, exclude={"labelled": labelled, "test": test})
+    chosen = run.topk(scores, options.topk, exclude=signatures)
     lessons = run.gather(pile, chosen, options.gather)
 
     # The student learns from the choice alone, then goes on with the true labels alone.
@@ -51,9 +58,8 @@ def billion_scale(run: Run, options: BillionScale) -> Mapping[str, Output]:
     pretrained = run.train(lessons, options.student, role="pretrained")
     student = run.fine_tune(pretrained, labels, options.fine_tune, role="student")
 
-    # The same network, the same number of steps, the same fine-tuning: true labels alone.
-    alone = options.baseline_training(options.student.total_steps(lessons.kept))
-    supervised = run.train(labels, alone, classes=classes, role="supervised")
+    # The same network and the same fine-tuning: true labels alone.
+    supervised = run.train(labels, options.baseline_training, classes=classes, role="supervised")
     baseline = run.fine_tune(supervised, labels, options.fine_tune, role="baseline")
 
     models = {

@@ -17,10 +17,12 @@ from tasks.train.options import LearningRate
 
 
 class BaselineOptions(Options):
-    """The same network on the true labels alone: as many steps, the same augmentation, fine-tuned
-    in the same way; only its learning rate is its own.
+    """The student's network on the true labels alone: the same augmentation, fine-tuned in the same
+    way; its length and its learning rate are its own, because more steps on few labels are worse.
     """
 
+    length: Length = Length(amount=90, unit="epochs")
+    """How long it trains before it is fine-tuned."""
     learning_rate: LearningRate = LearningRate()
     """The learning rate from the first step to the last."""
     weight_decay: float = Field(1e-4, ge=0, le=1)
@@ -28,7 +30,7 @@ class BaselineOptions(Options):
 
 
 class BillionScaleApproval(ApprovalOptions):
-    """When a run waits for a person."""
+    """When a run waits for a person, or stops."""
 
     before: Literal["nothing", "score", "student"] = "nothing"
     """The stage before which the run waits until somebody approves what it is about to cost."""
@@ -69,7 +71,7 @@ class BillionScale(RecipeOptions):
     report: ReportOptions = ReportOptions()
     """How the report looks."""
     approval: BillionScaleApproval = BillionScaleApproval()
-    """Whether somebody is asked before the expensive part."""
+    """Whether somebody is asked before the expensive part, and when it is not begun at all."""
 
     @model_validator(mode="after")
     def _sections_fit(self) -> "BillionScale":
@@ -80,21 +82,10 @@ class BillionScale(RecipeOptions):
             raise ValueError(
                 f"topk.top_p ({self.topk.top_p}) must be at most score.top_p ({self.score.top_p})"
             )
-        sources = [self.labelled.source, self.pile.source, self.test.source]
-        given = [source.rstrip("/") for source in sources if source]
-        if len(set(given)) < len(given):
-            raise ValueError(
-                "labelled.source, pile.source and test.source must be different places"
-            )
         return self
 
-    def baseline_training(self, steps: int) -> TrainOptions:
-        """The baseline's training: the student's, for as many steps, at its own learning rate."""
-        return self.student.model_copy(
-            update={
-                "length": Length(amount=steps, unit="steps"),
-                "learning_rate": self.baseline.learning_rate,
-                "weight_decay": self.baseline.weight_decay,
-                "checkpoint": "",
-            }
-        )
+    @property
+    def baseline_training(self) -> TrainOptions:
+        """The baseline's training before it is fine-tuned: the student's, in its own way."""
+        own = dict(self.baseline)
+        return self.student.model_copy(update={**own, "checkpoint": "", "checkpoint_classes": ""})

@@ -21,14 +21,13 @@ def plan(
     lessons = _max_lessons(options, classes, pile_images)
     student = options.student
     fine_tune = student.continued(options.fine_tune)
-    alone = options.baseline_training(student.total_steps(lessons))
     estimate = (
         estimate_training("teacher", options.teacher, labelled_images)
         + _scoring(options, pile_images)
         + Estimate((_choice(options, classes, lessons),))
         + estimate_training("pretrained", student, lessons)
         + estimate_training("student", fine_tune, labelled_images)
-        + estimate_training("supervised", alone, labelled_images)
+        + estimate_training("supervised", options.baseline_training, labelled_images)
         + estimate_training("baseline", fine_tune, labelled_images)
     )
     doubts = [*_doubts_of_choice(options, classes, pile_images)]

@@ -41,6 +41,7 @@ def digits(data: str = "demo-output/data/seed-0", seed: int = 0) -> BillionScale
             **_DIGITS_COMMON,
         ),
         baseline=BaselineOptions(
+            length=Length(amount=1_200, unit="steps"),
             learning_rate=LearningRate(base=0.8, warmup=Length(amount=60, unit="steps")),
             weight_decay=5e-4,
         ),
@@ -69,6 +70,7 @@ def small() -> BillionScale:
             **_SMALL_COMMON,
         ),
         baseline=BaselineOptions(
+            length=Length(amount=500, unit="steps"),
             learning_rate=LearningRate(base=0.8, warmup=Length(amount=25, unit="steps")),
             weight_decay=5e-4,
         ),

@@ -1,24 +1,34 @@
 """Options of recipes that belong to no stage; read without loading Prefect."""
 
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
+
+from pydantic import Field
 
 from tasks.options import Options
 
-PATHS = ("source", "checkpoint", "audit")  # fields of sections that name a file or a folder
+LABELLED = "labelled"
+PATHS = ("source", "checkpoint", "checkpoint_classes", "audit")  # fields that name a place
 
 
 def _absolute(address: str) -> str:
-    return address if "://" in address else str(Path(address).absolute())
+    # `labelled` is a word of checkpoint_classes, and no file.
+    return address if "://" in address or address == LABELLED else str(Path(address).absolute())
 
 
 class ApprovalOptions(Options):
-    """When a run waits for a person. A recipe names the stages before which it can."""
+    """When a run waits for a person or stops. A recipe names the stages before which it can."""
 
-    NOT_IN_FINGERPRINT: ClassVar[frozenset[str]] = frozenset({"before"})
+    NOT_IN_FINGERPRINT: ClassVar[frozenset[str]] = frozenset(
+        {"before", "teacher_at_chance", "max_copies_percent"}
+    )
 
     before: str = "nothing"
     """The stage before which the run waits until somebody approves what it is about to cost."""
+    teacher_at_chance: Literal["stop", "go_on"] = "stop"
+    """What to do when the teacher, on images it has not learned from, is no better than chance."""
+    max_copies_percent: float = Field(10, ge=0, le=100)
+    """The run stops when more than this share of the test images are copies of labelled ones."""
 
 
 class RecipeOptions(Options):

@@ -28,9 +28,17 @@ from infra.store import Store
 from tasks import campaigns, tables
 from tasks.campaigns import Campaign
 from tasks.contract import OnProgress, Output, silent
+from tasks.duplicates.leakage import check_leakage, leakage
 from tasks.duplicates.signature import signature
 from tasks.estimate import Estimate
-from tasks.evaluate import Choice, EvaluateOptions, evaluate
+from tasks.evaluate import (
+    Choice,
+    EvaluateOptions,
+    PredictOptions,
+    check_better_than_chance,
+    evaluate,
+    predict,
+)
 from tasks.gather import GatherOptions, gather
 from tasks.options import Options, problems
 from tasks.report import ReportOptions, Story, report
@@ -162,6 +170,54 @@ class Run:
             return signature(self.store, images, executor=self.executor, on_progress=watch)
 
         return self._run_stage("signature", role, work)
+
+    def check_copies(
+        self,
+        labelled: Output,
+        test: Output,
+        signatures: Mapping[str, Output],
+        options: ApprovalOptions,
+        *,
+        role: str = "copies",
+    ) -> Output:
+        """List the test images that are copies of labelled ones. Raises ProtegeError for many."""
+
+        def work(watch: OnProgress) -> Output:
+            leaks = leakage(self.store, labelled, test, signatures, on_progress=watch)
+            check_leakage(leaks, options.max_copies_percent, "approval.max_copies_percent")
+            return leaks
+
+        return self._run_stage("leakage", role, work)
+
+    def check_teacher(
+        self,
+        teacher: Output,
+        images: Output,
+        options: ApprovalOptions,
+        *,
+        batch_size: int,
+        role: str = "teacher_check",
+    ) -> Output:
+        """Ask the teacher about labelled images. Raises ProtegeError when it only guesses.
+
+        The images should be those that it has not learned from.
+        """
+        predict_options = PredictOptions(batch_size=batch_size)
+
+        def work(watch: OnProgress) -> Output:
+            answers = predict(
+                self.store,
+                teacher,
+                images,
+                predict_options,
+                executor=self.executor,
+                on_progress=watch,
+            )
+            stop = options.teacher_at_chance == "stop"
+            check_better_than_chance(answers, "teacher", stop=stop)
+            return answers
+
+        return self._run_stage("predictions", role, work)
 
     def topk(
         self,

@@ -34,6 +34,7 @@ from tasks.contract import (
     output_at,
     silent,
 )
+from tasks.evaluate.chance import check_better_than_chance
 from tasks.evaluate.choice import audit_digest, measure_choice
 from tasks.evaluate.metrics import METRICS, Row, figure, metrics_table, read_metrics
 from tasks.evaluate.options import Choice, EvaluateOptions, PredictOptions
@@ -48,7 +49,7 @@ from tasks.evaluate.suspect_classes import (
 from tasks.images import IMAGES_VERSION
 
 STAGE = "evaluate"
-VERSION = 3
+VERSION = 4
 TEST = "test"  # the name of the only test set
 
 __all__ = [
@@ -59,6 +60,7 @@ __all__ = [
     "PredictOptions",
     "Row",
     "SuspectClass",
+    "check_better_than_chance",
     "counts_above",
     "evaluate",
     "figure",

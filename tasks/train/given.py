@@ -69,28 +69,28 @@ def _told_classes(options: TrainOptions, classes: Sequence[str]) -> tuple[str, .
     if not told:
         raise ProtegeError(
             f"checkpoint {options.checkpoint} does not say what its classes are: set "
-            "checkpoint_classes to a text file with the name of a class in each line, in the order "
-            f"of the weights, or to {LABELLED!r} if it is that of the labelled images "
+            "options.checkpoint_classes to a text file with the name of a class in each line, in "
+            f"the order of the weights, or to {LABELLED!r} if it is that of the labelled images "
             f"({list_classes(classes)})"
         )
     text = _read(told, "checkpoint_classes").decode("utf-8-sig", errors="replace")
     names = tuple(line.strip() for line in text.splitlines() if line.strip())
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise ProtegeError(f"checkpoint_classes {told} names {twice!r} more than once")
+        raise ProtegeError(f"options.checkpoint_classes: {told} names {twice!r} more than once")
     return names
 
 
 def _check_description(uri: str, description: Description, options: TrainOptions) -> None:
     if description.model != options.model:
         raise ProtegeError(
-            f"checkpoint {uri} holds a {description.model}: set model={description.model} (now "
-            f"{options.model})"
+            f"checkpoint {uri} holds a {description.model}: set options.model="
+            f"{description.model} (now {options.model})"
         )
     if description.inputs != options.inputs:
         now, theirs = dict(options.inputs), dict(description.inputs)
         wanted = ", ".join(
-            f"inputs.{name}={theirs[name]} (now {now[name]})"
+            f"options.inputs.{name}={theirs[name]} (now {now[name]})"
             for name in theirs
             if theirs[name] != now[name]
         )

@@ -42,7 +42,9 @@ def tiny(pictures: Path, **changes: dict[str, Any]) -> BillionScale:
         fine_tune=Training(
             length=Length(amount=2, unit="steps"), batch_size=8, augment=AUGMENT, speed=SPEED
         ),
-        baseline=BaselineOptions(learning_rate=LearningRate(base=8.0)),
+        baseline=BaselineOptions(
+            length=Length(amount=6, unit="steps"), learning_rate=LearningRate(base=8.0)
+        ),
         evaluate=EvaluateOptions(views=1, view_images=2),
         report=ReportOptions(images_per_strip=2),
     )
