@@ -1,7 +1,9 @@
 """Given weights: mapped to the classes of the images by name, or refused before any work."""
 
 import io
+import json
 from argparse import Namespace
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,9 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from hypothesis import given as given_property
+from hypothesis import settings
+from hypothesis import strategies as st
 
 from infra.errors import ProtegeError
 from infra.settings import Processes
@@ -17,7 +22,13 @@ from models.registry import build
 from tasks.contract import Output
 from tasks.gather import gather
 from tasks.images import Inputs
-from tasks.inference.weights import Description, load_given, load_network, save_weights
+from tasks.inference.weights import (
+    Description,
+    load_given,
+    load_network,
+    parse_network,
+    save_weights,
+)
 from tasks.shard import ShardOptions, shard
 from tasks.train import TrainOptions, train
 from tests.builders.trainings import CLASSES, SMALL
@@ -187,3 +198,50 @@ def test_place_without_weights_is_told(
 ) -> None:
     with pytest.raises(ProtegeError, match="cannot be read"):
         train(root, lessons, given(tmp_path / place), processes=ONE)
+
+
+def damaged(change: Any) -> bytes:
+    """Weights of ours whose header says something else."""
+    data = ours()
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    change(header)
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + data[8 + size :]
+
+
+def described(**changes: Any) -> Any:
+    def change(header: dict[str, Any]) -> None:
+        body = json.loads(header["__metadata__"]["protege"])
+        body = {key: value for key, value in {**body, **changes}.items() if value is not None}
+        header["__metadata__"]["protege"] = json.dumps(body)
+
+    return change
+
+
+DAMAGED = {
+    "no classes": described(classes=None),
+    "no inputs": described(inputs=None),
+    "other inputs": described(inputs={"size": "large"}),
+    "unknown network": described(model="resnet_of_mars"),
+    "other number of classes": described(classes=["a"]),
+    "no description": lambda header: header.pop("__metadata__"),
+    "no text": lambda header: header["__metadata__"].update(protege="{"),
+    "other tensors": lambda header: header.pop("fc.bias"),
+    "other type": lambda header: header["fc.bias"].update(dtype="F99"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_weights_of_ours_that_are_damaged_are_one_sentence(name: str) -> None:
+    with pytest.raises(ProtegeError) as caught:
+        parse_network(damaged(DAMAGED[name]))
+    assert len(str(caught.value)) < 500
+
+
+@settings(max_examples=200)
+@given_property(st.integers(0, 2_000), st.binary(min_size=1, max_size=6))
+def test_weights_with_any_other_bytes_load_or_are_refused(at: int, data: bytes) -> None:
+    weights = ours()
+    with suppress(ProtegeError):
+        parse_network(weights[:at] + data + weights[at + len(data) :])

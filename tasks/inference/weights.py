@@ -109,8 +109,13 @@ def parse_network(weights: bytes) -> "tuple[Network, Description]":
     import safetensors.torch
 
     description = read_description(weights)
-    network = build(description.model, len(description.classes))
-    network.load_state_dict(safetensors.torch.load(weights))
+    try:
+        network = build(description.model, len(description.classes))
+        network.load_state_dict(safetensors.torch.load(weights))
+    except (ValueError, RuntimeError, KeyError, safetensors.SafetensorError) as error:
+        raise ProtegeError(
+            f"these weights cannot be loaded as {description.model}: {_shorten(error)}"
+        ) from error
     return network.eval(), description
 
 
@@ -156,9 +161,13 @@ def _reason(error: Exception) -> str:
             f"it holds a {refused[1]} beside the weights, which would have to be executed. Save "
             "the weights alone: torch.save(network.state_dict(), path)"
         )
-    text = " ".join(str(error).split()) or type(error).__name__
     return (
-        f"it is no file of weights, or a damaged one ({type(error).__name__}: "
-        f"{text[:MAX_REASON_LETTERS]}). Give a .safetensors file, or what "
-        "torch.save(network.state_dict(), path) writes"
+        f"it is no file of weights, or a damaged one ({_shorten(error)}). Give a .safetensors "
+        "file, or what torch.save(network.state_dict(), path) writes"
     )
+
+
+def _shorten(error: Exception) -> str:
+    """The class of an error and what it says, in one line."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:MAX_REASON_LETTERS]}"
