@@ -47,7 +47,7 @@ class ClassSummary:
 
 @dataclass(frozen=True)
 class RoundResult:
-    """The parts of `chosen`. There are none if a class is underfilled or has no candidate.
+    """The parts of `chosen`. There are none if a class is underfilled.
 
     `underfilled_C` are the classes with fewer candidates than their quota (`num_candidates_C`)
     although candidates of them were not examined. `floors_C` are the floors for another scan.
@@ -73,8 +73,7 @@ def rank_candidates(job: RoundJob, uri: str, first_part: int, result: PartialRes
     round_result = RoundResult(
         job.classes, [], [], result.counts, num_candidates_C, underfilled_C, floors_C
     )
-    without_candidate = not job.rules.across_classes and not result.counts.candidates_C.all()
-    if underfilled_C.any() or without_candidate:
+    if underfilled_C.any():
         return round_result
     kept_C = num_candidates_C
     if not job.rules.across_classes:

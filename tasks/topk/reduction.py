@@ -38,7 +38,7 @@ Item = TypeVar("Item")
 def run_rounds(
     reduction: ReductionJob, executor: Executor, on_progress: OnProgress, watch: Stopwatch
 ) -> Iterator[RoundResult]:
-    """Choose round by round; a result has no parts if one of its classes has no candidate."""
+    """Choose round by round."""
     jobs, num_parts_written = list(reduction.round_jobs()), 0
     for number, job in enumerate(jobs, 1):
         suffix = f", round {number} of {len(jobs)}" if len(jobs) > 1 else ""
