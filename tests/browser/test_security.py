@@ -20,7 +20,7 @@ from tests.operate.served import Served
 
 pytestmark = pytest.mark.short
 
-# What a script can try without being told the answer, and what it can read.
+# What a script of a page can try, whether it may read the answer or not.
 SCRIPT = """async ([address, body, mode]) => {
     const request = {method: body ? "POST" : "GET", body: body || undefined, mode, headers: {}};
     if (mode === "cors") {
