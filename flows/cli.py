@@ -28,7 +28,7 @@ from tasks.options import problems
 
 EPILOG = (
     "Exit status: 0 done; 1 refused or failed, with a sentence on standard error; 2 wrong usage; "
-    "130 interrupted. Standard output has the result alone."
+    "3 the server is down (status); 130 interrupted. Standard output has the result alone."
 )
 
 app = typer.Typer(

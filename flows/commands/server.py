@@ -17,6 +17,8 @@ from flows.operate.state import ServerState
 from infra.errors import ProtegeError
 from infra.settings import Settings
 
+DOWN = 3  # what `service` scripts say of a program that does not run
+
 app = typer.Typer()
 
 
@@ -42,12 +44,12 @@ def down() -> None:
 
 @app.command()
 def status() -> None:
-    """Say whether the server is up, where, and what is at work; fail when it is not up."""
+    """Say whether the server is up, where, and what is at work; exits with 3 if it is not up."""
     state = ServerState()
     for line in lifecycle.status(state):
         typer.echo(line)
     if not lifecycle.is_up(state):
-        raise typer.Exit(1)
+        raise typer.Exit(DOWN)
 
 
 @app.command(epilog=EXAMPLES + "protege arrived s3://bucket/pile")
