@@ -76,7 +76,7 @@ def audit(options: BillionScale, folder: Path) -> dict[str, Any]:
 
 
 FAULTS: dict[str, tuple[Callable[[BillionScale, Path], dict[str, Any]], str]] = {
-    "stray": (stray, "labelled.source: 1 images lie in no folder of a class (lost.png)"),
+    "stray": (stray, "1 labelled images have no class (lost.png)"),
     "one class": (one_class, "at least 2 classes are needed, and it has 1 (cat)"),
     "other classes": (
         other_classes,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from infra.errors import ProtegeError
 from infra.store import Store
-from tasks.shard import ShardOptions, check_listed_classes, class_names
+from tasks.shard import class_names
 from tasks.shard.classes import look_alikes, sort_classes
 from tasks.shard.sources import list_source
 from tests.builders.sources import fill, image, rejects, run, tar_of
@@ -191,31 +191,3 @@ def test_names_that_look_alike_are_warned_of(
 
 
 # ---------------------------------------------------------------------------- before any work
-
-
-@pytest.mark.parametrize(
-    ("labelled", "test", "expected"),
-    [
-        (["cat/1.png", "dog/2.png", "3.png"], ["cat/4.png"], r"no class \(3\.png\)"),
-        (["cat/1.png"], ["cat/4.png"], "have 1 classes; at least 2.*Only 'cat' was found"),
-        (["cat/1.png", "dog/2.png"], ["cow/4.png"], r"without a labelled image: cow.*are cat, dog"),
-        (["cat/1.png", "dog/2.png"], ["Cat/4.png"], r"look alike: 'Cat', 'cat'"),
-        (["cat/1.png", "dog/2.png"], ["3.png"], r"no class \(3\.png\)"),
-        (["train/a/1.png", "val/a/2.png"], ["a/1.png"], "parts of a data set"),
-    ],
-)
-def test_classes_are_checked_from_listings_alone(
-    tmp_path: Path, labelled: list[str], test: list[str], expected: str
-) -> None:
-    options = [
-        ShardOptions(source=str(write(tmp_path / role, *names)), labelled=True)
-        for role, names in (("labelled", labelled), ("test", test))
-    ]
-    with pytest.raises(ProtegeError, match=expected):
-        check_listed_classes(*options)
-
-
-def test_listing_with_containers_says_nothing_of_classes(tmp_path: Path) -> None:
-    labelled = ShardOptions(source=str(write(tmp_path / "a", "x.tar")), labelled=True)
-    test = ShardOptions(source=str(write(tmp_path / "b", "cow/1.png")), labelled=True)
-    check_listed_classes(labelled, test)

@@ -13,7 +13,7 @@ from infra.executors.base import Failures as BaseFailures
 from infra.launch import Crashed, launch
 from infra.settings import DaskSettings
 from infra.store import Store
-from tasks.contract import Receipt, run_shards, silent
+from tasks.contract import PartId, Receipt, run_shards, silent
 
 JARGON = ("KilledWorker", "functools", "_RunBatch", "distributed", "ChildFailedError", "error_file")
 
@@ -22,18 +22,18 @@ def has_jargon(text: str) -> list[str]:
     return [word for word in JARGON if word in text]
 
 
-def die(number: int) -> Receipt:
+def die(part: PartId) -> Receipt:
     # Dask may wait for ever for a worker that dies before its nanny knows that it has started.
     time.sleep(1)
     os.kill(os.getpid(), signal.SIGKILL)
-    raise AssertionError(number)
+    raise AssertionError(part)
 
 
 def test_killed_worker_is_said_with_its_memory_and_the_remedy(
     root: Store, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with Cluster(DaskSettings(workers=1)) as cluster, pytest.raises(Failures) as failures:
-        run_shards(_stage(root), [3], die, cluster, silent)
+        run_shards(_stage(root), [PartId(3)], die, cluster, silent)
     text = str(failures.value)
     assert "was killed 4 times at score shard 3, most likely for memory" in text
     assert "GiB" in text

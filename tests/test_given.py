@@ -72,7 +72,7 @@ def test_weights_of_ours_are_mapped_by_the_names_of_their_classes(
         torch.testing.assert_close(logits_BC, network(IMAGES_BCHW)[:, columns])
 
 
-def test_weights_of_others_have_the_classes_that_are_told(
+def test_weights_of_others_have_the_classes_that_are_said(
     root: Store, lessons: Output, tmp_path: Path
 ) -> None:
     network = network_of(3)
@@ -82,8 +82,8 @@ def test_weights_of_others_have_the_classes_that_are_told(
         expected_BC = network(IMAGES_BCHW)
     same = given(tmp_path / "w.pth", checkpoint_classes="labelled")
     torch.testing.assert_close(taken(root, lessons, same), expected_BC)
-    told = given(tmp_path / "w.pth", checkpoint_classes=str(tmp_path / "names.txt"))
-    torch.testing.assert_close(taken(root, lessons, told), expected_BC.flip(1))
+    said = given(tmp_path / "w.pth", checkpoint_classes=str(tmp_path / "names.txt"))
+    torch.testing.assert_close(taken(root, lessons, said), expected_BC.flip(1))
 
 
 def ours(**changes: Any) -> bytes:
@@ -152,7 +152,7 @@ LOADED = {
 
 
 @pytest.mark.parametrize("name", LOADED)
-def test_usual_envelopes_and_prefixes_are_opened__and_told(
+def test_usual_envelopes_and_prefixes_are_opened__and_said(
     tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "w.pth").write_bytes(pickled(LOADED[name]))
@@ -193,7 +193,7 @@ def test_every_other_file_is_one_sentence_with_the_remedy(tmp_path: Path, name: 
 
 
 @pytest.mark.parametrize("place", ["missing.pth", "."])
-def test_place_without_weights_is_told(
+def test_place_without_weights_is_said(
     root: Store, lessons: Output, tmp_path: Path, place: str
 ) -> None:
     with pytest.raises(ProtegeError, match="cannot be read"):

@@ -1,4 +1,4 @@
-"""Copies of labelled images among the test images are listed, told, and an error when many."""
+"""Copies of labelled images among the test images are listed, said, and an error when many."""
 
 import io
 from pathlib import Path

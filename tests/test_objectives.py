@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from infra.store import Store
 from tasks import contract, tables
 from tasks.contract import Output
+from tasks.gather import gather
 from tasks.options import Length
 from tasks.shard import ShardOptions, shard
 from tasks.train.job import HISTORY, TrainJob
@@ -104,8 +105,7 @@ class TwoSets:
 
 @pytest.fixture
 def labelled(root: Store, pictures: Path) -> Output:
-    source = ShardOptions(source=str(pictures / "labelled"), labelled=True, images_per_shard=5)
-    return shard(root, source)
+    return gather(root, shard(root, ShardOptions(source=f"{pictures}/labelled", labelled=True)))
 
 
 def history_of(folder: Path, data: dict[str, Output]) -> list[dict]:

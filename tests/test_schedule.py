@@ -23,7 +23,9 @@ def test_paper_preset_gives_the_papers_steps_and_rates() -> None:
     assert finish.total_steps == 25_023  # 30 epochs
     assert finish.peak_rate == pytest.approx(0.0015)
     assert finish.rate(finish.total_steps - 1) == pytest.approx(0.0015 / 1000)
-    assert any("651,042 steps" in line for line in plan(options, IMAGENET_IMAGES, 1000).lines())
+    assert any(
+        "651,042 steps" in line for line in plan(options, IMAGENET_IMAGES, 1000, None).lines()
+    )
 
 
 def test_rate_is_halved_thirteen_times_at_equal_distances() -> None:

@@ -82,7 +82,7 @@ def rejected(root: Store, folder: Path) -> str:
     """An output of shard with rejects of two endings and two reasons."""
     folder.mkdir()
     for number in range(30):
-        (folder / f"{number:02d}.ogg").write_bytes(b"OggS sound")
+        (folder / f"{number:02d}.xyz").write_bytes(b"OggS sound")
     (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
     return shard(root, ShardOptions(source=str(folder), max_reject_percent=100)).uri
 
@@ -91,15 +91,15 @@ def test_rejects_are_counted_by_reason_and_by_ending(root: Store, tmp_path: Path
     uri = rejected(root, tmp_path / "pile")
     text = run("rejects", uri).output
     assert "31 of 31 images cannot be used" in text
-    assert "30 .ogg" in text
+    assert "30 .xyz" in text
     assert "1 .png" in text
     assert re.search(r"and \d+ more: `protege rejects --all ", text)
     everything = run("rejects", uri, "--all").output
-    assert everything.count(".ogg: ") == 30
+    assert everything.count(".xyz: ") == 30
     content = json.loads(run("rejects", uri, "--json").output)
-    assert content["endings"] == {".ogg": 30, ".png": 1}
+    assert content["endings"] == {".xyz": 30, ".png": 1}
     assert len(content["rejects"]) == 31
-    assert "30 .ogg" in run("show", uri).output
+    assert "30 .xyz" in run("show", uri).output
     assert json.loads(run("show", uri, "--json").output)["rejected"] == 31
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from infra.lease import lease
 from infra.lease.claims import Claim, Claims
 from infra.lease.lease import LeaseLost
 from infra.store import Store, open_store
@@ -176,9 +177,14 @@ def test_holder_that_stalled_publishes_nothing(
     def away(self: Claims, number: int, claim: Claim) -> None:
         raise OSError("away")
 
-    monkeypatch.setattr(Claims, "replace", away)
+    def go_away() -> None:
+        monkeypatch.setattr(Claims, "replace", away)
+        monkeypatch.setattr(Claims, "create", away)
+        time.sleep(LEASE_SECONDS)
+
+    monkeypatch.setattr(lease, "AWAY_SECONDS", 0)
     with pytest.raises(LeaseLost, match=f"score/{FINGERPRINT} could not be renewed"):
-        get(folder, tmp_path / "log", lambda: time.sleep(LEASE_SECONDS))
+        get(folder, tmp_path / "log", go_away)
     assert list(folder.sizes()) == ["part-00000.parquet"]
     monkeypatch.undo()
     assert not get(folder, tmp_path / "log").reused

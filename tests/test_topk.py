@@ -251,17 +251,24 @@ def test_many_classes_and_shards_of_one_row_or_none(root: Store) -> None:
         ("tagged", "the images need tags"),
     ],
 )
-def test_class_without_a_candidate_is_named(root: Store, mode: str, remedy: str) -> None:
+def test_class_without_a_candidate_gets_nothing_and_is_named(
+    root: Store, mode: str, remedy: str, caplog: pytest.LogCaptureFixture
+) -> None:
     scores = scores_of(root, [[Row(1, [0], [1.0], {0: 1.0})]], classes=2, top_p=1)
-    with pytest.raises(ProtegeError, match=rf"class-1 \(1 classes\): {remedy}"):
-        topk(root, scores, TopkOptions(k=1, top_p=1, mode=mode))
+    chosen = topk(root, scores, TopkOptions(k=1, top_p=1, mode=mode))
+    assert f"class-1 (1 of 2 classes): {remedy}" in caplog.text
+    assert read_classes(chosen)["kept"].to_pylist() == [1, 0]
+    assert read_chosen(chosen)["label"].to_pylist() == [0]
 
 
-def test_class_without_a_candidate_is_named_in_any_round(root: Store) -> None:
+def test_class_without_a_candidate_is_named_in_any_round(
+    root: Store, caplog: pytest.LogCaptureFixture
+) -> None:
     rows = [Row(label, [label], [1.0]) for label in range(4)]
     scores, limits = scores_of(root, [rows], 5, 1), Limits(pairs_per_round=2)
-    with pytest.raises(ProtegeError, match=r"candidate for class-4 \(1 classes\)"):
-        topk(root, scores, TopkOptions(k=1, top_p=1), limits=limits)
+    chosen = topk(root, scores, TopkOptions(k=1, top_p=1), limits=limits)
+    assert "candidate for class-4 (1 of 5 classes)" in caplog.text
+    assert read_classes(chosen)["kept"].to_pylist() == [1, 1, 1, 1, 0]
 
 
 def test_near_duplicate_of_a_dropped_image_alone_is_kept(root: Store) -> None:

@@ -136,7 +136,7 @@ def test_state_with_a_loss_that_is_no_number_is_never_saved(
     run_to(trainer, 4)
     # As when the network diverges long before the next row of the history.
     trainer._history.add(torch.tensor(float("nan")), {})
-    with pytest.raises(FloatingPointError, match=r"not finite at step 4: lower learning_rate"):
+    with pytest.raises(FloatingPointError, match=r"not finite at step 4: lower options"):
         trainer._save()
     assert Trainer(job(labelled, tmp_path / "a"), ONE).step == 4
 

@@ -31,8 +31,6 @@ def check(recipe: Recipe, options: RecipeOptions, *, whole: bool = False) -> dic
             except ProtegeError as error:
                 name_options(error, role)
                 raise ProtegeError(f"{role}.source: {error}") from None
-    for role, size in sizes.items():
-        _check_stray(role, size)
     _check_classes(recipe.labelled, sizes)
     for name, section in sections_of(options).items():
         if isinstance(section, TrainOptions):
@@ -40,15 +38,6 @@ def check(recipe: Recipe, options: RecipeOptions, *, whole: bool = False) -> dic
         if isinstance(section, EvaluateOptions):
             _check_audit(name, section)
     return sizes
-
-
-def _check_stray(role: str, size: SourceSize) -> None:
-    if size.stray:
-        listed = ", ".join(size.stray[:LISTED])
-        raise ProtegeError(
-            f"{role}.source: {len(size.stray):,} images lie in no folder of a class ({listed}): "
-            "put each into a folder named after its class, or give a list with a column 'label'"
-        )
 
 
 def _check_classes(labelled: str, sizes: dict[str, SourceSize]) -> None:

@@ -6,14 +6,13 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field
 
 from tasks.options import Options
+from tasks.train.options import LABELLED
 
-LABELLED = "labelled"
 PATHS = ("source", "checkpoint", "checkpoint_classes", "audit")  # fields that name a place
 
 
 def _absolute(address: str) -> str:
-    # `labelled` is a word of checkpoint_classes, and no file.
-    return address if "://" in address or address == LABELLED else str(Path(address).absolute())
+    return address if "://" in address else str(Path(address).absolute())
 
 
 class ApprovalOptions(Options):
@@ -42,7 +41,10 @@ class RecipeOptions(Options):
             paths = {
                 field: _absolute(value)
                 for field in PATHS
-                if isinstance(value := getattr(section, field, None), str) and value
+                if isinstance(value := getattr(section, field, None), str)
+                and value
+                # A word of this field, and no file.
+                and (field, value) != ("checkpoint_classes", LABELLED)
             }
             if paths:
                 changed[name] = section.model_copy(update=paths)

@@ -30,7 +30,7 @@ from tasks.contract import (
     run_shards,
     silent,
 )
-from tasks.shard.classes import check_listed_classes, class_names, sort_classes
+from tasks.shard.classes import class_names, sort_classes
 from tasks.shard.options import ShardOptions
 from tasks.shard.part import ShardJob, shard_images
 from tasks.shard.passed import PASSED_OVER, STRAYS, count_strays, total_counts, tried_rejects
@@ -44,7 +44,7 @@ from tasks.shard.pins import (
 )
 from tasks.shard.read import read_images, read_keys, read_many, reject_images
 from tasks.shard.recheck import Recheck, recheck_rejects
-from tasks.shard.sources import describe_passed_over
+from tasks.shard.sources import describe_passed_over, table_size
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,6 @@ __all__ = [
     "Recheck",
     "ShardOptions",
     "Snapshot",
-    "check_listed_classes",
     "class_names",
     "pin",
     "read_images",
@@ -64,6 +63,7 @@ __all__ = [
     "reject_images",
     "shard",
     "sort_classes",
+    "table_size",
 ]
 
 

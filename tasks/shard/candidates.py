@@ -10,7 +10,7 @@ from being used (reason and detail for the table of rejects), or None.
 import errno
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from infra.errors import ProtegeError
 from infra.store import Address, open_object
@@ -20,7 +20,6 @@ from tasks.shard.sources import (
     NOT_UTF8,
     BadContainer,
     Member,
-    Reading,
     SourceFile,
     read_container,
 )
@@ -48,7 +47,7 @@ def read_members(
     file: SourceFile, options: ShardOptions, passed_over: Counter[str]
 ) -> Iterator[Candidate]:
     """The images of a container; files of other kinds in it are counted. Raises BadContainer."""
-    reading = Reading(options.labelled, options.columns, options.class_level, file.label)
+    reading = replace(options.reading, label=file.label)
     for member in read_container(file.uri, reading, passed_over):
         key = f"{file.key}/{member.name}"
         if key in options.slice and options.patterns.wants(key, file.key):

@@ -1,10 +1,9 @@
 """Classes: the names of the classes of a labelled source, and whether they are sound.
 
-In: listings, before anything is made, or `images` outputs. Out: the names in their order: as
+In: `images` outputs. Out: the names in their order: as
 numbers where all are integers, as text otherwise. A class is known by its name; names that people
 cannot tell apart are warned of.
 
-    check_listed_classes(labelled_options, test_options)
     classes = class_names(labelled, test)
 """
 
@@ -39,17 +38,6 @@ def class_names(labelled: Output, test: Output | None = None) -> list[str]:
     names = _usable_classes(labelled, "labelled")
     unknown = _usable_classes(test, "test") if test else set()
     return _check(names, unknown, ShardOptions.model_validate(labelled.options))
-
-
-def check_listed_classes(labelled: ShardOptions, test: ShardOptions | None = None) -> None:
-    """The same check before anything is made, as far as listings tell. Raises ProtegeError.
-
-    Of a source with containers they do not tell, and nothing is said.
-    """
-    names = _listed_classes(labelled)
-    tested = _listed_classes(test) if test else set()
-    if names is not None and tested is not None:
-        _check(names, tested, labelled)
 
 
 def sort_classes(names: Iterable[str]) -> list[str]:
@@ -101,13 +89,6 @@ def _check(names: set[str], tested: Collection[str], options: ShardOptions) -> l
 def _hint(names: set[str]) -> str:
     groups = look_alikes(names)
     return f" (look alike: {', '.join(map(repr, groups[0]))})" if groups else ""
-
-
-def _listed_classes(options: ShardOptions) -> set[str] | None:
-    files = options.list_files().files
-    if any(file.is_container for file in files):
-        return None
-    return {file.label for file in files if file.label is not None}
 
 
 def _wider(options: ShardOptions) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from tasks.options import Options
-from tasks.shard.sources import Columns, Listing, Patterns, Slice, list_source
+from tasks.shard.sources import Columns, Listing, Patterns, Reading, Slice, list_source
 
 
 def _split(value: Any) -> Any:
@@ -79,6 +79,11 @@ class ShardOptions(Options):
     def columns(self) -> Columns:
         """Which columns are named."""
         return Columns(self.image_column, self.label_column)
+
+    @property
+    def reading(self) -> Reading:
+        """What is read of its images."""
+        return Reading(self.labelled, self.columns, self.class_level)
 
     def list_files(self) -> Listing:
         """The files of the source as they are now. Raises ProtegeError."""

@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from infra.errors import ProtegeError
 from infra.store import split_uri
 from tasks.inference.weights import Description, find_description
-from tasks.train.options import TrainOptions
+from tasks.train.options import LABELLED, TrainOptions
 
-LABELLED = "labelled"  # the classes of the weights are those of the labelled images, sorted
 LISTED_CLASSES = 5
 
 
@@ -41,7 +40,7 @@ def look_at_given(options: TrainOptions, classes: Sequence[str]) -> GivenWeights
     data = _read(uri, "checkpoint")
     description = find_description(data) if uri.lower().endswith(".safetensors") else None
     if description is None:
-        known = _told_classes(options, classes)
+        known = _named_classes(options, classes)
     else:
         _check_description(uri, description, options)
         known = description.classes
@@ -61,23 +60,23 @@ def list_classes(classes: Sequence[str]) -> str:
     return ", ".join(classes[:LISTED_CLASSES]) + more
 
 
-def _told_classes(options: TrainOptions, classes: Sequence[str]) -> tuple[str, ...]:
+def _named_classes(options: TrainOptions, classes: Sequence[str]) -> tuple[str, ...]:
     """The classes of weights that do not name them, as the options do."""
-    told = options.checkpoint_classes
-    if told == LABELLED:
+    named = options.checkpoint_classes
+    if named == LABELLED:
         return tuple(classes)
-    if not told:
+    if not named:
         raise ProtegeError(
             f"checkpoint {options.checkpoint} does not say what its classes are: set "
             "options.checkpoint_classes to a text file with the name of a class in each line, in "
             f"the order of the weights, or to {LABELLED!r} if it is that of the labelled images "
             f"({list_classes(classes)})"
         )
-    text = _read(told, "checkpoint_classes").decode("utf-8-sig", errors="replace")
+    text = _read(named, "checkpoint_classes").decode("utf-8-sig", errors="replace")
     names = tuple(line.strip() for line in text.splitlines() if line.strip())
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise ProtegeError(f"options.checkpoint_classes: {told} names {twice!r} more than once")
+        raise ProtegeError(f"options.checkpoint_classes: {named} names {twice!r} more than once")
     return names
 
 

@@ -10,6 +10,7 @@ from models.schedule import Schedule, scaled_rate
 from tasks.images import Inputs
 from tasks.options import Length, Options
 
+LABELLED = "labelled"  # as checkpoint_classes: those of the labelled images, sorted
 # Smaller shares make batch norm noisy, larger ones leave less to share out among processes.
 IMAGES_PER_VIRTUAL_RANK = 32
 MAX_VIRTUAL_RANKS = 4096

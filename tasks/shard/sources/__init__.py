@@ -31,6 +31,7 @@ from tasks.shard.sources.names import (
     is_list_name,
     kind_of,
 )
+from tasks.shard.sources.parquet import TableSize, table_size
 from tasks.shard.sources.passed_over import describe_passed_over
 from tasks.shard.sources.patterns import EVERY_KEY, Patterns
 from tasks.shard.sources.reading import BadContainer, Member, Reading
@@ -48,6 +49,7 @@ __all__ = [
     "Reading",
     "Slice",
     "SourceFile",
+    "TableSize",
     "describe_passed_over",
     "ending_of",
     "is_container_name",
@@ -57,6 +59,7 @@ __all__ = [
     "list_source",
     "percent_of",
     "read_container",
+    "table_size",
 ]
 
 

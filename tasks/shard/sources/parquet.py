@@ -2,15 +2,16 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from infra.errors import ProtegeError
-from infra.store import Store
+from infra.store import Address, Store, open_object
 from tasks.shard.sources.columns import choose_column, describe_columns
+from tasks.shard.sources.files import SourceFile
 from tasks.shard.sources.labels import LABEL_NAMES, TAG_NAMES, label_text, tags_of
 from tasks.shard.sources.names import words
 from tasks.shard.sources.reading import BadContainer, Member, Reading
@@ -50,6 +51,30 @@ def read_parquet(store: Store, name: str, reading: Reading) -> Iterator[Member]:
             for values in batch.to_pylist():
                 yield _member(values, row, layout, reading, place)
                 row += 1
+
+
+@dataclass(frozen=True)
+class TableSize:
+    """Rows of a table, and the classes that its labels name."""
+
+    rows: int
+    labels: set[str]
+
+
+def table_size(file: SourceFile, reading: Reading) -> TableSize:
+    """What a table holds, by its footer and its labels alone. Raises ProtegeError."""
+    store, name = open_object(Address(file.uri))
+    reading = replace(reading, label=file.label)
+    with store.open(name) as source:
+        parquet = pq.ParquetFile(source)
+        rows = parquet.metadata.num_rows
+        layout = _layout(parquet.schema_arrow, reading, file.uri)
+        if layout.label is None:
+            return TableSize(rows, {file.label} if file.label is not None else set())
+        values = parquet.read([layout.label])[layout.label].to_pylist()
+    labels = (_label(value, row, layout, file.uri) for row, value in enumerate(values))
+    found = {label or file.label for label in labels}
+    return TableSize(rows, {label for label in found if label is not None})
 
 
 def _member(
