@@ -25,7 +25,7 @@ def tiny(pictures: Path, **changes: dict[str, Any]) -> BillionScale:
     network = TrainOptions(
         model="mean_colour",
         inputs=Inputs(size=16, resize=16, pixels="unit"),
-        length=Length(amount=6, unit="steps"),
+        length=Length(amount=20, unit="steps"),
         batch_size=8,
         learning_rate=LearningRate(base=8.0),
         augment=AUGMENT,
@@ -43,7 +43,7 @@ def tiny(pictures: Path, **changes: dict[str, Any]) -> BillionScale:
             length=Length(amount=2, unit="steps"), batch_size=8, augment=AUGMENT, speed=SPEED
         ),
         baseline=BaselineOptions(
-            length=Length(amount=6, unit="steps"), learning_rate=LearningRate(base=8.0)
+            length=Length(amount=20, unit="steps"), learning_rate=LearningRate(base=8.0)
         ),
         evaluate=EvaluateOptions(views=1, view_images=2),
         report=ReportOptions(images_per_strip=2),
