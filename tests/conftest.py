@@ -5,6 +5,7 @@ loopback, Prefect runs on its own database in a temporary folder.
 """
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -35,6 +36,9 @@ from tests.builders.pictures import write_sources
 
 if TYPE_CHECKING:
     from tests.operate.served import Served
+
+# A shell that starts the tests in the background lets them, and all that they start, ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # An example that takes long on a busy machine is no error.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])

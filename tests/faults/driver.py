@@ -16,8 +16,9 @@ from infra.executors import Inline
 from infra.settings import Processes
 from infra.store import LocalStore, open_store
 from tasks.contract import Output
+from tasks.duplicates.leakage import leakage
 from tasks.duplicates.signature import signature
-from tasks.evaluate import Choice, evaluate
+from tasks.evaluate import Choice, evaluate, predict
 from tasks.gather import gather
 from tasks.report import Story, report
 from tasks.score import score
@@ -36,13 +37,15 @@ def run_campaign(root_uri: str, pictures: Path) -> dict[str, Output]:
     pile = shard(root, options.pile, executor=here)
     test = shard(root, options.test, executor=here)
     classes = class_names(labelled, test)
-    labels = gather(root, labelled, options=options.gather, classes=classes, executor=here)
-    teacher = train(root, labels, options.teacher, classes=classes, processes=ONE)
-    scores = score(root, pile, teacher, options.score, executor=here)
     known = {
         "labelled": signature(root, labelled, executor=here),
         "test": signature(root, test, executor=here),
     }
+    copies = leakage(root, labelled, test, known)
+    labels = gather(root, labelled, options=options.gather, classes=classes, executor=here)
+    teacher = train(root, labels, options.teacher, classes=classes, processes=ONE)
+    answers = predict(root, teacher, test, executor=here)
+    scores = score(root, pile, teacher, options.score, executor=here)
     chosen = topk(root, scores, options.topk, executor=here, exclude=known)
     lessons = gather(root, pile, chosen, options.gather, executor=here)
     student = train(root, lessons, options.student, classes=classes, processes=ONE)
@@ -61,7 +64,9 @@ def run_campaign(root_uri: str, pictures: Path) -> dict[str, Output]:
         "labelled": labelled,
         "pile": pile,
         "test": test,
+        "copies": copies,
         "labelled_lessons": labels,
+        "teacher_check": answers,
         "teacher": teacher,
         "score": scores,
         "topk": chosen,

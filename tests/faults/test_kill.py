@@ -18,7 +18,17 @@ from tests.builders.waiting import EVENT_SECONDS, wait_for
 from tests.faults.driver import run_campaign
 
 MARK = "PROTEGE_TEST_RUN"
-STAGES = ["shard", "score", "signature", "topk", "gather", "predictions", "evaluate", "report"]
+STAGES = [
+    "shard",
+    "score",
+    "signature",
+    "leakage",
+    "topk",
+    "gather",
+    "predictions",
+    "evaluate",
+    "report",
+]
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +66,7 @@ def drive(root: Path, pictures: Path, *where: str) -> int:
         ("score", 5),  # the manifest
         ("signature", 1),
         ("signature", 2),
+        ("leakage", 1),
         ("topk", 1),
         ("topk", 2),
         ("topk", 3),
