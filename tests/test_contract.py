@@ -205,7 +205,7 @@ def test_failed_shard_does_not_keep_the_rest_of_its_batch_from_being_made(
     root: Store, cluster: Cluster, tmp_path: Path
 ) -> None:
     broken = MakePart(root.uri, str(tmp_path / "log"), frozenset({0, 57}))
-    with pytest.raises(Failures, match=r"2 of 120 failed.*disk of"):
+    with pytest.raises(Failures, match=r"2 of 120 failed:\s.*disk of"):
         run_shards(root, map(PartId, range(120)), broken, cluster, silent)
     assert len([name for name in root.sizes() if name.startswith("part-")]) == 118
 

@@ -51,4 +51,4 @@ def test_label_of_a_database_has_no_password(scheme: str, rest: str) -> None:
 def test_status_of_what_is_down_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROTEGE_SERVER__HOME", str(tmp_path))
     done = CliRunner().invoke(app, ["status"])
-    assert (done.stdout, done.exit_code) == ("down\n", 1)
+    assert (done.stdout, done.exit_code) == ("down\n", 3)

@@ -222,10 +222,11 @@ def test_champion_by_hand_is_compared_ever_after(
 def test_what_cannot_be_compared_says_why(
     place: Path, run: Run, root: Store, model: Output
 ) -> None:
-    options = held_back(place)
+    options, copied = held_back(place), place / "elsewhere"
+    shutil.copytree(place / "labelled", copied)
     seen, elsewhere = (
         tiny(place, topk={"k": 5}),
-        tiny(place, labelled={"source": str(place / "test")}),
+        tiny(place, labelled={"source": str(copied)}),
     )
     entries = [finish(root, other, model) for other in (seen, elsewhere)]
     held_out = shard_hold_out(run, BILLION_SCALE, options, FEW)

@@ -84,9 +84,9 @@ def _run_flow(
     from flows.engine.flow import recipe_flow
     from flows.engine.logs import quiet_console
 
-    quiet_console()
     flow = recipe_flow(recipe(campaign.recipe), campaign=campaign, started=started)
-    state: Any = flow(**sections_of(options), root=root, return_state=True)
+    with quiet_console():
+        state: Any = flow(**sections_of(options), root=root, return_state=True)
     if state.is_completed():
         result: dict[str, Any] = state.result()
         return result

@@ -56,10 +56,17 @@ def log_once(logger: logging.Logger) -> None:
     logger.addFilter(_is_new)
 
 
-def quiet_console() -> None:
+@contextmanager
+def quiet_console() -> Iterator[None]:
     """Keep errors without a traceback out of the terminal: the command says why it ends."""
-    for handler in logging.getLogger().handlers:
+    handlers = list(logging.getLogger().handlers)
+    for handler in handlers:
         handler.addFilter(_is_for_terminal)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(_is_for_terminal)
 
 
 def _is_new(record: logging.LogRecord) -> bool:

@@ -1,21 +1,15 @@
 """Options of the stage `shard`."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from tasks.options import Options
 from tasks.shard.sources import Columns, Listing, Patterns, Reading, Slice, list_source
 
 
-def _split(value: Any) -> Any:
-    """`*.png, *.jpg` on a command line is the same as a list of both."""
-    if not isinstance(value, str):
-        return value
-    return tuple(pattern.strip() for pattern in value.split(",") if pattern.strip())
-
-
-PatternList = Annotated[tuple[str, ...], BeforeValidator(_split)]
+def _split(patterns: str) -> tuple[str, ...]:
+    return tuple(pattern.strip() for pattern in patterns.split(",") if pattern.strip())
 
 
 class ShardOptions(Options):
@@ -29,10 +23,10 @@ class ShardOptions(Options):
     """A folder of images, of .tar or .parquet files, or a list (.csv, .jsonl); local or s3://."""
     labelled: bool = False
     """The source tells true classes: by folders, by a column of a list or table, or in its tars."""
-    include: PatternList = ()
-    """Only images whose key matches one of these patterns, such as *.png; empty takes all."""
-    exclude: PatternList = ()
-    """No images whose key matches one of these patterns, such as thumbnails/*."""
+    include: str = ""
+    """Only images whose key matches one of these patterns: *.png, *.jpg; empty takes all."""
+    exclude: str = ""
+    """No images whose key matches one of these patterns: thumbnails/*, *.gif."""
     image_column: str = ""
     """Column of the images in a table, or of the paths in a list; empty guesses it by its name."""
     label_column: str = ""
@@ -73,7 +67,7 @@ class ShardOptions(Options):
     @property
     def patterns(self) -> Patterns:
         """Which keys are wanted."""
-        return Patterns(self.include, self.exclude)
+        return Patterns(_split(self.include), _split(self.exclude))
 
     @property
     def columns(self) -> Columns:

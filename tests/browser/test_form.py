@@ -45,7 +45,7 @@ def test_sections_stand_in_the_order_in_which_they_run(fields: Sequence[Field]) 
 def test_fields_stand_in_the_order_in_which_they_are_written(fields: Sequence[Field]) -> None:
     paths = [field.path for field in fields]
     assert paths == [field.path for field in expected(digits())] + [("root",)]
-    assert paths[1:4] == [("labelled", one) for one in ("Source", "Labelled", "From percent")]
+    assert paths[1:4] == [("labelled", one) for one in ("Source", "Labelled", "Include")]
 
 
 def test_fields_have_the_values_of_the_preset(fields: Sequence[Field]) -> None:
