@@ -37,6 +37,9 @@ def test_run_has_one_task_for_each_stage_with_a_readable_name(
     expected |= {
         "signature labelled",
         "signature test",
+        "leakage copies",
+        "gather labelled",
+        "predictions teacher_check",
         "gather",
         "train student before fine-tuning",
         "train student after fine-tuning",
@@ -53,7 +56,7 @@ def test_run_has_progress_a_summary_and_a_report_that_opens(
     artifacts = served.ask("artifacts/filter", wanted)
     descriptions = [one["description"] for one in artifacts]
     assert any(
-        text.startswith("train teacher: 6 of 6") and "a second" in text for text in descriptions
+        text.startswith("train teacher: 20 of 20") and "a second" in text for text in descriptions
     )
     assert any(text.startswith("score: ") for text in descriptions)
     summary = next(one["data"] for one in artifacts if one["description"] == "Summary")
@@ -94,8 +97,9 @@ def test_same_form_again_does_no_work(
         "score": 1,
         "signature": 2,
         "topk": 1,
-        "gather": 1,
-        "predictions": 4,
+        "leakage": 1,
+        "gather": 2,
+        "predictions": 5,
         "evaluate": 1,
         "report": 1,
     }
