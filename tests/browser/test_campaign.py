@@ -96,7 +96,7 @@ def test_stage_at_work_shows_its_progress(served: Served, page: Page, run_id: st
     appears(page, card)
     expect_state(page, "Running")
     open_run(page, served, run_id)
-    expect(page.get_by_role("log").get_by_text("train: reads data gather/")).to_be_visible()
+    expect(page.get_by_role("log").get_by_text("shard: reads source").first).to_be_visible()
     shoot(page, "running")
     open_run(page, served, run_id, "Task Runs")
     names = page.get_by_role("tabpanel").get_by_role("link", name="train teacher", exact=True)
