@@ -93,9 +93,7 @@ class Training(Options):
     augment: Augment = Augment()
     """Random changes to each training image."""
     virtual_ranks: int = Field(0, ge=0, le=MAX_VIRTUAL_RANKS)
-    """Equal shares of a batch, each with its own batch norm and mixup; 0 is about 32 images each.
-    The result does not depend on the number of processes, of which there may be as many.
-    """
+    """Equal shares of a batch for batch norm and mixup, whatever the processes; 0: of 32 images."""
     precision: Precision = "float32"
     """Arithmetic of the network; the last layer and the loss are always in float32."""
     shuffle_shards: int = Field(4, ge=1, le=1000)
@@ -133,9 +131,7 @@ class TrainOptions(Training):
     checkpoint: str = ""
     """Published weights (.safetensors, .pth) to use instead of training; the length is ignored."""
     checkpoint_classes: str = ""
-    """Text file with the class of each output of these weights in a line, or `labelled`: those of
-    the labelled images, sorted. Weights that protege wrote say it themselves.
-    """
+    """Text file with the class of each output of these weights, in lines; or `labelled`: sorted."""
     inputs: Inputs = Inputs()
     """What an image becomes before the network sees it."""
 
