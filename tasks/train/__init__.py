@@ -185,8 +185,7 @@ def _run(training: _Training, processes: Processes, session: Session) -> dict[st
                 session.on_progress(line["step"], total, loss)
         except Crashed as error:
             stuck = 0 if reached > reached_before else stuck + 1
-            if stuck > MAX_STUCK_LAUNCHES or (stuck and error.killed):
-                # What was killed before its first step has not the memory for one.
+            if stuck > MAX_STUCK_LAUNCHES:
                 raise
             logger.warning("the training died and resumes from its last checkpoint: %s", error)
         else:
