@@ -8,7 +8,6 @@ which one contains the other. They are compared by where they really lie, howeve
 
 import itertools
 from collections.abc import Mapping
-from pathlib import Path
 
 from infra.errors import ProtegeError
 from infra.store import Address, Store
@@ -53,10 +52,8 @@ def check_places(root: Store, sources: Mapping[str, ShardOptions]) -> None:
 
 
 def _resolve(source: str) -> Steps:
-    """Where it really lies: links are followed on disk; a bucket has none."""
-    address = Address.parse(source).folder()
-    uri = address.uri if address.is_s3 else str(Path(address.uri).resolve())
-    return tuple(uri.rstrip("/").split("/"))
+    """Where it really lies."""
+    return tuple(Address.parse(source).folder().resolved().uri.rstrip("/").split("/"))
 
 
 def _contains(place: Steps, other: Steps) -> bool:

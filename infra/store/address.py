@@ -54,6 +54,10 @@ class Address:
         """The same as the address of a folder: a slash at its end means nothing."""
         return Address(self.uri.rstrip("/") or "/")
 
+    def resolved(self) -> "Address":
+        """The same by its real path: links and '..' are followed on disk; a bucket has none."""
+        return self if self.is_s3 else Address(os.path.realpath(self.uri))
+
     def split(self) -> tuple[str, str]:
         """The folder's uri and the object's name in it. Both together are the uri, exactly."""
         folder, _, name = self.uri.rpartition("/")

@@ -10,7 +10,7 @@ import json
 
 from infra.errors import ProtegeError
 from infra.store import Store, open_store, split_uri
-from tasks.contract.manifest import Output, find_output
+from tasks.contract.manifest import Output, find_output, manifest_names
 
 
 def output_at(address: str, *stages: str) -> Output:
@@ -46,9 +46,6 @@ def _manifests(store: Store, name: str) -> list[str]:
     """The names of the manifests, oldest first."""
     if name:
         return [name]
-    names = [
-        path
-        for path in store.sizes()
-        if "/" not in path and path.startswith("manifest") and path.endswith(".json")
-    ]
-    return sorted(names, key=lambda path: str(json.loads(store.read(path))["made_at"]))
+    return sorted(
+        manifest_names(store), key=lambda path: str(json.loads(store.read(path))["made_at"])
+    )

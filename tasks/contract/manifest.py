@@ -190,7 +190,7 @@ def publish(store: Store, manifest: Manifest, name: str = MANIFEST) -> Output:
 
 def retract(store: Store, names: Collection[str]) -> None:
     """Delete the manifests that speak of one of these parts, which will be made anew."""
-    manifests = _manifest_names(store) if names else []
+    manifests = manifest_names(store) if names else []
     for manifest in manifests:
         try:
             parts = json.loads(store.read(manifest))["parts"]
@@ -201,7 +201,8 @@ def retract(store: Store, names: Collection[str]) -> None:
             store.delete(manifest)
 
 
-def _manifest_names(store: Store) -> list[str]:
+def manifest_names(store: Store) -> list[str]:
+    """The manifests in the folder of an output; there may be one for each snapshot."""
     return [name for name in store.sizes() if re.fullmatch(MANIFEST_NAMES, name)]
 
 

@@ -8,12 +8,11 @@ the rejects: a list may name any file, and so may a link.
     confinement.check("s3://bucket/pile")
 """
 
-import os
 from dataclasses import dataclass
 
 from infra.errors import ProtegeError
 from infra.settings import Settings
-from infra.store import open_store
+from infra.store import Address
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,4 @@ class Confinement:
 
 def _resolve(uri: str) -> str:
     """An address without links and '..', which could lead out of an allowed place."""
-    address = open_store(uri).uri
-    if address.startswith("s3://"):
-        return address
-    return os.path.realpath(address)
+    return Address.parse(uri).folder().resolved().uri
