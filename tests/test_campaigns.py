@@ -13,7 +13,7 @@ from tasks.campaigns import Campaign, begin, find, update
 from tasks.contract import Output
 from tasks.shard import Snapshot
 
-PINS = Snapshot("ab12", 1, "cd34", ("pins/00000.parquet",))
+PINS = Snapshot("ab12", "cd34", ("pins/00000.parquet",))
 
 
 def output(root: Store, fingerprint: str) -> Output:
