@@ -22,7 +22,7 @@ def test_local_scheduler_answers_only_who_has_its_keys(cluster: Cluster) -> None
     assert address.startswith("tls://127.0.0.1:")
     workers = cluster.client.nthreads()
     assert all(worker.startswith("tls://127.0.0.1:") for worker in workers)
-    # A Client that finds nobody is closed by the garbage collector, which can wait for itself for ever.
+    # A Client that finds nobody is left to the garbage collector, which can wait for itself.
     for stranger in (address, address.replace("tls", "tcp"), *workers):
         with pytest.raises((OSError, TypeError, ValueError)):
             asyncio.run(connect(stranger, timeout=0.5))
