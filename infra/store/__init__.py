@@ -16,12 +16,13 @@ S3 clients do not survive a fork: every process that uses a store must be spawne
 """
 
 from infra.store.address import Address
-from infra.store.base import ObjectInfo, Store
+from infra.store.base import Draft, ObjectInfo, Store
 from infra.store.local import LocalStore
 from infra.store.s3 import S3Store
 
 __all__ = [
     "Address",
+    "Draft",
     "LocalStore",
     "ObjectInfo",
     "S3Store",

@@ -1,14 +1,29 @@
 """The interface of a store: a folder of whole objects."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 import pyarrow as pa
 
 from infra.errors import ProtegeError
 
 TEMPORARY_PREFIX = ".tmp-"
+
+
+class Draft(Protocol):
+    """An object before it is published; one that never is leaves nothing behind."""
+
+    file: BinaryIO
+
+    def create(self) -> bool:
+        """Publish what was written unless the name is taken; False when it was."""
+        ...
+
+    def replace(self) -> None:
+        """Publish what was written; it replaces an object of the same name."""
+        ...
 
 
 class Store(Protocol):
@@ -31,12 +46,20 @@ class Store(Protocol):
         """The object as a seekable Arrow file, for Parquet readers. Raises FileNotFoundError."""
         ...
 
+    def local_file(self, path: str) -> AbstractContextManager[BinaryIO]:
+        """The object as a seekable file on a disk of this machine. Raises FileNotFoundError."""
+        ...
+
     def create(self, path: str, data: bytes) -> bool:
         """Publish the object unless the name is taken; False when it was."""
         ...
 
     def replace(self, path: str, data: bytes) -> None:
         """Publish the object; it replaces one of the same name."""
+        ...
+
+    def draft(self, path: str) -> AbstractContextManager["Draft"]:
+        """An object that is too large for memory, written to a file and then published."""
         ...
 
     def sizes(self, path: str = "") -> dict[str, "ObjectInfo"]:

@@ -2,9 +2,10 @@
 
 import os
 import uuid
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow as pa
 
@@ -34,24 +35,31 @@ class LocalStore:
     def open(self, path: str) -> pa.NativeFile:
         return pa.OSFile(str(self._place(path)), "rb")
 
+    @contextmanager
+    def local_file(self, path: str) -> Iterator[BinaryIO]:
+        with self._place(path).open("rb") as file:
+            yield file
+
     def create(self, path: str, data: bytes) -> bool:
-        temporary = self._write_temporary(path, data)
-        try:
-            # A hard link, unlike a rename, fails when the name is taken.
-            os.link(temporary, self._place(path))
-        except FileExistsError:
-            return False
-        except OSError as error:
-            raise ProtegeError(
-                f"{self._folder} cannot make hard links ({error.strerror}), by which one of two "
-                "writers is refused: exFAT and some network mounts have none. Choose another folder"
-            ) from error
-        finally:
-            temporary.unlink()
-        return True
+        with self.draft(path) as draft:
+            draft.file.write(data)
+            return draft.create()
 
     def replace(self, path: str, data: bytes) -> None:
-        self._write_temporary(path, data).replace(self._place(path))
+        with self.draft(path) as draft:
+            draft.file.write(data)
+            draft.replace()
+
+    @contextmanager
+    def draft(self, path: str) -> Iterator["LocalDraft"]:
+        target = self._place(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}")
+        try:
+            with temporary.open("wb") as file:
+                yield LocalDraft(file, temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
 
     def sizes(self, path: str = "") -> dict[str, ObjectInfo]:
         start = self._place(path)
@@ -89,20 +97,37 @@ class LocalStore:
         # A link within the folder may lead elsewhere, for its owner has made it.
         return self._folder / check_inside(self.uri, path)
 
-    def _write_temporary(self, path: str, data: bytes) -> Path:
-        target = self._place(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}")
+
+class LocalDraft:
+    """A file beside the one that it will become."""
+
+    def __init__(self, file: BinaryIO, temporary: Path, target: Path) -> None:
+        self.file = file
+        self._temporary, self._target = temporary, target
+
+    def create(self) -> bool:
+        self._sync()
         try:
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
-                # Without it a power cut can leave the final name on an empty file.
-                os.fsync(file.fileno())
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        return temporary
+            # A hard link, unlike a rename, fails when the name is taken.
+            os.link(self._temporary, self._target)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise ProtegeError(
+                f"{self._target.parent} cannot make hard links ({error.strerror}), by which one of "
+                "two writers is refused: exFAT and some network mounts have none. Choose another "
+                "folder"
+            ) from error
+        return True
+
+    def replace(self) -> None:
+        self._sync()
+        self._temporary.replace(self._target)
+
+    def _sync(self) -> None:
+        self.file.flush()
+        # Without it a power cut can leave the final name on an empty file.
+        os.fsync(self.file.fileno())
 
 
 def _object_info(info: os.stat_result) -> ObjectInfo:

@@ -3,9 +3,12 @@
 S3 clients do not survive a fork: every process that uses a store must be spawned.
 """
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
-from typing import Any
+from tempfile import _TemporaryFileWrapper
+from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 
@@ -47,18 +50,42 @@ class S3Store:
         file = self._call("open", self._key(path), "rb", cache_type="none")
         return pa.PythonFile(file, mode="r")
 
+    @contextmanager
+    def local_file(self, path: str) -> Iterator[BinaryIO]:
+        with tempfile.NamedTemporaryFile() as file:
+            self._call("get_file", self._key(path), file.name)
+            # Whoever fetches it may have put another file in its place.
+            with open(file.name, "rb") as copy:  # noqa: PTH123  Path.open is the same
+                yield copy
+
     def create(self, path: str, data: bytes) -> bool:
+        return self._unless_taken(path, "pipe_file", self._key(path), data)
+
+    def replace(self, path: str, data: bytes) -> None:
+        self._call("pipe_file", self._key(path), data)
+
+    @contextmanager
+    def draft(self, path: str) -> Iterator["S3Draft"]:
+        with tempfile.NamedTemporaryFile() as file:
+            yield S3Draft(self, path, file)
+
+    def upload(self, path: str, file: str) -> None:
+        """Publish a local file; it replaces an object of the same name."""
+        self._call("put_file", file, self._key(path))
+
+    def upload_new(self, path: str, file: str) -> bool:
+        """Publish a local file unless the name is taken; False when it was."""
+        return self._unless_taken(path, "put_file", file, self._key(path))
+
+    def _unless_taken(self, path: str, method: str, *given: Any) -> bool:
         try:
-            self._call("pipe_file", self._key(path), data, mode="create")
+            self._call(method, *given, mode="create")
         except OSError:
             # Stores differ in how they refuse; what counts is whether the object is there.
             if self.exists(path):
                 return False
             raise
         return True
-
-    def replace(self, path: str, data: bytes) -> None:
-        self._call("pipe_file", self._key(path), data)
 
     def sizes(self, path: str = "") -> dict[str, ObjectInfo]:
         base = self._key(path).rstrip("/")
@@ -98,6 +125,22 @@ class S3Store:
                 f"{self._uri} cannot be used: {error}. Check the AWS environment: credentials, "
                 "AWS_ENDPOINT_URL, AWS_DEFAULT_REGION, and what this account may do"
             ) from error
+
+
+class S3Draft:
+    """A file on this machine, in the folder for temporary files, that becomes an object."""
+
+    def __init__(self, store: S3Store, path: str, file: "_TemporaryFileWrapper[bytes]") -> None:
+        self.file = cast(BinaryIO, file)
+        self._store, self._path, self._name = store, path, file.name
+
+    def create(self) -> bool:
+        self.file.flush()
+        return self._store.upload_new(self._path, self._name)
+
+    def replace(self) -> None:
+        self.file.flush()
+        self._store.upload(self._path, self._name)
 
 
 @cache

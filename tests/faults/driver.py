@@ -14,7 +14,8 @@ from pathlib import Path
 from flows.billion_scale.roles import ROLES
 from infra.executors import Inline
 from infra.settings import Processes
-from infra.store import LocalStore, open_store
+from infra.store import open_store
+from infra.store.local import LocalDraft
 from tasks.contract import Output
 from tasks.duplicates.leakage import leakage
 from tasks.duplicates.signature import signature
@@ -91,19 +92,18 @@ def run_campaign(root_uri: str, pictures: Path) -> dict[str, Output]:
 
 def die_in(folder: str, write: int) -> None:
     """Make the process kill itself in the middle of that write below that folder."""
-    write_temporary = LocalStore._write_temporary
+    sync = LocalDraft._sync
     seen = 0
 
-    def counted(self: LocalStore, path: str, data: bytes) -> Path:
+    def counted(self: LocalDraft) -> None:
         nonlocal seen
-        temporary = write_temporary(self, path, data)
-        if f"{self.uri}/{path}".startswith(f"{folder}/"):
+        sync(self)
+        if str(self._target).startswith(f"{folder}/"):
             seen += 1
             if seen == write:
                 os.kill(os.getpid(), signal.SIGKILL)
-        return temporary
 
-    LocalStore._write_temporary = counted
+    LocalDraft._sync = counted
 
 
 if __name__ == "__main__":
