@@ -16,7 +16,13 @@ from infra.store import Store
 from tasks.images import Pixels, Unusable, encode_png
 from tasks.inference.model import Model, load_model, open_model
 from tasks.inference.pictures import read_picture
-from tasks.inference.pipeline import Batch, run_pipeline
+from tasks.inference.pipeline import (
+    BATCHES_AHEAD,
+    DECODE_THREADS,
+    DECODES_AHEAD,
+    Batch,
+    run_pipeline,
+)
 from tasks.inference.weights import WEIGHTS
 from tests.builders.pictures import picture
 from tests.test_score import CLASSES, model
@@ -101,7 +107,9 @@ def test_images_are_read_only_as_far_as_they_are_decoded_ahead() -> None:
         batch_size=4,
     )
     next(batches)
-    assert len(taken) == 8
+    # Beside the batch that was given: some wait, one waits to be put there, one is being decoded.
+    most = 4 * (1 + BATCHES_AHEAD + 2) + DECODE_THREADS * DECODES_AHEAD
+    assert len(taken) <= most < 100
     batches.close()
 
 

@@ -10,9 +10,8 @@ All batches have one shape, in which an image is computed alike whatever its nei
 last batch is padded with black images, and an image that cannot be decoded is black.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
@@ -22,10 +21,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from infra.prefetch import map_ahead, prefetch
 from tasks.images import Pixels, Unusable
 
 DECODE_THREADS = 2
-BATCHES_AHEAD = 1  # being decoded while the network computes the batch before
+BATCHES_AHEAD = 1  # decoded and waiting, while one is computed and one is being decoded
+DECODES_AHEAD = 4  # a thread: encoded images can be large, so that few of them wait
 
 Item = TypeVar("Item")
 Decode = Callable[[Item], Pixels]
@@ -100,15 +101,10 @@ def _decode_batches(
         except Unusable as unusable:
             return unusable
 
-    source = iter(items)
     with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
-        pending: deque[list[Future[Pixels | Unusable]]] = deque()
-        while batch := list(islice(source, batch_size)):
-            pending.append([pool.submit(try_decode, item) for item in batch])
-            if len(pending) > BATCHES_AHEAD:
-                yield [future.result() for future in pending.popleft()]
-        while pending:
-            yield [future.result() for future in pending.popleft()]
+        decoded = map_ahead(pool, try_decode, items, threads * DECODES_AHEAD)
+        batches = iter(lambda: list(islice(decoded, batch_size)), [])
+        yield from prefetch(batches, BATCHES_AHEAD)
 
 
 def _stack(results: list[Pixels | Unusable], batch_size: int, size: int) -> Pixels:

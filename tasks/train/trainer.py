@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from infra.launch import write_progress
+from infra.prefetch import prefetch
 from infra.store import open_store
 from models.augment import Augmentation, augment
 from models.ema import Ema
@@ -38,7 +39,7 @@ from tasks.inference.weights import (
     save_weights,
 )
 from tasks.train.checkpoint import State, last_state, save_state
-from tasks.train.data import Batch, BatchReader, open_samples, prefetch
+from tasks.train.data import Batch, BatchReader, open_samples
 from tasks.train.history import MAX_ROWS, History
 from tasks.train.job import HISTORY, TRAIN_SET, TrainJob
 from tasks.train.objectives import OBJECTIVES, TensorBatch
@@ -47,6 +48,7 @@ from tasks.train.virtual_ranks import BufferAverage, own_ranks
 from tasks.train.world import World, check_same_step, join_world, leave_world
 
 REPORT_SECONDS = 0.5
+STEPS_AHEAD = 4  # whose samples are read and decoded while the network works
 
 
 def train(job: TrainJob) -> None:
@@ -103,7 +105,8 @@ class Trainer:
         row_steps = max(1, total_steps // MAX_ROWS)
         saved_at = reported_at = time.monotonic()
         self._network.train()
-        for rank_batches in prefetch(self._read_step, range(self.step, total_steps)):
+        steps = range(self.step, total_steps)
+        for rank_batches in prefetch(map(self._read_step, steps), STEPS_AHEAD):
             self._watch.lap("read")
             loss, measurements = self._train_step(rank_batches)
             self._watch.lap("compute")

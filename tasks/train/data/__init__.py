@@ -2,15 +2,13 @@
 
     samples = open_samples(output, classes)
     reader = BatchReader(samples, options, batch_size=256)
-    for batch in prefetch(lambda step: reader.read(step, rank=0, num_ranks=1), range(100)):
-        ...
+    batch = reader.read(step, rank=0, num_ranks=1)
 
 samples.py   what a data set offers: encoded images and their targets, part by part
 lessons.py   lessons, an output of `gather`
 order.py     which sample stands at which position of the stream
 views.py     from a decoded image to the pixels of a training sample
 reader.py    the batch of a step
-prefetch.py  the next batches, prepared while the network works
 """
 
 from collections.abc import Sequence
@@ -19,7 +17,6 @@ from infra.errors import ProtegeError
 from tasks.contract import Output
 from tasks.train.data.lessons import LessonSamples
 from tasks.train.data.order import epoch_order
-from tasks.train.data.prefetch import prefetch
 from tasks.train.data.reader import Batch, BatchReader
 from tasks.train.data.samples import Samples, Targets
 
@@ -30,7 +27,6 @@ __all__ = [
     "Targets",
     "epoch_order",
     "open_samples",
-    "prefetch",
 ]
 
 
