@@ -7,11 +7,9 @@ scores, figures) have none.
 from collections.abc import Iterator
 from html import escape
 
-import numpy as np
-
-from tasks.contract import Output, output_of, part_names, part_number, read_part
+from tasks.contract import Output, output_of, part_names, part_number, read_pieces
 from tasks.images import Unusable, thumbnail
-from tasks.shard import read_images, read_many
+from tasks.shard import read_images, read_many, read_shard
 from tasks.tables import LESSONS
 
 NUM_PICTURES = 12
@@ -45,16 +43,17 @@ def _pictures(output: Output) -> Iterator[tuple[str, str]]:
 def _sharded(images: Output) -> Iterator[tuple[bytes, str]]:
     """The first images of the first shard."""
     for name in part_names(images)[:1]:
-        table = read_images(images, part_number(name), ["key"]).slice(0, NUM_PICTURES)
-        yield from zip(table["image"].to_pylist(), table["key"].to_pylist(), strict=True)
+        keys = read_shard(images, part_number(name), ["key"])["key"].to_pylist()
+        for key, (_, data) in zip(keys[:NUM_PICTURES], read_images(images, part_number(name))):
+            yield data, key
 
 
 def _lessons(lessons: Output) -> Iterator[tuple[bytes, str]]:
     """The first lessons, with their classes."""
     classes = lessons.classes
     for name in part_names(lessons)[:1]:
-        table = read_part(lessons.store, name, LESSONS, ["image", "labels"])
-        for row in table.slice(0, NUM_PICTURES).to_pylist():
+        rows = read_pieces(lessons.store, name, LESSONS, ["image", "labels"])
+        for row in next(rows, LESSONS.empty_table()).slice(0, NUM_PICTURES).to_pylist():
             yield row["image"], ", ".join(classes[label] for label in row["labels"])
 
 
@@ -65,9 +64,9 @@ def _chosen(chosen: Output) -> Iterator[tuple[bytes, str]]:
         return
     table = chosen.table("chosen", ["label", "rank", "image_id"])
     best = table.filter(table["rank"].to_numpy() == 0).slice(0, NUM_PICTURES)
-    found = read_many(images, best["image_id"].to_numpy().astype(np.int64))
-    for data, label in zip(found, best["label"].to_pylist(), strict=True):
-        yield data, chosen.classes[label]
+    found = dict(read_many(images, best["image_id"].to_numpy()))
+    for row in best.to_pylist():
+        yield found[row["image_id"]], chosen.classes[row["label"]]
 
 
 def _images_behind(chosen: Output) -> Output | None:

@@ -31,10 +31,11 @@ from tasks.evaluate import (
 from tasks.evaluate.protocols import accuracy
 from tasks.evaluate.protocols.accuracy import calibration_error
 from tasks.inference.model import load_model
-from tasks.shard import ShardOptions, read_images, shard
+from tasks.shard import ShardOptions, shard
 from tests.builders.chosen import chosen_of
 from tests.builders.models import CLASSES, colour_model, model
 from tests.builders.pictures import write_folder
+from tests.builders.shards import shard_table
 
 
 def predictions(right: list[bool]) -> pa.Table:
@@ -196,7 +197,7 @@ def test_predictions_are_those_of_the_logits(root: Store, pictures: Path) -> Non
     test, teacher = labelled_test(root, pictures), model(root)
     predicted = predict(root, teacher, test, PredictOptions(batch_size=4, keep_logits=True))
     table, loaded = read_predictions(predicted), load_model(teacher)
-    images = read_images(test, 0, ["label"])
+    images = shard_table(test, 0, ["label"])
     pixels_NHWC = np.stack([loaded.decode(data) for data in images["image"].to_pylist()])
     logits_NC = loaded.logits(pixels_NHWC).numpy()
     assert [np.frombuffer(row, "<f4").tolist() for row in table["logits"].to_pylist()] == [

@@ -13,10 +13,11 @@ from tasks import contract, tables
 from tasks.contract import Output
 from tasks.gather import GatherOptions, gather
 from tasks.score import score
-from tasks.shard import ShardOptions, read_images, read_keys, shard
+from tasks.shard import ShardOptions, read_keys, shard
 from tasks.topk import TopkOptions, topk
 from tests.builders.chosen import chosen_of
 from tests.builders.models import colour_model
+from tests.builders.shards import shard_table
 from tests.builders.sources import fill
 
 # (image row, label): the first image is chosen for three classes.
@@ -66,7 +67,7 @@ def test_lessons_hold_the_images_that_were_chosen(root: Store, pictures: Path) -
     table = lessons(root, pictures)
     images = shard(root, ShardOptions(source=str(pictures / "pile"), images_per_shard=8))
     for image_id, image in zip(table["image_id"].to_pylist(), table["image"].to_pylist()):
-        rows = read_images(images, image_id >> 32, only=np.array([image_id]))
+        rows = shard_table(images, image_id >> 32, only=np.array([image_id]))
         assert rows["image"].to_pylist() == [image]
 
 

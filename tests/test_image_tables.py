@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from infra.errors import ProtegeError
 from infra.store import Store
-from tasks.shard import class_names, read_images
+from tasks.shard import class_names
 from tasks.shard.sources.labels import label_text, tags_of
 from tests.builders.containers import parquet, read
+from tests.builders.shards import shard_table
 from tests.builders.sources import image, rejects, rows, run
 
 IMAGES = [b"0", b"1", b"2"]
@@ -228,6 +229,6 @@ def test_tables_become_shards(root: Store, tmp_path: Path) -> None:
     parquet(tmp_path / "in" / "a.parquet", image=images, label=np.array([1, 1, 0]))
     output = run(root, tmp_path / "in", labelled=True, max_reject_percent=50)
     assert rejects(output) == {"a.parquet/000000001": "empty"}
-    table = read_images(output, 0, ["label"])
+    table = shard_table(output, 0, ["label"])
     assert table["image"].to_pylist() == [image(0), image(2)]
     assert table["label"].to_pylist() == ["1", "0"]

@@ -82,7 +82,7 @@ def check_labels(outputs: dict[str, Output], images: Output) -> None:
     for lesson in outputs["lessons"].table("lessons").to_pylist():
         # No image is green, but green is given its best ones as well.
         assert lesson["labels"] in ([_class_of(lesson["image"])], [CLASSES.index("green")])
-    pictures = read_many(images, np.array(ids_of(images)))
+    pictures = [data for _, data in read_many(images, np.array(ids_of(images)))]
     predictions = read_predictions(outputs["predictions"], ["predicted"])
     assert predictions["predicted"].to_pylist() == [_class_of(data) for data in pictures]
     found = outputs["signatures"].table("signatures", ["thumbnail"])["thumbnail"].to_pylist()

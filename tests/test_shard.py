@@ -24,8 +24,9 @@ from infra.store import LocalStore, Store, open_store
 from tasks import contract, tables
 from tasks import shard as module
 from tasks.contract import Output, PartId
-from tasks.shard import ShardOptions, Snapshot, class_names, pin, read_images, shard
+from tasks.shard import ShardOptions, Snapshot, class_names, pin, shard
 from tasks.tables import image_id
+from tests.builders.shards import shard_table
 from tests.builders.sources import CALM, files, fill, image, rejects, rows, run, tar_of
 from tests.builders.waiting import EVENT_SECONDS
 
@@ -390,10 +391,10 @@ def test_tar_in_place_and_copied_give_the_same_images(
     assert output.rows_in == 6
     assert rejects(output) == {"a.tar/dog/x.png": "empty"}
     assert all((row["image"] is None) == (how == "reference") for row in rows(output))
-    table = read_images(output, 0, ["key", "label"])
+    table = shard_table(output, 0, ["key", "label"])
     assert table["image"].to_pylist() == [image(n) for n in range(5)]
     assert set(table["label"].to_pylist()) == {"cat"}
-    some = read_images(
+    some = shard_table(
         output,
         0,
         only=np.array([image_id(0, 1), image_id(0, 3), image_id(7, 7)]),
@@ -408,7 +409,7 @@ def test_tar_whose_images_changed_under_their_places_is_told(root: Store, tmp_pa
     assert tar.stat().st_size == before.st_size
     os.utime(tar, ns=(before.st_atime_ns, before.st_mtime_ns))
     with pytest.raises(ProtegeError, match="has changed since it was pinned"):
-        read_images(images, 0)
+        shard_table(images, 0)
 
 
 def test_tar_that_shrank_after_pinning_is_told__not_scored(root: Store, tmp_path: Path) -> None:
@@ -416,7 +417,7 @@ def test_tar_that_shrank_after_pinning_is_told__not_scored(root: Store, tmp_path
     output = run(root, tmp_path / "in")
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(ProtegeError, match="cannot be read any more"):
-        read_images(output, 0)
+        shard_table(output, 0)
 
 
 @pytest.mark.parametrize("harm", ["cut", "gone", "garbage", "table"])
@@ -452,7 +453,7 @@ def test_tables_of_plain_bytes_and_hugging_face_dicts(root: Store, tmp_path: Pat
     output = run(root, tmp_path / "in", labelled=True, max_reject_percent=50)
     assert (output.rows_in, output.kept, output.rejected) == (6, 4, 2)
     assert rejects(output) == {"a.parquet/000000001": "empty", "b.parquet/000000001": "empty"}
-    first, second = read_images(output, 0, ["label"]), read_images(output, 1, ["label"])
+    first, second = shard_table(output, 0, ["label"]), shard_table(output, 1, ["label"])
     assert first["image"].to_pylist() == second["image"].to_pylist() == [image(0), image(2)]
     assert first["label"].to_pylist() == second["label"].to_pylist() == ["1", "0"]
 
@@ -493,7 +494,7 @@ def test_source_and_root_on_s3_give_the_same_table_as_on_disk(tmp_path: Path, s3
     same = [name for name in tables.IMAGES.names if name != "uri"]
     assert rows(disk, *same) == rows(bucket, *same)
     for number in range(3):
-        assert read_images(disk, number).equals(read_images(bucket, number))
+        assert shard_table(disk, number).equals(shard_table(bucket, number))
     assert run(open_store(f"{s3}/root"), f"{s3}/same", **options).reused
 
 

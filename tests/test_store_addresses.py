@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from infra.errors import ProtegeError
 from infra.store import Address, S3Store, open_object, open_store, split_uri
-from tasks.shard import read_images, recheck_rejects
+from tasks.shard import recheck_rejects
 from tests.builders.containers import tar_bytes
+from tests.builders.shards import shard_table
 from tests.builders.sources import CALM, image, run
 
 STEPS = st.text("ab%#?+ &~*[]\\:.é漢\U0001f600'\"", min_size=1, max_size=5)
@@ -115,7 +116,7 @@ def test_every_stage_reads_the_object_that_was_listed(
     packed = {f"m{number} #%2F.png": data for number, data in enumerate(contents.values())}
     store.replace("t a%#?.tar", tar_bytes(packed))
     output = run(root, store.uri)
-    table = pa.concat_tables([read_images(output, number, ["key"]) for number in range(3)])
+    table = pa.concat_tables([shard_table(output, number, ["key"]) for number in range(3)])
     assert output.kept == len(table)
     found = dict(zip(table["key"].to_pylist(), table["image"].to_pylist()))
     assert found == contents | {f"t a%#?.tar/{name}": data for name, data in packed.items()}
@@ -128,5 +129,5 @@ def test_every_stage_reads_the_object_that_was_listed(
     store.replace(names[-1], contents[names[-1]])
     assert recheck_rejects(root, before).usable == 1
     after = run(root, f"{listed.uri}/l.txt")
-    images = [image for at in range(2) for image in read_images(after, at)["image"].to_pylist()]
+    images = [image for at in range(2) for image in shard_table(after, at)["image"].to_pylist()]
     assert sorted(images) == sorted(contents.values())

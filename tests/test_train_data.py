@@ -1,6 +1,5 @@
 """Data of a training: targets as pairs, kinds of data sets, views, and batches prepared ahead."""
 
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +14,9 @@ from tasks import contract, tables
 from tasks.contract import Manifest, Output, RowCounts
 from tasks.gather import GatherOptions, gather
 from tasks.images import encode_png
-from tasks.shard import ShardOptions, shard
-from tasks.train.data import BatchReader, Samples, Targets, open_samples, prefetch
+from tasks.shard import IMAGE_BYTES, ShardOptions, shard
+from tasks.train.data import BatchReader, Samples, Targets, open_samples
 from tasks.train.data.order import SampleOrder
-from tasks.train.data.prefetch import PREFETCH_STEPS
 from tasks.train.data.views import View
 from tasks.train.options import Augment, Inputs, TrainOptions
 from tests.builders.sources import fill
@@ -37,7 +35,8 @@ def publish(
     store = open_store(f"{root.uri}/{stage}/f")
     table = pa.Table.from_pylist(rows, schema=schema)
     counts = RowCounts(len(rows), len(rows), 0)
-    receipt = contract.write_part(store, contract.part_name(0), table, counts)
+    facts = {IMAGE_BYTES: str(len(PNG) * len(rows))}
+    receipt = contract.write_part(store, contract.part_name(0), table, counts, facts=facts)
     return contract.publish(
         store, Manifest(stage, "f", {}, {}, [receipt], 0.0, {"classes": classes})
     )
@@ -129,45 +128,6 @@ def test_random_crop_depends_on_the_position_and_the_seed_alone() -> None:
     fixed = View(size=16, resize=20, crop_min_area=1, seed=1)
     assert fixed.is_fixed
     assert np.array_equal(fixed.crop(pixels, 5), fixed.crop(pixels, 6))
-
-
-def prefetch_threads() -> int:
-    return sum(thread.name == "prefetch" for thread in threading.enumerate())
-
-
-def test_prefetch_keeps_the_order_and_stays_a_few_steps_ahead() -> None:
-    read_steps: list[int] = []
-
-    def read(step: int) -> int:
-        read_steps.append(step)
-        return step
-
-    for step, item in zip(range(3, 50), prefetch(read, range(3, 50)), strict=True):
-        assert item == step
-        # One more waits to be put into the queue, and one is being read.
-        assert len(read_steps) <= step - 3 + PREFETCH_STEPS + 2
-    assert not prefetch_threads()
-
-
-def test_prefetch_raises_an_error_at_its_step() -> None:
-    def read(step: int) -> int:
-        if step == 2:
-            raise ProtegeError("broken")
-        return step
-
-    batches = prefetch(read, range(5))
-    assert [next(batches), next(batches)] == [0, 1]
-    with pytest.raises(ProtegeError, match="broken"):
-        next(batches)
-    assert not prefetch_threads()
-
-
-def test_prefetch_ends_its_thread_with_a_caller_that_stops_early() -> None:
-    batches = prefetch(lambda step: step, range(1_000))
-    assert next(batches) == 0
-    assert prefetch_threads() == 1
-    batches.close()
-    assert not prefetch_threads()
 
 
 @pytest.mark.parametrize("window", [1, 4])

@@ -6,7 +6,8 @@ and names the parts that belong to the output. What later stages read is the man
 listing.
 
 identity.py   digests and fingerprints
-parts.py      publish and read a part
+parts.py      what a part is, and how it is read
+part_draft.py a part while it is written
 rejects.py    the rows that could not be used
 part_writer.py  makes the part of one shard
 manifest.py   the manifest, and `Output`, the reference to it
@@ -36,6 +37,7 @@ from tasks.contract.manifest import (
     publish,
     read_rows,
 )
+from tasks.contract.part_draft import PartDraft, write_part
 from tasks.contract.part_writer import PartWriter
 from tasks.contract.parts import (
     FOOTER,
@@ -45,9 +47,9 @@ from tasks.contract.parts import (
     part_name,
     part_number,
     read_part,
+    read_pieces,
     read_receipt,
     timed,
-    write_part,
 )
 from tasks.contract.progress import OnProgress, Stopwatch, silent, slowest
 from tasks.contract.rejects import check_reject_share, reject_reasons, write_rejects
@@ -63,6 +65,7 @@ __all__ = [
     "Node",
     "OnProgress",
     "Output",
+    "PartDraft",
     "PartId",
     "PartWriter",
     "Receipt",
@@ -86,6 +89,7 @@ __all__ = [
     "part_number",
     "publish",
     "read_part",
+    "read_pieces",
     "read_receipt",
     "read_rows",
     "reject_reasons",

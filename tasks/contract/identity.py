@@ -42,10 +42,26 @@ def fingerprint_of(
 
 def table_digest(table: pa.Table) -> str:
     """SHA-256 of the values, whatever their chunks and compression."""
-    sink = _HashSink()
-    with pa.ipc.new_stream(pa.PythonFile(sink, mode="w"), table.schema) as writer:
-        writer.write_table(table.combine_chunks())
-    return sink.hash.hexdigest()[:16]
+    table_hash = TableHash(table.schema)
+    table_hash.add(table)
+    return table_hash.digest()
+
+
+class TableHash:
+    """SHA-256 of a table that comes piece by piece; where a piece ends belongs to its identity."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self._sink = _HashSink()
+        self._writer = pa.ipc.new_stream(pa.PythonFile(self._sink, mode="w"), schema)
+
+    def add(self, table: pa.Table) -> None:
+        """Take the rows that come next."""
+        self._writer.write_table(table.combine_chunks())
+
+    def digest(self) -> str:
+        """The digest of all rows; none can be added after it."""
+        self._writer.close()
+        return self._sink.hash.hexdigest()[:16]
 
 
 class _HashSink(io.RawIOBase):

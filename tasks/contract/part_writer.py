@@ -4,7 +4,7 @@ In: the folder of an output and the id of a part. Out: the part, and its rejects
 both published; the rejects come first, because the part is the commit.
 
     writer = PartWriter(uri, part)
-    table = read_images(images, part.number, ["key"])
+    rows = read_shard(images, part.number, ["key"])
     writer.lap("read")
     writer.reject(image_id, key, "damaged", "unexpected end of file")
     return writer.write(scores)
@@ -16,15 +16,8 @@ from typing import Any
 import pyarrow as pa
 
 from infra.store import open_store
-from tasks.contract.parts import (
-    ROW_GROUP_ROWS,
-    PartId,
-    Receipt,
-    RowCounts,
-    part_name,
-    timed,
-    write_part,
-)
+from tasks.contract.part_draft import PartDraft
+from tasks.contract.parts import PartId, Receipt, RowCounts, part_name, timed
 from tasks.contract.progress import Stopwatch
 from tasks.contract.rejects import write_rejects
 from tasks.tables import ZSTD, Layout
@@ -54,20 +47,21 @@ class PartWriter:
         *,
         facts: Mapping[str, str] | None = None,
         layout: Layout = ZSTD,
-        row_group_rows: int = ROW_GROUP_ROWS,
     ) -> Receipt:
         """Publish the rejects, then the part, or take the part that somebody else has published."""
+        with self.draft(table.schema, layout) as draft:
+            draft.add_all(table)
+            return self.publish(draft, facts)
+
+    def draft(self, schema: pa.Schema, layout: Layout = ZSTD) -> PartDraft:
+        """The part when it is too large for memory: add rows to it, then `publish` it."""
+        return PartDraft(self.store, part_name(self._part.number), schema, layout)
+
+    def publish(self, draft: PartDraft, facts: Mapping[str, str] | None = None) -> Receipt:
+        """Publish the rejects, then the draft, or take what somebody else has published."""
         write_rejects(self.store, self._part.number, self._rejects)
-        counts = RowCounts(len(table) + len(self._rejects), len(table), len(self._rejects))
-        receipt = write_part(
-            self.store,
-            part_name(self._part.number),
-            table,
-            counts,
-            made_from=self._part.made_from,
-            facts=facts,
-            layout=layout,
-            row_group_rows=row_group_rows,
-        )
+        kept, rejected = draft.num_rows, len(self._rejects)
+        counts = RowCounts(kept + rejected, kept, rejected)
+        receipt = draft.publish(counts, made_from=self._part.made_from, facts=facts)
         self.lap("write")
         return timed(receipt, self._stopwatch)

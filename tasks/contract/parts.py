@@ -5,11 +5,11 @@ its footer, so a resume that finds it knows them without reading the rows. A par
 another content is a missing part.
 """
 
-import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,13 +18,10 @@ import pyarrow.parquet as pq
 
 from infra.errors import ProtegeError
 from infra.store import Store
-from tasks.contract.identity import canonical, table_digest
 from tasks.contract.progress import Stopwatch
-from tasks.tables import ZSTD, Layout
+from tasks.pieces import PIECE_BYTES, pieces
 
 FOOTER = b"protege"
-
-ROW_GROUP_ROWS = 100_000  # small enough that a filter on a sorted column skips most of a big table
 
 
 class PartId(NamedTuple):
@@ -64,6 +61,13 @@ class Receipt:
     made_from: str = ""
     seconds: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def footer(self) -> dict[str, Any]:
+        """What is written of it into the part."""
+        written = asdict(self)
+        del written["name"], written["seconds"]
+        return written
+
 
 def part_name(number: int) -> str:
     """The name of a shard's part."""
@@ -80,48 +84,11 @@ def rejects_name(number: int) -> str:
     return f"rejects-{number:05d}.parquet"
 
 
-def write_part(
-    store: Store,
-    name: str,
-    table: pa.Table,
-    counts: RowCounts,
-    *,
-    made_from: str = "",
-    facts: Mapping[str, str] | None = None,
-    layout: Layout = ZSTD,
-    row_group_rows: int = ROW_GROUP_ROWS,
-) -> Receipt:
-    """Publish a part, or take the receipt of the one that somebody else has published.
-
-    `made_from` is the digest of the part that it was made from.
-    """
-    facts = dict(facts or {})
-    digest = table_digest(table)
-    footer = canonical({**asdict(counts), "digest": digest, "facts": facts, "made_from": made_from})
-    described = table.replace_schema_metadata({**(table.schema.metadata or {}), FOOTER: footer})
-    sink = io.BytesIO()
-    pq.write_table(
-        described,
-        sink,
-        compression=layout.compression,
-        column_encoding=layout.encodings,
-        use_dictionary=[name for name in table.column_names if name not in layout.encodings],
-        row_group_size=row_group_rows,
-    )
-    if not store.create(name, sink.getvalue()):
-        found = read_receipt(store, name)
-        if found.made_from == made_from:
-            return found
-        # A run that was replaced, and did not notice it yet, has just made it from older images.
-        store.replace(name, sink.getvalue())
-    return Receipt(name, counts.rows_in, counts.kept, counts.rejected, digest, facts, made_from)
-
-
 def read_receipt(store: Store, name: str) -> Receipt:
     """The receipt in a part's footer. Raises pa.ArrowInvalid when the file is torn."""
     with store.open(name) as file:
-        schema = pq.read_schema(file)
-    footer = json.loads((schema.metadata or {}).get(FOOTER, b"null"))
+        metadata = pq.read_metadata(file).metadata
+    footer = json.loads((metadata or {}).get(FOOTER, b"null"))
     if footer is None:
         raise pa.ArrowInvalid(f"{name} has no counts in its footer")
     return Receipt(name=name, **footer)
@@ -148,30 +115,66 @@ def is_torn(error: Exception) -> bool:
 
 
 def read_part(
+    store: Store, name: str, schema: pa.Schema, columns: Sequence[str] | None = None
+) -> pa.Table:
+    """The rows of a part, checked against the schema that it should have.
+
+    Raises ProtegeError, naming the file, when it is torn or of another schema.
+    """
+    with _open_part(store, name, schema) as parquet:
+        table = parquet.read(columns=columns)
+    return table.replace_schema_metadata(schema.metadata)
+
+
+def read_pieces(
     store: Store,
     name: str,
     schema: pa.Schema,
     columns: Sequence[str] | None = None,
     only: npt.NDArray[np.int64] | None = None,
-) -> pa.Table:
-    """The rows of a part, checked against the schema that it should have.
+) -> Iterator[pa.Table]:
+    """The rows of a part, a few row groups at a time: so many as PIECE_BYTES hold, at least one.
 
     With `only`, the rows with these image_ids, reading no more row groups than hold them. Raises
-    ProtegeError, naming the file, when it is torn or of another schema.
+    ProtegeError as `read_part` does.
     """
+    with _open_part(store, name, schema) as parquet:
+        groups = [group for group, _ in _group_rows(parquet)]
+        if only is not None:
+            wanted = np.isin(parquet.read(columns=["image_id"])["image_id"].to_numpy(), only)
+            groups = [group for group, rows in _group_rows(parquet) if wanted[rows].any()]
+
+        def size_of(group: int) -> int:
+            size: int = parquet.metadata.row_group(group).total_byte_size
+            return size
+
+        for piece in pieces(groups, size_of, len(groups), PIECE_BYTES):
+            table = parquet.read_row_groups(piece, columns=columns)
+            if only is not None:
+                table = table.filter(np.isin(table["image_id"].to_numpy(), only))
+            yield table.replace_schema_metadata(schema.metadata)
+
+
+def _group_rows(parquet: pq.ParquetFile) -> Iterator[tuple[int, slice]]:
+    """Each row group and its rows."""
+    first = 0
+    for group in range(parquet.num_row_groups):
+        last = first + parquet.metadata.row_group(group).num_rows
+        yield group, slice(first, last)
+        first = last
+
+
+@contextmanager
+def _open_part(store: Store, name: str, schema: pa.Schema) -> Iterator[pq.ParquetFile]:
     try:
         with store.open(name) as file:
             # A column by itself would be a request by itself.
             parquet = pq.ParquetFile(file, pre_buffer=True)
             if not parquet.schema_arrow.equals(schema):
                 raise pa.ArrowInvalid("it has another schema")
-            if only is None:
-                table = parquet.read(columns=columns)
-            else:
-                table = _read_only(parquet, columns, only)
+            yield parquet
     except (pa.ArrowInvalid, OSError) as error:
         raise _unreadable(store, name, error) from error
-    return table.replace_schema_metadata(schema.metadata)
 
 
 def _unreadable(store: Store, name: str, error: Exception) -> ProtegeError:
@@ -180,21 +183,6 @@ def _unreadable(store: Store, name: str, error: Exception) -> ProtegeError:
         f"{store.uri}/{name} cannot be read: {error}. {remedy}; only what is missing will be made "
         "again."
     )
-
-
-def _read_only(
-    parquet: pq.ParquetFile, columns: Sequence[str] | None, only: npt.NDArray[np.int64]
-) -> pa.Table:
-    wanted = np.isin(parquet.read(columns=["image_id"])["image_id"].to_numpy(), only)
-    groups, kept, first = [], [], 0
-    for group in range(parquet.num_row_groups):
-        inside = wanted[first : first + parquet.metadata.row_group(group).num_rows]
-        first += len(inside)
-        if inside.any():
-            groups.append(group)
-            kept.append(inside)
-    table = parquet.read_row_groups(groups, columns=columns)
-    return table.filter(pa.array(np.concatenate(kept))) if groups else table
 
 
 def timed(receipt: Receipt, watch: Stopwatch) -> Receipt:

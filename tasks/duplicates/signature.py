@@ -28,7 +28,7 @@ from tasks.contract import (
 )
 from tasks.duplicates.matching import DUPLICATES_VERSION, THUMBNAIL_BYTES, signature_of
 from tasks.images import IMAGES_VERSION, Limits, Unusable, decode
-from tasks.shard import read_images, reject_images
+from tasks.shard import read_images, read_shard, reject_images
 
 STAGE = "signature"
 VERSION = 2
@@ -65,19 +65,19 @@ class SignatureJob:
 def sign_shard(job: SignatureJob, part: PartId) -> Receipt:
     """Make the part of one shard: the signature of every image."""
     writer = PartWriter(job.uri, part)
-    table = read_images(job.images, part.number, ["key"])
+    rows = read_shard(job.images, part.number, ["key"])
     writer.lap("read")
     signatures: dict[int, tuple[int, bytes]] = {}
     problems: dict[int, Unusable] = {}
-    for row, data in enumerate(table["image"].to_pylist()):
+    for row, (_, data) in enumerate(read_images(job.images, part.number)):
         try:
             signatures[row] = signature_of(decode(data, Limits()))
         except Unusable as unusable:
             problems[row] = unusable
     writer.lap("decode")
-    reject_images(writer, table, problems)
+    reject_images(writer, rows, problems)
     columns = [
-        table["image_id"].take(pa.array(signatures, pa.int64())).combine_chunks(),
+        rows["image_id"].take(pa.array(signatures, pa.int64())).combine_chunks(),
         pa.array(np.array([phash for phash, _ in signatures.values()], np.uint64)),
         pa.array([pixels for _, pixels in signatures.values()], pa.binary(THUMBNAIL_BYTES)),
     ]

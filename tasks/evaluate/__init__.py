@@ -49,7 +49,7 @@ from tasks.evaluate.suspect_classes import (
 from tasks.images import IMAGES_VERSION
 
 STAGE = "evaluate"
-VERSION = 4
+VERSION = 5
 TEST = "test"  # the name of the only test set
 
 __all__ = [

@@ -96,6 +96,7 @@ def _predict_views(
     from tasks.inference.model import load_model
     from tasks.inference.pipeline import run_pipeline
 
+    unique_ids, places_N = np.unique(ids, return_inverse=True)
     teacher = load_model(choice.teacher)
     mild = Augmentation(
         flip=False, rotate_degrees=15, translate=0.08, scale=0.1, shear=0.1, elastic=0.02, erase=0
@@ -112,7 +113,7 @@ def _predict_views(
 
     torch.manual_seed(options.seed)
     batches = run_pipeline(
-        _read_images(choice, ids, options.batch_size),
+        (data for _, data in read_many(choice.images, unique_ids)),
         teacher.decode,
         forward,
         size=teacher.description.inputs.size,
@@ -121,16 +122,10 @@ def _predict_views(
     labels = []
     for batch in batches:
         if batch.problems:
-            row = min(batch.problems)
-            raise ProtegeError(f"chosen image {ids[row]} cannot be used: {batch.problems[row]}")
+            row, problem = min(batch.problems.items())
+            raise ProtegeError(f"chosen image {unique_ids[row]} cannot be used: {problem}")
         labels.append(batch.outputs_BC.cpu().numpy())
-    return np.concatenate(labels)
-
-
-def _read_images(choice: Choice, ids: npt.NDArray[np.int64], batch_size: int) -> Iterator[bytes]:
-    # A batch at a time: all images of a thousand classes would not fit in memory.
-    for first in range(0, len(ids), batch_size):
-        yield from read_many(choice.images, ids[first : first + batch_size])
+    return np.concatenate(labels)[places_N]
 
 
 def _precision(

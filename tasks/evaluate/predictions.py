@@ -34,7 +34,7 @@ from tasks.contract import (
 )
 from tasks.evaluate.options import PredictOptions
 from tasks.images import IMAGES_VERSION, Unusable
-from tasks.shard import read_images, reject_images
+from tasks.shard import read_images, read_shard, reject_images
 
 if TYPE_CHECKING:
     from tasks.inference.pipeline import Batch
@@ -98,17 +98,18 @@ def predict_shard(job: PredictJob, part: PartId) -> Receipt:
     writer = PartWriter(job.uri, part)
     model = load_model(job.model)
     writer.lap("load model")
-    table = read_images(job.images, part.number, ["key", "label"])
+    rows = read_shard(job.images, part.number, ["key", "label"])
     writer.lap("read")
-    ids_N = table["image_id"].to_numpy()
-    labels_N = _label_indices(table["label"].to_pylist(), job.model.classes, job.images)
+    ids_N = rows["image_id"].to_numpy()
+    labels_N = _label_indices(rows["label"].to_pylist(), job.model.classes, job.images)
     schema = _schema(job.options, job.model)
     parts, problems = [schema.empty_table()], dict[int, Unusable]()
-    images, batch_size = table["image"].to_pylist(), job.options.batch_size
+    images = (data for _, data in read_images(job.images, part.number))
+    batch_size = job.options.batch_size
     for batch in model.run(images, model.decode, batch_size=batch_size, lap=writer.lap):
         parts.append(_predictions(batch, ids_N[batch.rows], labels_N[batch.rows], schema))
         problems |= batch.problems
-    reject_images(writer, table, problems)
+    reject_images(writer, rows, problems)
     return writer.write(pa.concat_tables(parts), facts=device_facts(model.device))
 
 

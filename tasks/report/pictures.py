@@ -50,8 +50,9 @@ def strips(
         ]
     rows = [row for class_windows in windows.values() for window in class_windows for row in window]
     shown = chosen.take(pa.array(rows, pa.int64()))
-    encoded = read_many(images, shown["image_id"].to_numpy())
-    thumbnails = dict(zip(rows, map(thumbnail, encoded), strict=True))
+    ids = shown["image_id"].to_numpy()
+    by_id = {image_id: thumbnail(data) for image_id, data in read_many(images, ids)}
+    thumbnails = {row: by_id[image_id] for row, image_id in zip(rows, ids.tolist(), strict=True)}
     return {
         label: [_strip(chosen, names[label], window, thumbnails) for window in class_windows]
         for label, class_windows in windows.items()

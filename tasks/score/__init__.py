@@ -30,7 +30,7 @@ from tasks.duplicates.matching import DUPLICATES_VERSION
 from tasks.images import IMAGES_VERSION, Inputs, Limits, Pixels, decode
 from tasks.score.options import ScoreOptions
 from tasks.score.table import ShardScores, scores_table
-from tasks.shard import read_images, reject_images
+from tasks.shard import read_images, read_shard, reject_images
 
 STAGE = "score"
 VERSION = 5
@@ -86,12 +86,12 @@ def score_shard(job: ScoreJob, part: PartId) -> Receipt:
     writer = PartWriter(job.uri, part)
     teacher, options = load_model(job.teacher), job.options
     writer.lap("load model")
-    images = read_images(job.images, part.number, ["key", "tags"])
+    rows = read_shard(job.images, part.number, ["key", "tags"])
     writer.lap("read")
     classes = job.teacher.classes
-    scores = ShardScores(images, classes, min(options.top_p, len(classes)))
+    scores = ShardScores(rows, classes, min(options.top_p, len(classes)))
     for batch in teacher.run(
-        enumerate(images["image"].to_pylist()),
+        enumerate(data for _, data in read_images(job.images, part.number)),
         functools.partial(_decode, scores=scores, inputs=teacher.description.inputs),
         batch_size=options.batch_size,
         precision=options.precision,
@@ -99,7 +99,7 @@ def score_shard(job: ScoreJob, part: PartId) -> Receipt:
         lap=writer.lap,
     ):
         scores.add_batch(batch)
-    reject_images(writer, images, scores.problems)
+    reject_images(writer, rows, scores.problems)
     layout, facts = tables.scores_layout(scores.top_p), device_facts(teacher.device)
     return writer.write(scores.table(), facts=facts, layout=layout)
 

@@ -1,8 +1,8 @@
 """Table: the rows of a part of `scores`, gathered batch by batch.
 
-In: the images of a shard, what is decoded of each, and the logits of each batch. Out: the table.
+In: the rows of a shard, what is decoded of each, and the logits of each batch. Out: the table.
 
-    scores = ShardScores(images, classes, top_p=10)
+    scores = ShardScores(rows, classes, top_p=10)
     scores.add_image(row, pixels_HWC)      # from any thread
     scores.add_batch(batch)
     scores.table()
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 class ShardScores:
     """The scores of the images of a shard; those with `problems`, by row, are not scored."""
 
-    def __init__(self, images: pa.Table, classes: Sequence[str], top_p: int) -> None:
-        count, self.top_p = len(images), top_p
-        self._ids_N = images["image_id"].to_numpy()
+    def __init__(self, rows: pa.Table, classes: Sequence[str], top_p: int) -> None:
+        count, self.top_p = len(rows), top_p
+        self._ids_N = rows["image_id"].to_numpy()
         self._labels_NP = np.zeros((count, top_p), np.uint16)
         self._log_odds_NP = np.zeros((count, top_p), np.float32)
         self._phashes_N = np.zeros(count, np.uint64)
         self._thumbnails_N = [b""] * count
-        self._tags = TagScores(images["tags"].to_pylist(), classes)
+        self._tags = TagScores(rows["tags"].to_pylist(), classes)
         self.problems: dict[int, Unusable] = {}
 
     def add_image(self, row: int, pixels_HWC: Pixels) -> None:

@@ -33,7 +33,14 @@ from tasks.contract import (
 from tasks.shard.classes import class_names, sort_classes
 from tasks.shard.options import ShardOptions
 from tasks.shard.part import ShardJob, shard_images
-from tasks.shard.passed import PASSED_OVER, STRAYS, count_strays, total_counts, tried_rejects
+from tasks.shard.passed import (
+    IMAGE_BYTES,
+    PASSED_OVER,
+    STRAYS,
+    count_strays,
+    total_counts,
+    tried_rejects,
+)
 from tasks.shard.pins import (
     STAGE,
     Snapshot,
@@ -42,7 +49,7 @@ from tasks.shard.pins import (
     rechecked_reasons,
     snapshot_parts,
 )
-from tasks.shard.read import read_images, read_keys, read_many, reject_images
+from tasks.shard.read import read_images, read_keys, read_many, read_shard, reject_images
 from tasks.shard.recheck import Recheck, recheck_rejects
 from tasks.shard.sources import describe_passed_over, table_size
 
@@ -50,6 +57,7 @@ logger = logging.getLogger(__name__)
 
 
 __all__ = [
+    "IMAGE_BYTES",
     "STAGE",
     "Recheck",
     "ShardOptions",
@@ -59,6 +67,7 @@ __all__ = [
     "read_images",
     "read_keys",
     "read_many",
+    "read_shard",
     "recheck_rejects",
     "reject_images",
     "shard",

@@ -17,6 +17,7 @@ from infra.store import Address, open_object
 from tasks.images import Limits, Unusable, check, decode
 from tasks.shard.options import ShardOptions
 from tasks.shard.sources import (
+    MAX_IMAGE_BYTES,
     NOT_UTF8,
     BadContainer,
     Member,
@@ -24,7 +25,6 @@ from tasks.shard.sources import (
     read_container,
 )
 
-MAX_IMAGE_BYTES = 1 << 30  # a file beyond it is no image, and would fill the memory of a worker
 NO_SUCH_NAME = {errno.ENAMETOOLONG, errno.ELOOP}  # it will not pass
 
 Problem = Mapping[str, str]  # reason and detail

@@ -120,9 +120,12 @@ def _rejected(store: Store, shards: Iterable[int]) -> set[str]:
     """The rejects of these shards: whoever takes them out of the source has mended it."""
     keys: set[str] = set()
     present = store.sizes() if shards else {}
-    for name in (rejects_name(shard) for shard in sorted(shards)):
-        if name in present:
-            keys.update(contract.read_part(store, name, tables.REJECTS, ["key"])["key"].to_pylist())
+    for shard in sorted(shards):
+        part, rejects = contract.part_name(shard), rejects_name(shard)
+        # Rejects may be left of a part that was made again, and has none now.
+        if part in present and contract.read_receipt(store, part).rejected:
+            table = contract.read_part(store, rejects, tables.REJECTS, ["key"])
+            keys.update(table["key"].to_pylist())
     return keys
 
 

@@ -39,6 +39,8 @@ class ShardOptions(Options):
     """Only images whose key hashes below it: 0 to 90 and 90 to 100 share no image, ever."""
     images_per_shard: int = Field(10_000, ge=1, le=1_000_000)
     """Loose images in a shard; a tar or Parquet file is always one shard."""
+    mib_per_shard: int = Field(512, ge=1, le=65_536)
+    """A shard of loose images ends at so many MiB, too: photographs are larger than icons."""
     verify: Literal["decode", "header"] = "decode"
     """Decode every image once (finds damaged files now) or look at headers only (faster)."""
     tar: Literal["reference", "copy"] = "reference"

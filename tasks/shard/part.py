@@ -10,26 +10,27 @@ import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
 from infra.errors import ProtegeError
+from infra.prefetch import prefetch
 from infra.store import open_store
 from tasks import tables
-from tasks.contract import PartId, PartWriter, Receipt
+from tasks.contract import PartDraft, PartId, PartWriter, Receipt
+from tasks.pieces import PIECE_BYTES, PIECE_IMAGES, pieces
 from tasks.shard.candidates import Candidate, Problem, problem_of, read_loose, read_members
 from tasks.shard.changes import content_hash
 from tasks.shard.options import ShardOptions
-from tasks.shard.passed import as_facts, is_stray
+from tasks.shard.passed import IMAGE_BYTES, as_facts, is_stray
 from tasks.shard.pins import Snapshot, shard_pins
 from tasks.shard.sources import NOT_UTF8, BadContainer, SourceFile, ending_of
 
 DECODE_THREADS = 2
-ROW_GROUP_ROWS = 256  # a reader of one image reads no more than so many
 READ_THREADS = 16  # small reads wait for the store, not for the processor
-IMAGES_PER_BATCH = 256  # checked at a time; the bytes of those that stay in a tar are then freed
 MAX_DETAIL = 300  # letters
 ANOTHER_ATTEMPT = "there is another attempt at it in a later shard"
 
@@ -43,47 +44,67 @@ class ShardJob:
     snapshot: Snapshot
 
 
-@dataclass(frozen=True)
 class _Part:
-    """What a part is made of; the rejects are with the writer."""
+    """A part while it is made; its images are written as they come."""
 
-    writer: PartWriter
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    passed_over: Counter[str] = field(default_factory=Counter)
-    strays: Counter[str] = field(default_factory=Counter)
+    def __init__(self, writer: PartWriter, draft: PartDraft) -> None:
+        self.writer = writer
+        self.passed_over: Counter[str] = Counter()
+        self._draft = draft
+        self._num_bytes = 0
+        self._strays: Counter[str] = Counter()
 
-    def reject(self, image_id: int, key: str, problem: Problem) -> None:
-        """Note an image that cannot be used."""
+    def add(self, candidates: Iterator[Candidate], options: ShardOptions, first_id: int) -> None:
+        """Check the candidates and number them in their order."""
+        ids = itertools.count(first_id)
+        check = functools.partial(problem_of, options=options)
+        with ThreadPoolExecutor(DECODE_THREADS) as pool:
+            for piece in pieces(candidates, _size, PIECE_IMAGES, PIECE_BYTES):
+                self.writer.lap("read")
+                rows = []
+                for candidate, problem in zip(piece, pool.map(check, piece), strict=True):
+                    image_id = next(ids)
+                    if problem is None:
+                        rows.append(_image_row(image_id, candidate))
+                        self._num_bytes += len(candidate.data)
+                    else:
+                        self._reject(image_id, candidate.key, problem)
+                self.writer.lap("decode")
+                if rows:
+                    # A reader of one image reads no more than these.
+                    self._draft.add(pa.Table.from_pylist(rows, schema=tables.IMAGES))
+                self.writer.lap("write")
+
+    def _reject(self, image_id: int, key: str, problem: Problem) -> None:
         self.writer.reject(image_id, key, problem["reason"], problem["detail"])
         if is_stray(key, problem["reason"]):
-            self.strays[ending_of(key)] += 1
+            self._strays[ending_of(key)] += 1
 
-    def write(self) -> Receipt:
-        """Publish it."""
-        # Encoded images do not shrink, and readers should not pay for trying.
-        return self.writer.write(
-            pa.Table.from_pylist(self.rows, schema=tables.IMAGES),
-            facts=as_facts(self.passed_over, self.strays),
-            layout=tables.IMAGES_LAYOUT,
-            row_group_rows=ROW_GROUP_ROWS,
-        )
+    def publish(self) -> Receipt:
+        """Publish it with its rejects."""
+        facts = as_facts(self.passed_over, self._strays)
+        return self.writer.publish(self._draft, {**facts, IMAGE_BYTES: str(self._num_bytes)})
+
+
+@contextmanager
+def _open_part(job: ShardJob, part_id: PartId) -> Iterator[_Part]:
+    writer = PartWriter(job.uri, part_id)
+    # Encoded images do not shrink, and readers should not pay for trying.
+    with writer.draft(tables.IMAGES, tables.IMAGES_LAYOUT) as draft:
+        yield _Part(writer, draft)
 
 
 def shard_images(job: ShardJob, part_id: PartId) -> Receipt:
     """Make the part of one shard. Raises ProtegeError when a container is bad, unless it may be."""
     files, rechecked = shard_pins(open_store(job.uri), part_id.number)
     if not files[0].is_container:
-        part = _Part(PartWriter(job.uri, part_id))
-        _fill(part, _read_all(files, rechecked), job.options, part_id.number)
-        return part.write()
+        return _shard_loose(job, part_id, files, rechecked)
     if rechecked:
         return _reject_whole(job, part_id, files[0], rechecked[0], ANOTHER_ATTEMPT)
     if files[0].version == NOT_UTF8:
         return _reject_whole(job, part_id, files[0], "unreadable", f"{NOT_UTF8}: rename this file")
-    part = _Part(PartWriter(job.uri, part_id))
     try:
-        members = read_members(files[0], job.options, part.passed_over)
-        _fill(part, members, job.options, part_id.number)
+        return _shard_container(job, part_id, files[0])
     except BadContainer as error:
         if not job.options.skip_bad_containers:
             raise ProtegeError(
@@ -92,38 +113,53 @@ def shard_images(job: ShardJob, part_id: PartId) -> Receipt:
             ) from error
         # Also without the images before the damage: mended, it comes in as a whole.
         return _reject_whole(job, part_id, files[0], "unreadable", str(error))
-    return part.write()
 
 
-def _fill(part: _Part, candidates: Iterator[Candidate], options: ShardOptions, number: int) -> None:
-    """Check the candidates, and number them in their order."""
-    ids = itertools.count(tables.image_id(number, 0))
-    check = functools.partial(problem_of, options=options)
-    with ThreadPoolExecutor(DECODE_THREADS) as pool:
-        while batch := list(itertools.islice(candidates, IMAGES_PER_BATCH)):
-            part.writer.lap("read")
-            for candidate, problem in zip(batch, pool.map(check, batch)):
-                image_id = next(ids)
-                if problem is None:
-                    part.rows.append(_image_row(image_id, candidate))
-                else:
-                    part.reject(image_id, candidate.key, problem)
-            part.writer.lap("decode")
+def _shard_loose(
+    job: ShardJob, part_id: PartId, files: Sequence[SourceFile], rechecked: Mapping[int, str]
+) -> Receipt:
+    with _open_part(job, part_id) as part:
+        candidates = _read_all(files, rechecked)
+        part.add(candidates, job.options, tables.image_id(part_id.number, 0))
+        return part.publish()
+
+
+def _shard_container(job: ShardJob, part_id: PartId, file: SourceFile) -> Receipt:
+    """The part of a container. Raises BadContainer."""
+    with _open_part(job, part_id) as part:
+        candidates = read_members(file, job.options, part.passed_over)
+        part.add(candidates, job.options, tables.image_id(part_id.number, 0))
+        return part.publish()
 
 
 def _reject_whole(
     job: ShardJob, part_id: PartId, file: SourceFile, reason: str, detail: str
 ) -> Receipt:
     """The part of a container that has no images for us: one reject."""
-    part = _Part(PartWriter(job.uri, part_id))
-    part.writer.reject(tables.image_id(part_id.number, 0), file.key, reason, detail[:MAX_DETAIL])
-    return part.write()
+    writer = PartWriter(job.uri, part_id)
+    writer.reject(tables.image_id(part_id.number, 0), file.key, reason, detail[:MAX_DETAIL])
+    with writer.draft(tables.IMAGES, tables.IMAGES_LAYOUT) as draft:
+        return writer.publish(draft, {IMAGE_BYTES: "0"})
 
 
 def _read_all(files: Sequence[SourceFile], rechecked: Mapping[int, str]) -> Iterator[Candidate]:
-    reasons = (rechecked.get(row) for row in range(len(files)))
+    """Every file, by its row; a piece is read while the one before is checked."""
+
+    def size_of(row: int) -> int:
+        # Nobody has asked for the size of a file in a list on S3.
+        return files[row].size if files[row].size >= 0 else PIECE_BYTES // READ_THREADS
+
+    def read(row: int) -> Candidate:
+        return _read_or_pass(files[row], rechecked.get(row))
+
     with ThreadPoolExecutor(READ_THREADS) as pool:
-        yield from pool.map(_read_or_pass, files, reasons)
+        rows = pieces(range(len(files)), size_of, PIECE_IMAGES, PIECE_BYTES)
+        for piece in prefetch((list(pool.map(read, piece)) for piece in rows), ahead=1):
+            yield from piece
+
+
+def _size(candidate: Candidate) -> int:
+    return len(candidate.data)
 
 
 def _read_or_pass(file: SourceFile, reason: str | None) -> Candidate:

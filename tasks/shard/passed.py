@@ -13,6 +13,7 @@ from tasks import contract, tables
 from tasks.contract import Output, Receipt
 from tasks.shard.sources import Kind, kind_of
 
+IMAGE_BYTES = "image_bytes"  # of all images of a part, wherever they lie
 PASSED_OVER = "passed_over"
 STRAYS = "strays"
 

@@ -11,6 +11,7 @@ file may get another attempt (recheck.py): another place, which is then the one 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from infra.store import Store, open_store
 from tasks import contract, tables
 from tasks.contract import PartId, RowCounts, Target
 from tasks.images import IMAGES_VERSION
+from tasks.pieces import pieces
 from tasks.shard.changes import Pinned, check_unchanged
 from tasks.shard.options import ShardOptions
 from tasks.shard.passed import as_facts
@@ -106,7 +108,7 @@ def add_pins(
     passed_over: Mapping[str, int],
 ) -> None:
     """Publish places for these files as the next increment, if nobody else is first."""
-    table = _assign(attempts, _shards(pins), options.images_per_shard)
+    table = _assign(attempts, _shards(pins), options)
     counts = RowCounts(len(table), len(table), 0)
     facts = as_facts(passed_over)
     contract.write_part(store, _increment_name(len(pins)), table, counts, facts=facts)
@@ -164,30 +166,35 @@ def shard_pins(store: Store, number: int) -> tuple[list[SourceFile], dict[int, s
     raise ProtegeError(f"{store.uri}: shard {number} is in no increment of the pins")
 
 
-def _assign(attempts: Sequence[Attempt], first_shard: int, images_per_shard: int) -> pa.Table:
+def _assign(attempts: Sequence[Attempt], first_shard: int, options: ShardOptions) -> pa.Table:
     """Shard and row for each file: a container gets a shard, loose images share them."""
     rows: list[dict[str, Any]] = []
-    shard, row = first_shard - 1, images_per_shard
-    for attempt in attempts:
-        file = attempt.file
-        if file.is_container or row >= images_per_shard:
-            shard, row = shard + 1, 0
-        rows.append(
-            {
-                "key": file.key,
-                "shard": shard,
-                "row": row,
-                "uri": file.uri,
-                "size": file.size,
-                "version": file.version,
-                "label": file.label,
-                "tags": None if file.tags is None else list(file.tags),
-                "recheck_of": attempt.recheck_of,
-                "reason": attempt.reason,
-            }
-        )
-        row = images_per_shard if file.is_container else row + 1
+    for is_container, group in groupby(attempts, lambda attempt: attempt.file.is_container):
+        most = (1, 0) if is_container else (options.images_per_shard, options.mib_per_shard << 20)
+        for members in pieces(group, _size, *most):
+            shard = rows[-1]["shard"] + 1 if rows else first_shard
+            rows += [_pin_row(attempt, shard, row) for row, attempt in enumerate(members)]
     return pa.Table.from_pylist(rows, schema=tables.PINS)
+
+
+def _size(attempt: Attempt) -> int:
+    return max(attempt.file.size, 0)  # nobody has asked for that of a file in a list on S3
+
+
+def _pin_row(attempt: Attempt, shard: int, row: int) -> dict[str, Any]:
+    file = attempt.file
+    return {
+        "key": file.key,
+        "shard": shard,
+        "row": row,
+        "uri": file.uri,
+        "size": file.size,
+        "version": file.version,
+        "label": file.label,
+        "tags": None if file.tags is None else list(file.tags),
+        "recheck_of": attempt.recheck_of,
+        "reason": attempt.reason,
+    }
 
 
 def _source_file(row: Mapping[str, Any]) -> SourceFile:

@@ -3,43 +3,62 @@
 In: an `images` output and the ids that are wanted. Out: encoded bytes, or keys.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from infra.errors import ProtegeError
+from infra.prefetch import prefetch
 from infra.store import Address, open_object
 from tasks import contract, tables
 from tasks.contract import Output, PartWriter
 from tasks.images import Unusable
+from tasks.pieces import PIECE_BYTES, pieces
 from tasks.shard.changes import content_hash
 
 
-def read_images(
-    images: Output, number: int, columns: Sequence[str] = (), only: np.ndarray | None = None
-) -> pa.Table:
-    """Rows of one shard with the bytes of their images, wherever those lie.
-
-    `only` is a sorted array of image_ids; without it, all rows. Raises ProtegeError.
-    """
-    wanted = ["image_id", "image", "uri", "offset", "size", "content_hash", *columns]
+def read_shard(images: Output, number: int, columns: Sequence[str]) -> pa.Table:
+    """Rows of one shard, without their images. Raises ProtegeError."""
     name = contract.part_name(number)
-    table = contract.read_part(images.store, name, tables.IMAGES, wanted, only)
-    data = _bytes_of(table)
-    return table.select(["image_id", *columns]).append_column("image", pa.array(data, pa.binary()))
+    return contract.read_part(images.store, name, tables.IMAGES, ["image_id", *columns])
 
 
-def reject_images(writer: PartWriter, table: pa.Table, problems: Mapping[int, Unusable]) -> None:
-    """Reject rows of a table that was read with its keys; `problems` are by row."""
+def read_images(
+    images: Output, number: int, only: npt.NDArray[np.int64] | None = None
+) -> Iterator[tuple[int, bytes]]:
+    """(image_id, encoded image) of each row of one shard, in order, wherever the bytes lie.
+
+    `only` is an array of image_ids; without it, all rows. A piece is read while the caller works
+    on the one before. Raises ProtegeError.
+    """
+    for found in prefetch(_read_pieces(images, number, only), ahead=1):
+        yield from found
+
+
+def _read_pieces(
+    images: Output, number: int, only: npt.NDArray[np.int64] | None
+) -> Iterator[list[tuple[int, bytes]]]:
+    wanted = ["image_id", "image", "uri", "offset", "size", "content_hash"]
+    name = contract.part_name(number)
+    for table in contract.read_pieces(images.store, name, tables.IMAGES, wanted, only):
+        sizes = table["size"].to_pylist()
+        # Images that stay in their tars make no row group large.
+        for rows in pieces(range(len(table)), sizes.__getitem__, len(table), PIECE_BYTES):
+            piece = table.slice(rows[0], len(rows))
+            yield list(zip(piece["image_id"].to_pylist(), _bytes_of(piece), strict=True))
+
+
+def reject_images(writer: PartWriter, rows: pa.Table, problems: Mapping[int, Unusable]) -> None:
+    """Reject rows that were read with their keys; `problems` are by row."""
     for row, problem in sorted(problems.items()):
-        image_id, key = table["image_id"][row].as_py(), table["key"][row].as_py()
+        image_id, key = rows["image_id"][row].as_py(), rows["key"][row].as_py()
         writer.reject(image_id, key, problem.reason, problem.detail)
 
 
-def _bytes_of(table: pa.Table) -> list[bytes | None]:
-    data: list[bytes | None] = table["image"].to_pylist()
+def _bytes_of(table: pa.Table) -> list[bytes]:
+    data: list[bytes] = table["image"].to_pylist()
     in_place: dict[str, list[int]] = {}
     for row, uri in enumerate(table["uri"].to_pylist()):
         if uri is not None:
@@ -61,20 +80,18 @@ def _bytes_of(table: pa.Table) -> list[bytes | None]:
     return data
 
 
-def read_many(images: Output, ids: npt.NDArray[np.int64]) -> list[bytes]:
-    """The encoded images of these ids, in their order."""
-    found: dict[int, bytes] = {}
-    for shard in np.unique(ids >> tables.ROW_BITS).tolist():
-        table = read_images(images, shard, only=np.unique(ids))
-        found.update(zip(table["image_id"].to_pylist(), table["image"].to_pylist(), strict=True))
-    return [found[image_id] for image_id in ids.tolist()]
+def read_many(images: Output, ids: npt.NDArray[np.int64]) -> Iterator[tuple[int, bytes]]:
+    """(image_id, encoded image) of each of these images once, by shard, a piece at a time."""
+    wanted = np.unique(ids)
+    for shard in np.unique(wanted >> tables.ROW_BITS).tolist():
+        inside = wanted[wanted >> tables.ROW_BITS == shard]
+        yield from read_images(images, shard, only=inside)
 
 
 def read_keys(images: Output, ids: npt.NDArray[np.int64]) -> list[str]:
     """The keys of these ids, in their order."""
     found: dict[int, str] = {}
     for shard in np.unique(ids >> tables.ROW_BITS).tolist():
-        name = contract.part_name(shard)
-        table = contract.read_part(images.store, name, tables.IMAGES, ["image_id", "key"])
+        table = read_shard(images, shard, ["key"])
         found.update(zip(table["image_id"].to_pylist(), table["key"].to_pylist(), strict=True))
     return [found[image_id] for image_id in ids.tolist()]

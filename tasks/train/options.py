@@ -97,7 +97,9 @@ class Training(Options):
     precision: Precision = "float32"
     """Arithmetic of the network; the last layer and the loss are always in float32."""
     shuffle_shards: int = Field(4, ge=1, le=1000)
-    """Shards that are read into memory and shuffled together."""
+    """Parts of the training set that are read into memory and shuffled together."""
+    shuffle_mib: int = Field(1024, ge=1, le=1_048_576)
+    """Fewer parts are, where they have more MiB of images; each process holds twice as many."""
     seed: int = Field(0, ge=0, le=2**31 - 1)
     """Seed of the initial weights, the order of the images and their random changes."""
     speed: TrainSpeed = TrainSpeed()

@@ -17,7 +17,14 @@ from tasks.shard.sources.allowed import Confinement
 from tasks.shard.sources.class_folders import check_class_folders, check_filled
 from tasks.shard.sources.columns import GUESSED, Columns
 from tasks.shard.sources.containers import read_container
-from tasks.shard.sources.files import NOT_UTF8, UNKNOWN_VERSION, Listing, SourceFile, check_file
+from tasks.shard.sources.files import (
+    MAX_IMAGE_BYTES,
+    NOT_UTF8,
+    UNKNOWN_VERSION,
+    Listing,
+    SourceFile,
+    check_file,
+)
 from tasks.shard.sources.folder import drop_stray_others, walk_folder
 from tasks.shard.sources.lists import read_list
 from tasks.shard.sources.names import (
@@ -38,6 +45,7 @@ from tasks.shard.sources.reading import BadContainer, Member, Reading
 from tasks.shard.sources.slices import WHOLE, Slice, percent_of
 
 __all__ = [
+    "MAX_IMAGE_BYTES",
     "NOT_UTF8",
     "UNKNOWN_VERSION",
     "BadContainer",

@@ -8,6 +8,7 @@ from infra.errors import ProtegeError
 from tasks.shard.sources.names import is_container_name
 
 MAX_CONTAINER_BYTES = 4 << 30
+MAX_IMAGE_BYTES = 1 << 30  # a file beyond it is no image, and would fill the memory of a worker
 UNKNOWN_VERSION = "listed"  # of a listed file that nobody asked the store about
 # Stands for the version of a file whose name no table can hold, so that it is never opened.
 NOT_UTF8 = "the name is not UTF-8 text"

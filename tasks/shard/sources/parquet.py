@@ -10,13 +10,14 @@ import pyarrow.parquet as pq
 
 from infra.errors import ProtegeError
 from infra.store import Address, Store, open_object
+from tasks.pieces import PIECE_BYTES, PIECE_IMAGES
 from tasks.shard.sources.columns import choose_column, describe_columns
 from tasks.shard.sources.files import SourceFile
 from tasks.shard.sources.labels import LABEL_NAMES, TAG_NAMES, label_text, tags_of
 from tasks.shard.sources.names import words
 from tasks.shard.sources.reading import BadContainer, Member, Reading
 
-ROWS_PER_BATCH = 256  # its images may be large
+BUFFER_BYTES = 1 << 20
 IMAGE_NAMES = words(
     "image images img jpg jpeg png webp bytes image_bytes img_bytes image_data data content "
     "picture photo"
@@ -44,13 +45,22 @@ class _Layout:
 def read_parquet(store: Store, name: str, reading: Reading) -> Iterator[Member]:
     """The images of a table, one a row. Raises ProtegeError, naming column, row and value."""
     place, row = f"{store.uri}/{name}", 0
-    with store.open(name) as file:
-        parquet = pq.ParquetFile(file)
+    with store.local_file(name) as file:
+        # With a buffer, a column is read as it is needed instead of a whole row group at once.
+        parquet = pq.ParquetFile(file, buffer_size=BUFFER_BYTES)
         layout = _layout(parquet.schema_arrow, reading, place)
-        for batch in parquet.iter_batches(batch_size=ROWS_PER_BATCH, columns=layout.columns):
+        rows = _rows_per_batch(parquet.metadata)
+        for batch in parquet.iter_batches(batch_size=rows, columns=layout.columns):
             for values in batch.to_pylist():
                 yield _member(values, row, layout, reading, place)
                 row += 1
+
+
+def _rows_per_batch(metadata: pq.FileMetaData) -> int:
+    """How many rows a piece has, by the mean size of a row where they are largest."""
+    groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
+    largest = max((group.total_byte_size // max(group.num_rows, 1) for group in groups), default=0)
+    return max(1, min(PIECE_IMAGES, PIECE_BYTES // max(largest, 1)))
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,14 @@ Classes are matched by name, because the list of the lessons may be ordered diff
 from collections.abc import Sequence
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from infra.errors import ProtegeError
 from tasks import tables
-from tasks.contract import Output, part_name, read_part
-from tasks.train.data.samples import Part, Targets, list_parts
+from tasks.contract import Output, part_name, part_number, read_pieces
+from tasks.shard import IMAGE_BYTES
+from tasks.train.data.samples import Part, Targets
 
 
 class LessonSamples:
@@ -19,7 +21,10 @@ class LessonSamples:
 
     def __init__(self, data: Output, classes: Sequence[str]) -> None:
         self._data, self.uri = data, data.uri
-        self._part_numbers, self.part_rows = list_parts(data)
+        parts = [part for part in data.body["parts"] if part["name"].startswith("part-")]
+        self._part_numbers = [part_number(part["name"]) for part in parts]
+        self.part_rows = [part["kept"] for part in parts]
+        self.part_bytes = [int(part["facts"][IMAGE_BYTES]) for part in parts]
         class_indices = {name: index for index, name in enumerate(classes)}
         unknown = [name for name in data.classes if name not in class_indices]
         if unknown:
@@ -28,12 +33,15 @@ class LessonSamples:
 
     def read_part(self, part: int) -> Part:
         """The samples of a part."""
-        name = part_name(self._part_numbers[part])
-        table = read_part(self._data.store, name, tables.LESSONS).combine_chunks()
+        name, images, others = part_name(self._part_numbers[part]), [], []
+        for piece in read_pieces(self._data.store, name, tables.LESSONS):
+            images += piece["image"].to_pylist()
+            others.append(piece.select(["labels", "weights"]))
+        table = pa.concat_tables(others).combine_chunks()
         labels_P = pc.list_flatten(table["labels"]).to_numpy()
         targets = Targets(
             pc.list_parent_indices(table["labels"]).to_numpy().astype(np.int64),
             self._class_indices_L[labels_P],
             pc.list_flatten(table["weights"]).to_numpy(),
         )
-        return Part(table["image"].to_pylist(), targets)
+        return Part(images, targets)

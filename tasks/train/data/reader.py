@@ -35,11 +35,12 @@ class BatchReader:
 
     def __init__(self, samples: Samples, options: TrainOptions, batch_size: int) -> None:
         self._samples, self._batch_size = samples, batch_size
-        self._order = SampleOrder(samples.part_rows, options.seed, options.shuffle_shards)
+        window = _parts_together(samples, options)
+        self._order = SampleOrder(samples.part_rows, options.seed, window)
         inputs = options.inputs
         self._view = View(inputs.size, inputs.resize, options.augment.crop_min_area, options.seed)
         # A batch may reach from the last parts of one window into the first of the next.
-        self._part = functools.lru_cache(2 * options.shuffle_shards)(samples.read_part)
+        self._part = functools.lru_cache(2 * window)(samples.read_part)
         self._pool = ThreadPoolExecutor(options.speed.decode_threads)
         num_bytes = sum(samples.part_rows) * inputs.size**2 * 3
         is_cached = self._view.is_fixed and num_bytes <= options.speed.cache_gib * 2**30
@@ -70,3 +71,9 @@ class BatchReader:
         if self._cache is not None:
             self._cache[place] = pixels
         return pixels
+
+
+def _parts_together(samples: Samples, options: TrainOptions) -> int:
+    """How many parts are shuffled together, and held in memory."""
+    by_bytes = (options.shuffle_mib << 20) // max(1, *samples.part_bytes)
+    return max(1, min(options.shuffle_shards, by_bytes))

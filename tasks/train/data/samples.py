@@ -12,8 +12,6 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from tasks.contract import Output, part_number
-
 
 @dataclass(frozen=True)
 class Targets:
@@ -62,11 +60,9 @@ class Samples(Protocol):
     def part_rows(self) -> Sequence[int]:
         """The number of samples of each part."""
 
+    @property
+    def part_bytes(self) -> Sequence[int]:
+        """The bytes of the encoded images of each part."""
+
     def read_part(self, part: int) -> Part:
         """The samples of a part, an index into `part_rows`. Raises ProtegeError."""
-
-
-def list_parts(data: Output) -> tuple[list[int], list[int]]:
-    """The numbers of the parts of an output, and their rows."""
-    parts = [part for part in data.body["parts"] if part["name"].startswith("part-")]
-    return [part_number(part["name"]) for part in parts], [part["kept"] for part in parts]

@@ -1,0 +1,85 @@
+"""Job: what every worker of the stage is given, and how the lessons are cut into parts.
+
+Parts are equal pieces of the order of the lessons' hashes. Their number is that by which a part has
+at most `lessons_per_part` lessons and, by the mean size of the images of each source shard, at most
+`mib_per_part` of images.
+"""
+
+import functools
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from tasks import tables
+from tasks.contract import Output, part_number
+from tasks.gather.options import GatherOptions
+from tasks.gather.plan import Lessons, plan_lessons, read_labels
+from tasks.shard import IMAGE_BYTES
+from tasks.topk import read_chosen
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The lessons without their images, the part of each, and the number of parts."""
+
+    lessons: Lessons
+    part_of: npt.NDArray[np.intp]
+    num_parts: int
+
+    @property
+    def shards(self) -> npt.NDArray[np.int64]:
+        """The source shards that lessons are taken from."""
+        return np.unique(self.lessons.image_ids >> tables.ROW_BITS)
+
+
+@dataclass(frozen=True)
+class GatherJob:
+    """What every worker of this stage is given."""
+
+    uri: str
+    options: GatherOptions
+    images: Output
+    chosen: Output | None
+    classes: tuple[str, ...]
+
+    @property
+    def plan(self) -> Plan:
+        """The plan, made once in each process."""
+        return _plan(self)
+
+
+@functools.lru_cache(maxsize=1)
+def _plan(job: GatherJob) -> Plan:
+    lessons = plan_lessons(_taken(job), job.options)
+    num_parts = _count_parts(lessons, job.images, job.options)
+    places = np.empty(len(lessons), np.intp)
+    places[np.lexsort((lessons.image_ids, lessons.order))] = np.arange(len(lessons))
+    return Plan(lessons, places * num_parts // max(len(lessons), 1), num_parts)
+
+
+def _taken(job: GatherJob) -> pa.Table:
+    if job.chosen is None:
+        return read_labels(job.images, job.classes)
+    return read_chosen(job.chosen)
+
+
+def _count_parts(lessons: Lessons, images: Output, options: GatherOptions) -> int:
+    num_bytes = _estimated_bytes(lessons, images)
+    by_number = -(-len(lessons) // options.lessons_per_part)
+    by_bytes = -(-num_bytes // (options.mib_per_part << 20))
+    return max(1, by_number, min(by_bytes, len(lessons)))
+
+
+def _estimated_bytes(lessons: Lessons, images: Output) -> int:
+    """The bytes of all lessons, if images are taken from a shard whatever their size."""
+    shards, counts = np.unique(lessons.image_ids >> tables.ROW_BITS, return_counts=True)
+    means = {
+        part_number(part["name"]): int(part["facts"][IMAGE_BYTES]) / max(part["kept"], 1)
+        for part in images.body["parts"]
+    }
+    taken = zip(shards.tolist(), counts.tolist(), strict=True)
+    total: float = sum(means[shard] * count for shard, count in taken)
+    return math.ceil(total)
