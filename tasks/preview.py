@@ -35,7 +35,7 @@ def _pictures(output: Output) -> Iterator[tuple[str, str]]:
         return
     for data, title in kinds[output.stage](output):
         try:
-            yield thumbnail(data)[0], title
+            yield thumbnail(data).uri, title
         except Unusable:
             continue
 

@@ -55,10 +55,11 @@ def test_odd_shapes_are_decoded_and_shown(kind: str, height: int, width: int) ->
     found = decode(sink.getvalue(), Limits())
     assert found.shape == (height, width, 3)
     assert read_picture(sink.getvalue()).shape == (height, width, 3)
-    uri, side = thumbnail(sink.getvalue())
-    shown = Image.open(io.BytesIO(base64.b64decode(uri.partition("base64,")[2])))
-    assert shown.size == (side, side)
-    assert side == min(72, height, width)
+    small = thumbnail(sink.getvalue())
+    shown = Image.open(io.BytesIO(base64.b64decode(small.uri.partition("base64,")[2])))
+    assert shown.size == (small.width, small.height)
+    assert max(shown.size) == min(160, max(height, width))
+    assert small.is_tiny == (max(height, width) < 48)
 
 
 @pytest.mark.parametrize(("height", "width"), SHAPES)

@@ -68,6 +68,15 @@ def test_pictures_have_words_and_ids_are_unique(root: Store) -> None:
     assert set(links) <= set(ids)
 
 
+def test_a_click_shows_a_picture_large_with_the_name_of_its_file(root: Store) -> None:
+    page = page_of(root, campaign(root))
+    pictures = re.findall(r'<details class="picture".*?</details>', page)
+    assert len(pictures) == page.count("<img ")
+    assert "<summary" in pictures[0]
+    assert "cat, rank 1, p 0.998" in pictures[0]
+    assert "<code>pile/0.png</code>" in pictures[0]
+
+
 def test_page_says_what_happened(root: Store) -> None:
     page = page_of(root, campaign(root), title="A title")
     figures = ("A title", "90.0\u202f%", "+10.0", "± 1.0", "50\u202f%", "87.0\u202f%")

@@ -2,7 +2,7 @@
 
 from tasks.images.colours import Pixels
 from tasks.images.decode import IMAGES_VERSION, check, decode, encode_png
-from tasks.images.thumbnail import thumbnail
+from tasks.images.thumbnail import Thumbnail, thumbnail
 from tasks.images.transform import PIXEL_SCALES, Inputs, random_crop, square
 from tasks.images.unusable import REASONS, Limits, Unusable
 
@@ -13,6 +13,7 @@ __all__ = [
     "Inputs",
     "Limits",
     "Pixels",
+    "Thumbnail",
     "Unusable",
     "check",
     "decode",

@@ -20,7 +20,7 @@ from tasks.report.story import Role, Story
 __all__ = ["PAGE", "STAGE", "ReportOptions", "Role", "Story", "report"]
 
 STAGE = "report"
-VERSION = 4
+VERSION = 5
 PAGE = "index.html"
 
 

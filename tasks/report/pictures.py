@@ -1,7 +1,7 @@
-"""Pictures: thumbnails of chosen images, as data URIs that stand in the page itself.
+"""Pictures: images as thumbnails that stand in the page itself, each with its file's name.
 
-In: the chosen images and the classes to show. Out: for each class a few strips: the best-ranked
-images, and those around ranks K/4, K/2 and K.
+In: an `images` output, and which images to show. Out: for each class of a choice a few strips: the
+best-ranked images, and those around ranks K/4, K/2 and K.
 
     pictures = strips(images, chosen, {3: "cat"}, count=12)
 """
@@ -10,20 +10,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from tasks.contract import Output
-from tasks.images import thumbnail
+from tasks.images import Thumbnail, thumbnail
 from tasks.report.format import probability
-from tasks.shard import read_many
+from tasks.shard import read_keys, read_many
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A thumbnail: its data URI, its own side in pixels, and its description in words."""
+    """A thumbnail, the key of its image, and what is to be said of it."""
 
-    uri: str
-    side: int
+    thumbnail: Thumbnail
+    key: str
     description: str
 
 
@@ -49,14 +50,30 @@ def strips(
             for window in ranks(last - first, count)
         ]
     rows = [row for class_windows in windows.values() for window in class_windows for row in window]
-    shown = chosen.take(pa.array(rows, pa.int64()))
-    ids = shown["image_id"].to_numpy()
-    by_id = {image_id: thumbnail(data) for image_id, data in read_many(images, ids)}
-    thumbnails = {row: by_id[image_id] for row, image_id in zip(rows, ids.tolist(), strict=True)}
+    shown = chosen.take(pa.array(rows, pa.int64())).to_pylist()
+    descriptions = [
+        f"{names[row['label']]}, rank {row['rank'] + 1:,}, p {probability(row['log_odds'])}"
+        for row in shown
+    ]
+    ids = np.array([row["image_id"] for row in shown], np.int64)
+    pictures = dict(zip(rows, pictures_of(images, ids, descriptions), strict=True))
     return {
-        label: [_strip(chosen, names[label], window, thumbnails) for window in class_windows]
+        label: [_strip(chosen, window, pictures) for window in class_windows]
         for label, class_windows in windows.items()
     }
+
+
+def pictures_of(
+    images: Output, ids: npt.NDArray[np.int64], descriptions: list[str]
+) -> list[Picture]:
+    """The pictures of these ids, in their order."""
+    # What is kept of an image is its thumbnail.
+    thumbnails = {image_id: thumbnail(data) for image_id, data in read_many(images, ids)}
+    keys = read_keys(images, ids)
+    return [
+        Picture(thumbnails[image_id], key, description)
+        for image_id, key, description in zip(ids.tolist(), keys, descriptions, strict=True)
+    ]
 
 
 def ranks(kept: int, count: int) -> list[range]:
@@ -72,13 +89,7 @@ def ranks(kept: int, count: int) -> list[range]:
     return windows
 
 
-def _strip(
-    chosen: pa.Table, name: str, window: range, thumbnails: Mapping[int, tuple[str, int]]
-) -> Strip:
-    rows = chosen.slice(window.start, len(window)).to_pylist()
-    pictures = []
-    for place, row in zip(window, rows, strict=True):
-        uri, side = thumbnails[place]
-        description = f"{name}, rank {row['rank'] + 1:,}, p {probability(row['log_odds'])}"
-        pictures.append(Picture(uri, side, description))
-    return Strip(rows[0]["rank"] + 1, rows[-1]["rank"] + 1, tuple(pictures))
+def _strip(chosen: pa.Table, window: range, pictures: Mapping[int, Picture]) -> Strip:
+    ranks_shown = chosen["rank"].slice(window.start, len(window)).to_pylist()
+    shown = tuple(pictures[place] for place in window)
+    return Strip(ranks_shown[0] + 1, ranks_shown[-1] + 1, shown)

@@ -83,7 +83,8 @@ def put(
 
 def images(root: Store, name: str, count: int, rejected: int = 0) -> Output:
     rows = [
-        {"image_id": row, "image": png(row % 256), "size": 1, "key": f"{row}", "content_hash": row}
+        {"image_id": row, "image": png(row % 256), "size": 1, "key": f"{name}/{row}.png"}
+        | {"content_hash": row}
         for row in range(count)
     ]
     table = pa.Table.from_pylist(rows, schema=tables.IMAGES)
