@@ -131,6 +131,12 @@ def test_what_was_not_measured_is_a_dash(root: Store) -> None:
     assert "not an image" not in page
 
 
+def test_what_a_source_could_not_use_is_counted_by_reason_and_ending(root: Store) -> None:
+    page = page_of(root, campaign(root))
+    assert 'not an image 2 <span class="quiet">(2 .svg)</span>' in page
+    assert page.count("7,858 .ogg, 3 .txt") == 3
+
+
 def test_near_duplicates_that_were_dropped_are_counted(root: Store) -> None:
     page = page_of(root, campaign(root, Made(kept=(K, 3, K, K, K), near_duplicates=2_000)))
     assert "10,000 candidates dropped as near-duplicates of a better one." in page

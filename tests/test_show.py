@@ -13,6 +13,7 @@ from flows.cli import app
 from infra.errors import ProtegeError
 from infra.store import Store
 from tasks.shard import ShardOptions, shard
+from tests.builders.stories import png
 
 ROOT = Path(__file__).parents[1]
 ODD_FILES = {
@@ -93,6 +94,7 @@ def test_rejects_are_counted_by_reason_and_by_ending(root: Store, tmp_path: Path
     assert "31 of 31 images cannot be used" in text
     assert "30 .xyz" in text
     assert "1 .png" in text
+    assert text.index("broken.png: ") < text.index("00.xyz: ")
     assert re.search(r"and \d+ more: `protege rejects --all ", text)
     everything = run("rejects", uri, "--all").output
     assert everything.count(".xyz: ") == 30
@@ -101,6 +103,20 @@ def test_rejects_are_counted_by_reason_and_by_ending(root: Store, tmp_path: Path
     assert len(content["rejects"]) == 31
     assert "30 .xyz" in run("show", uri).output
     assert json.loads(run("show", uri, "--json").output)["rejected"] == 31
+
+
+def test_what_was_passed_over_is_shown_by_ending(root: Store, tmp_path: Path) -> None:
+    folder = tmp_path / "pile"
+    folder.mkdir()
+    (folder / "picture.png").write_bytes(png(40))
+    for number in range(3):
+        (folder / f"{number}.ogg").write_bytes(b"OggS sound")
+    uri = shard(root, ShardOptions(source=str(folder))).uri
+    for command in ("show", "rejects"):
+        assert (
+            "3 files were passed over, for they are no images: 3 .ogg" in run(command, uri).output
+        )
+    assert json.loads(run("rejects", uri, "--json").output)["passed_over"] == {".ogg": 3}
 
 
 def test_no_path_or_name_of_a_user_is_taken_for_markup() -> None:

@@ -91,7 +91,7 @@ def _folder(store: Store) -> Iterator[str]:
         if first is not None and first.endswith(".parquet"):
             yield ""
             yield from _table(store, first)
-        if body["rejected"]:
+        if body["rejected"] or body["extra"].get("passed_over"):
             yield ""
             yield from reject_lines(output_at(f"{store.uri}/{manifest}"), shown=FIRST_ROWS)
 

@@ -89,9 +89,10 @@ def images(root: Store, name: str, count: int, rejected: int = 0) -> Output:
     ]
     table = pa.Table.from_pylist(rows, schema=tables.IMAGES)
     parts = {"part-00000.parquet": (table, RowCounts(count + rejected, count, rejected))}
-    output = put(root, "shard", name, parts, {}, {"source": name})
+    extra = {"passed_over": {".txt": 3, ".ogg": 7_858}}
+    output = put(root, "shard", name, parts, {}, {"source": name}, extra)
     reasons = [
-        {"image_id": count + row, "key": "k", "reason": "not_an_image", "detail": ""}
+        {"image_id": count + row, "key": f"k{row}.svg", "reason": "not_an_image", "detail": ""}
         for row in range(rejected)
     ]
     contract.write_rejects(output.store, 0, reasons)
