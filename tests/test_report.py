@@ -270,6 +270,12 @@ def test_a_suspect_class_is_named(root: Store) -> None:
     assert "may have filled with images of other things" in page
 
 
+def test_a_teacher_that_is_mostly_wrong_is_named_instead_of_classes(root: Store) -> None:
+    page = page_of(root, campaign(root, Made(suspect=2, teacher_top1=0.24)))
+    assert "The teacher is right on only 24.0\u202f%</strong> of 100 images of the test set" in page
+    assert 'class="badge mark">suspect' not in page
+
+
 def test_random_choice_is_not_called_uncertain(root: Store) -> None:
     page = page_of(root, campaign(root, Made(kept=(K, K, K, K, K), mode="random_per_class")))
     assert "drawn at random" in page

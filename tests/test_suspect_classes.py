@@ -135,6 +135,48 @@ def test_contradiction_is_named_where_it_is_unusual() -> None:
     assert find_suspect_classes(table, agreement([0.5, 0.45, 0.55, 0.5, 0.6]), K) == []
 
 
+def measured(*rows: tuple[str, str, int | None, float, int]) -> pa.Table:
+    """Metrics of these (model, measure, label, value, count)."""
+    keys = ("model", "measure", "label", "value", "count")
+    dicts = [dict(zip(keys, row)) | {"dataset": "", "slice": ""} for row in rows]
+    return pa.Table.from_pylist(dicts, schema=tables.METRICS)
+
+
+def test_an_audit_decides_whatever_the_other_signs_say() -> None:
+    crowded = flooded(ordinary(np.random.default_rng(0), 8), 3, 500, 20)
+    sound = measured(("chosen", "precision", 3, 1.0, 40), ("chosen", "precision", 5, 3 / 40, 40))
+    found = find_suspect_classes(crowded, sound, K)
+    assert [suspect.label for suspect in found] == [5]
+    assert found[0].reason == "of 40 chosen images in the audit list, 3 are of this class"
+    few = measured(("chosen", "precision", 3, 1.0, 2), ("chosen", "precision", 5, 0.0, 2))
+    assert [suspect.label for suspect in find_suspect_classes(crowded, few, K)] == [3]
+
+
+def test_a_weak_teacher_makes_no_class_stand_out() -> None:
+    """The one class that it knows crowds where the others, which are mostly wrong, do not reach."""
+    crowded = flooded(ordinary(np.random.default_rng(0), 8), 3, 500, 20)
+    for top1, count, labels in ((0.24, 80, []), (0.51, 80, []), (0.6, 5, []), (0.9, 1_000, [3])):
+        metrics = measured(("teacher", "top1", None, top1, count))
+        found = find_suspect_classes(crowded, metrics, K)
+        assert [suspect.label for suspect in found] == labels
+
+
+@pytest.mark.parametrize("members", [12, 40, 300])
+def test_chance_alone_makes_few_campaigns_have_a_suspect(members: int) -> None:
+    """Classes that differ by chance only, and shares that are what they may be at the worst."""
+    rng, campaigns, false = np.random.default_rng(members), 200, 0
+    for _ in range(campaigns):
+        scores = [rng.normal(4, 2, rng.poisson(members)) for _ in range(10)]
+        views = [("chosen", "view_agreement", label, 0.9, 25) for label in range(9)]
+        metrics = measured(
+            *views,
+            ("chosen", "view_agreement", 9, rng.binomial(25, 0.6) / 25, 25),
+            *(("chosen", "precision", n, rng.binomial(40, 0.5) / 40, 40) for n in range(5)),
+        )
+        false += bool(find_suspect_classes(classes_of(scores), metrics, k=members // 2))
+    assert false <= 0.05 * campaigns
+
+
 # ----------------------------------------------------------------------------- a real teacher
 
 

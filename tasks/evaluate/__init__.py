@@ -36,6 +36,7 @@ from tasks.contract import (
 )
 from tasks.evaluate.chance import check_better_than_chance
 from tasks.evaluate.choice import audit_digest, measure_choice
+from tasks.evaluate.interval import wilson
 from tasks.evaluate.metrics import METRICS, Row, figure, metrics_table, read_metrics
 from tasks.evaluate.options import Choice, EvaluateOptions, PredictOptions
 from tasks.evaluate.predictions import PREDICTIONS, predict, read_predictions
@@ -70,6 +71,7 @@ __all__ = [
     "predictions_in",
     "read_metrics",
     "read_predictions",
+    "wilson",
 ]
 
 

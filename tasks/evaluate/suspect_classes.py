@@ -1,11 +1,16 @@
-"""Suspect classes: classes that filled with images of other things, found without labels.
+"""Suspect classes: classes that filled with images of other things.
 
 In: the `classes` table of topk, the `metrics` of evaluate, and K. Out: a `SuspectClass` for each
 class that looks wrong, with a sentence that says why. A pure function of the tables.
 
     for suspect in find_suspect_classes(read_classes(chosen), read_metrics(measured), k=16_000): ...
 
-A class is suspect by one of two signs.
+A class is suspect by one of three signs. Each must exceed what chance alone does to counts: bounds
+are so many standard deviations wide that in FALSE_FLAGS of all campaigns, at most, chance makes any
+class suspect.
+
+*Audit.* Where there is an audit list, it decides: a class of which clearly less than half is what
+it was chosen for is suspect, and one of which clearly more than half is, is not, whatever else.
 
 *Crowding.* A teacher often mistakes things that it has never seen for one class or two, with full
 confidence; there the candidates crowd at log-odds that the members of other classes hardly reach.
@@ -14,7 +19,9 @@ SPARSE_SHARE of its members left. A class is suspect when the number of its cand
 height exceeds MIN_CROWD_RATIO times the members of a small class (the lower quartile, which a flood
 does not move) and MIN_MEMBER_SHARE of its own members, and could fill MIN_K_SHARE of its K places.
 A class that is merely frequent, or merely easy, passes; a class that is both, to a high degree, is
-reported, too.
+reported, too. This compares a class with the others, so these must be sound: a teacher that is not
+clearly right on more than half of the test images tells nothing this way. On pictures of ten kinds,
+one that was right on 24 % crowded in the only class that it knew, where 40 of 40 were right.
 
 *Contradiction.* The teacher puts most of the class's images into another class when they are
 slightly rotated or shifted.
@@ -35,12 +42,20 @@ find them. It finds classes that a teacher recognises by an accidental feature.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from tasks.evaluate.interval import wilson
 from tasks.topk import HISTOGRAM_EDGES
+
+FALSE_FLAGS = 0.05  # share of campaigns in which chance alone may make a class suspect
+NUM_SIGNS = 3
+HALF = 0.5
 
 MIN_CLASSES = 5  # with fewer, the classes to compare with may be the ones that are wrong
 MIN_MEMBERS = 10  # a share of fewer images than these is chance
@@ -50,6 +65,10 @@ MIN_MEMBER_SHARE = 0.15
 MIN_K_SHARE = 0.5
 LOW_AGREEMENT = 0.6
 MIN_AGREEMENT_GAP = 0.2  # below the median class, lest a teacher that is weak everywhere be blamed
+
+CHOSEN = "chosen"  # what `metrics` calls the model of the measures of a choice
+
+Counts = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -61,18 +80,52 @@ class SuspectClass:
     reason: str
 
 
-def find_suspect_classes(classes: pa.Table, metrics: pa.Table, k: int) -> list[SuspectClass]:
-    """The classes that look wrong, in the order of their labels; a class is listed once."""
+def find_suspect_classes(
+    classes: pa.Table, metrics: pa.Table, k: int, teacher: str = "teacher"
+) -> list[SuspectClass]:
+    """The classes that look wrong, in the order of their labels; a class is listed once.
+
+    `teacher` is what `metrics` calls the model that scored the candidates.
+    """
+    if not len(classes):
+        return []
     names = dict(zip(classes["label"].to_pylist(), classes["name"].to_pylist(), strict=True))
-    reasons = {**dict(_contradicted(metrics)), **dict(_crowded(classes, k))}
+    deviations = NormalDist().inv_cdf(1 - FALSE_FLAGS / NUM_SIGNS / len(classes))
+    reasons = dict(_contradicted(metrics, deviations))
+    if not _is_weak(metrics, teacher, deviations):
+        reasons |= dict(_crowded(classes, k, deviations))
+    for label, reason in _audited(metrics, deviations):
+        reasons[label] = reason
     return [
         SuspectClass(label, names[label], reasons[label])
         for label in sorted(reasons)
-        if label in names
+        if label in names and reasons[label]
     ]
 
 
-def _crowded(classes: pa.Table, k: int) -> Iterator[tuple[int, str]]:
+def _is_weak(metrics: pa.Table, teacher: str, deviations: float) -> bool:
+    """Whether the teacher was measured, and is not clearly right on more than half of a set."""
+    found = [
+        row for row in _rows(metrics, teacher, "top1") if row["label"] is None and not row["slice"]
+    ]
+    return any(wilson(row["value"], row["count"], deviations)[0] <= HALF for row in found)
+
+
+def _audited(metrics: pa.Table, deviations: float) -> Iterator[tuple[int, str]]:
+    """(label, reason) of each class that the audit list decides about; no reason clears it."""
+    for row in _rows(metrics, CHOSEN, "precision"):
+        if row["label"] is None:
+            continue
+        low, high = wilson(row["value"], row["count"], deviations)
+        if high < HALF:
+            right = round(row["value"] * row["count"])
+            count = f"{row['count']:,} chosen images in the audit list"
+            yield row["label"], f"of {count}, {right:,} are of this class"
+        elif low > HALF:
+            yield row["label"], ""
+
+
+def _crowded(classes: pa.Table, k: int, deviations: float) -> Iterator[tuple[int, str]]:
     """(label, reason) of each class with a crowd above the height of the median class."""
     if len(classes) < MIN_CLASSES:
         return
@@ -85,9 +138,10 @@ def _crowded(classes: pa.Table, k: int) -> Iterator[tuple[int, str]]:
     if small_class < MIN_MEMBERS or not sparse_B.any():
         return
     height = int(np.argmax(sparse_B))
-    min_crowd_C = np.maximum(MIN_CROWD_RATIO * small_class, MIN_MEMBER_SHARE * members_C)
     crowd_C = above_CB[:, height]
-    suspect_C = (crowd_C > min_crowd_C) & (crowd_C >= MIN_K_SHARE * k)
+    suspect_C = _exceeds(crowd_C, MIN_CROWD_RATIO, np.full_like(crowd_C, small_class), deviations)
+    suspect_C &= _exceeds(crowd_C, MIN_MEMBER_SHARE, members_C, deviations)
+    suspect_C &= crowd_C >= MIN_K_SHARE * k
     for row in np.flatnonzero(suspect_C).tolist():
         reason = (
             f"{crowd_C[row]:,} images have log-odds above {HISTOGRAM_EDGES[height]:g}, where the "
@@ -97,37 +151,50 @@ def _crowded(classes: pa.Table, k: int) -> Iterator[tuple[int, str]]:
         yield classes["label"][row].as_py(), reason
 
 
-def _contradicted(metrics: pa.Table) -> Iterator[tuple[int, str]]:
+def _exceeds(
+    counts_C: Counts, factor: float, others_C: Counts, deviations: float
+) -> npt.NDArray[np.bool_]:
+    """Whether counts are more than so many times others, by more than chance does to both."""
+    noise_C = np.sqrt(counts_C + factor**2 * others_C)
+    exceeds_C: npt.NDArray[np.bool_] = counts_C > factor * others_C + deviations * noise_C
+    return exceeds_C
+
+
+def _contradicted(metrics: pa.Table, deviations: float) -> Iterator[tuple[int, str]]:
     """(label, reason) of each class whose changed views the teacher puts into other classes."""
-    agreement = {
-        row["label"]: row["value"]
-        for row in metrics.to_pylist()
-        if row["measure"] == "view_agreement" and row["label"] is not None
-    }
-    if not agreement:
+    rows = [row for row in _rows(metrics, CHOSEN, "view_agreement") if row["label"] is not None]
+    if not rows:
         return
-    median = float(np.median(list(agreement.values())))
-    for label, value in agreement.items():
-        if value < min(LOW_AGREEMENT, median - MIN_AGREEMENT_GAP):
+    median = float(np.median([row["value"] for row in rows]))
+    for row in rows:
+        # The views of an image are alike, so that the images count as evidence, not the views.
+        _, high = wilson(row["value"], row["count"], deviations)
+        if high < LOW_AGREEMENT and row["value"] < median - MIN_AGREEMENT_GAP:
             reason = (
-                f"after a slight rotation or shift, only {value:.0%} of its images stay in the "
-                f"class (median class: {median:.0%}); the teacher may recognise them by an "
+                f"after a slight rotation or shift, only {row['value']:.0%} of its images stay in "
+                f"the class (median class: {median:.0%}); the teacher may recognise them by an "
                 "accidental feature"
             )
-            yield label, reason
+            yield row["label"], reason
 
 
-def counts_above(classes: pa.Table) -> npt.NDArray[np.int64]:
+def _rows(metrics: pa.Table, model: str, measure: str) -> list[dict[str, Any]]:
+    wanted = (pc.field("model") == model) & (pc.field("measure") == measure)
+    rows: list[dict[str, Any]] = metrics.filter(wanted).to_pylist()
+    return rows
+
+
+def counts_above(classes: pa.Table) -> Counts:
     """Candidates at or above the lower edge of each bin of the histograms, shape (C, bins)."""
     histogram = classes["histogram"].combine_chunks()
-    values: npt.NDArray[np.int64] = histogram.flatten().to_numpy().astype(np.int64)
+    values: Counts = histogram.flatten().to_numpy().astype(np.int64)
     histogram_CB = values.reshape(len(classes), -1)
     return histogram_CB[:, ::-1].cumsum(axis=1)[:, ::-1]
 
 
-def median_class(above_CB: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def median_class(above_CB: Counts) -> Counts:
     """The median over classes for each bin; of two in the middle, the upper."""
-    median_B: npt.NDArray[np.int64] = np.sort(above_CB, axis=0)[len(above_CB) // 2]
+    median_B: Counts = np.sort(above_CB, axis=0)[len(above_CB) // 2]
     return median_B
 
 

@@ -118,7 +118,8 @@ class ReportData:
         """What is known of each class of the choice; none without a choice."""
         if self.choice is None:
             return []
-        suspects = find_suspect_classes(self.choice.classes, self.metrics, self.choice.k)
+        teacher = self.role_of(self.choice.teachers[-1])
+        suspects = find_suspect_classes(self.choice.classes, self.metrics, self.choice.k, teacher)
         return make_cards(self.choice, self.measures, suspects)
 
     @cached_property

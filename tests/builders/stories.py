@@ -47,6 +47,7 @@ class Made:
     suspect: int | None = None
     mode: str = "per_class"
     near_duplicates: int = 0
+    teacher_top1: float = 0.85
 
 
 def png(value: int) -> bytes:
@@ -157,7 +158,7 @@ def choice(root: Store, made: Made, scores: Output, name: str = "topk") -> Outpu
 
 def measures(made: Made) -> list[dict[str, Any]]:
     figures: list[tuple[str, str, int | None, float]] = [
-        ("teacher", "top1", None, 0.85),
+        ("teacher", "top1", None, made.teacher_top1),
         ("baseline", "top1", None, 0.8),
         ("pretrained", "top1", None, 0.88),
         ("student", "top1", None, 0.9),

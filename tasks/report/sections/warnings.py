@@ -1,23 +1,32 @@
-"""Warnings: what to look at first: leaked test images, and classes whose choice may be wrong."""
+"""Warnings: what to look at first.
+
+A teacher that is often wrong, test images that are copies, and classes whose choice may be wrong.
+"""
 
 from collections.abc import Mapping
 from typing import Any
 
+from tasks.evaluate import wilson
 from tasks.report.sections import ReportData, Section
 
 LISTED_CLASSES = 12
+HALF = 0.5
+DEVIATIONS = 2.0  # of the accuracy of a teacher, below which it is surely less than half
 
 
 def applies(data: ReportData) -> bool:
-    """Test images are copies, or a class of the choice is suspect, short, doubtful or uncertain."""
-    return bool(_leaks(data)) or any(
-        card.suspect or card.short or card.doubtful or card.uncertain for card in data.cards
+    """There is one."""
+    return (
+        bool(_leaks(data))
+        or bool(_weak_teachers(data))
+        or any(card.suspect or card.short or card.doubtful or card.uncertain for card in data.cards)
     )
 
 
 def facts(data: ReportData) -> Mapping[str, Any]:
     """The classes with each fault; those that are shown below can be linked."""
     return {
+        "weak_teachers": _weak_teachers(data),
         "leaks": _leaks(data),
         "k": data.choice.k if data.choice is not None else 0,
         "num_classes": len(data.cards),
@@ -28,6 +37,21 @@ def facts(data: ReportData) -> Mapping[str, Any]:
         "shown": {card.label for card in data.shown_cards},
         "max_listed": LISTED_CLASSES,
     }
+
+
+def _weak_teachers(data: ReportData) -> list[Mapping[str, Any]]:
+    """The teachers that are surely right on less than half of the images they were measured on."""
+    if data.choice is None or not data.datasets:
+        return []
+    dataset = data.datasets[0]
+    found: list[Mapping[str, Any]] = []
+    for teacher in data.choice.teachers:
+        role = data.role_of(teacher)
+        figure = data.measures.figure(role, "top1", dataset)
+        if figure and wilson(figure.value, figure.count, DEVIATIONS)[1] < HALF:
+            nouns = {"noun": data.story.role(role).noun, "dataset": data.story.role(dataset).noun}
+            found.append({**nouns, "top1": figure.value, "count": figure.count})
+    return found
 
 
 def _leaks(data: ReportData) -> list[Mapping[str, Any]]:
