@@ -4,6 +4,7 @@ import hashlib
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,10 @@ import safetensors.torch
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
+from flows.billion_scale.options import BillionScale
+from flows.billion_scale.presets import digits, imagenet_yfcc, small
 from infra.errors import ProtegeError
 from infra.launch import launch
 from infra.settings import Processes
@@ -22,7 +26,7 @@ from tasks.gather import GatherOptions, gather
 from tasks.inference.weights import WEIGHTS, load_network, read_description
 from tasks.options import Length
 from tasks.shard import ShardOptions, class_names, shard
-from tasks.train import train
+from tasks.train import TrainOptions, train
 from tasks.train.data import epoch_order
 from tasks.train.job import HISTORY
 from tasks.train.options import LearningRate
@@ -248,7 +252,7 @@ from infra.store import open_store
 from tasks.gather import gather
 from tasks.options import Length
 from tasks.shard import ShardOptions, shard
-from tasks.train import train
+from tasks.train import TrainOptions, train
 from tests.builders.trainings import SMALL
 
 root, pictures = open_store(sys.argv[1]), sys.argv[2]
@@ -293,6 +297,26 @@ def start_from(labelled: Output, init: Output, folder: Path, seed: int) -> dict[
     trainer.finish()
     assert read_description(weights(folder)).classes == (*CLASSES, "teal")
     return safetensors.torch.load(weights(folder))
+
+
+def test_a_warmup_that_is_longer_than_the_training_is_refused(
+    root: Store, labelled: Output
+) -> None:
+    steps = Length(amount=20, unit="steps")
+    with pytest.raises(ValidationError, match=r"warmup \(21 steps\) must not be longer than"):
+        TrainOptions(
+            length=steps, learning_rate=LearningRate(warmup=Length(amount=21, unit="steps"))
+        )
+    rate = LearningRate(warmup=Length(amount=400, unit="epochs"))
+    options = SMALL.model_copy(update={"length": steps, "learning_rate": rate})
+    with pytest.raises(ProtegeError, match=r"options.learning_rate.warmup \(400 epochs\) is"):
+        train(root, labelled, options)
+    assert not root.sizes("train")
+
+
+@pytest.mark.parametrize("preset", [small, digits, imagenet_yfcc])
+def test_every_warmup_of_a_preset_ends(preset: Callable[[], BillionScale]) -> None:
+    assert BillionScale.model_validate(preset().model_dump()) == preset()
 
 
 def test_new_head_comes_from_the_seed_and_the_features_from_init(

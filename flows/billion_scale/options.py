@@ -13,7 +13,7 @@ from tasks.score import ScoreOptions
 from tasks.shard import ShardOptions
 from tasks.topk import TopkOptions
 from tasks.train import Training, TrainOptions
-from tasks.train.options import LearningRate
+from tasks.train.options import LearningRate, check_warmup
 
 
 class BaselineOptions(Options):
@@ -27,6 +27,11 @@ class BaselineOptions(Options):
     """The learning rate from the first step to the last."""
     weight_decay: float = Field(1e-4, ge=0, le=1)
     """Weight decay."""
+
+    @model_validator(mode="after")
+    def _warmup_ends(self) -> "BaselineOptions":
+        check_warmup(self.length, self.learning_rate)
+        return self
 
 
 class BillionScaleApproval(ApprovalOptions):

@@ -79,6 +79,7 @@ def train(
             f"{data.uri} is an output of {data.stage}, and a training learns from an output of "
             "gather, which shuffles images over everything: gather it first"
         )
+    _check_warmup(options, data.kept)
     classes = classes or (init if init and init_head == "keep" else data).classes
     given = look_at_given(options, classes)
     if init is not None:
@@ -96,6 +97,18 @@ def train(
     training = _Training(options, {TRAIN_SET: data}, tuple(classes), given, init, init_head)
     make = functools.partial(_make, training, processes)
     return make_output(target, make, on_progress)
+
+
+def _check_warmup(options: TrainOptions, images: int) -> None:
+    """Raise ProtegeError for a warm-up that is longer than the training."""
+    schedule = options.schedule(images)
+    if schedule.total_steps and schedule.warmup_steps > schedule.total_steps:
+        raise ProtegeError(
+            f"options.learning_rate.warmup ({options.learning_rate.warmup}) is "
+            f"{schedule.warmup_steps:,} steps of {images:,} images, and options.length "
+            f"({options.length}) only {schedule.total_steps:,}, so that the peak of the rate is "
+            "never reached: shorten the warm-up"
+        )
 
 
 def _check_init(

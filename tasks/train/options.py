@@ -56,6 +56,18 @@ class LearningRate(Options):
     """Factor of each decrease, with schedule = step."""
 
 
+def check_warmup(length: Length, rate: LearningRate) -> None:
+    """Raise ValueError for a warm-up that surely does not end before the training does.
+
+    Lengths in different units are compared when the number of images is known.
+    """
+    if rate.warmup.unit == length.unit and rate.warmup.amount > length.amount:
+        raise ValueError(
+            f"learning_rate.warmup ({rate.warmup}) must not be longer than length ({length}), or "
+            "the peak of the rate is never reached"
+        )
+
+
 class TrainSpeed(Options):
     """What changes the speed of a training, not its result."""
 
@@ -120,6 +132,11 @@ class Training(Options):
                 f"batch_size ({self.batch_size}) must be a multiple of virtual_ranks "
                 f"({self.virtual_ranks})"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _warmup_ends(self) -> "Training":
+        check_warmup(self.length, self.learning_rate)
         return self
 
 
