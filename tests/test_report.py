@@ -207,7 +207,7 @@ def test_of_several_generations_the_last_choice_is_shown(root: Store) -> None:
     story = campaign(root)
     second_teacher = training(root, "teacher 2", {"data": story.outputs["gather"]})
     inputs = {"images": story.outputs["pile"], "teacher": second_teacher}
-    scores = stories.put(root, "score", "score 2", stories.NO_ROWS, inputs)
+    scores = stories.scored(root, "score 2", inputs)
     chosen = stories.choice(root, Made(kept=(K, K, 7, K, K)), scores, "topk 2")
     later = {"teacher_2": second_teacher, "score_2": scores, "topk_2": chosen}
     roles = (
@@ -262,18 +262,6 @@ def test_a_large_matrix_is_a_list_of_errors(root: Store) -> None:
     page = page_of(root, campaign(root, Made(names, kept=(K,) * 25)), max_classes=3)
     assert "The most frequent errors" in page
     assert 'class="matrix"' not in page
-
-
-def test_a_suspect_class_is_named(root: Store) -> None:
-    page = page_of(root, campaign(root, Made(suspect=2)))
-    assert 'class="badge mark">suspect' in page
-    assert "may have filled with images of other things" in page
-
-
-def test_a_teacher_that_is_mostly_wrong_is_named_instead_of_classes(root: Store) -> None:
-    page = page_of(root, campaign(root, Made(suspect=2, teacher_top1=0.24)))
-    assert "The teacher is right on only 24.0\u202f%</strong> of 100 images of the test set" in page
-    assert 'class="badge mark">suspect' not in page
 
 
 def test_random_choice_is_not_called_uncertain(root: Store) -> None:

@@ -16,6 +16,7 @@ import pyarrow as pa
 from infra.store import Store
 from tasks.contract import Output, output_at
 from tasks.evaluate import find_suspect_classes, predictions_in, read_metrics
+from tasks.report.blank import Blanks, count_blanks
 from tasks.report.choice import Choice
 from tasks.report.class_cards import ClassCard, make_cards, most_in_need
 from tasks.report.curves import Curve, curves_of
@@ -121,6 +122,11 @@ class ReportData:
         teacher = self.role_of(self.choice.teachers[-1])
         suspects = find_suspect_classes(self.choice.classes, self.metrics, self.choice.k, teacher)
         return make_cards(self.choice, self.measures, suspects)
+
+    @cached_property
+    def blanks(self) -> Blanks | None:
+        """How many of the chosen images are nearly of one colour; None without a choice."""
+        return None if self.choice is None else count_blanks(self.choice)
 
     @cached_property
     def shown_cards(self) -> list[ClassCard]:

@@ -14,7 +14,9 @@ from tasks import contract, tables
 from tasks.contract import Manifest, Output, RowCounts
 from tasks.evaluate import METRICS, TEST
 from tasks.report import Role, Story
+from tasks.score import scores_table
 from tasks.topk import CLASSES, HISTOGRAM_EDGES
+from tests.builders.score_tables import no_tags
 
 K = 20
 BINS = len(HISTOGRAM_EDGES) - 1
@@ -48,6 +50,7 @@ class Made:
     mode: str = "per_class"
     near_duplicates: int = 0
     teacher_top1: float = 0.85
+    blank: int = 0
 
 
 def png(value: int) -> bytes:
@@ -124,6 +127,18 @@ def histogram(number: int, *, crowded: bool) -> list[int]:
     if crowded:
         bins[zero + 30] = 500
     return bins.tolist()
+
+
+def scored(root: Store, name: str, inputs: Mapping[str, Output], blank: int = 0) -> Output:
+    """Scores of K images, of which the first ones are blank."""
+    ids = np.arange(K)
+    thumbnails = np.random.default_rng(0).integers(0, 256, (K, 192), dtype=np.uint8)
+    thumbnails[:blank] %= 12
+    columns = [pa.array(ids.astype(np.uint64)), pa.array(map(bytes, thumbnails), pa.binary(192))]
+    labels, log_odds = np.zeros((K, 1), np.uint16), np.zeros((K, 1), np.float32)
+    table = scores_table(ids, labels, log_odds, no_tags(K), columns)
+    parts = {"part-00000.parquet": (table, RowCounts(K, K, 0))}
+    return put(root, "score", name, parts, inputs, extra={"top_p": 1})
 
 
 def choice(root: Store, made: Made, scores: Output, name: str = "topk") -> Output:
@@ -210,7 +225,7 @@ def campaign(root: Store, made: Made = Made(), **changes: Any) -> Story:
     labelled, test = images(root, "labelled", 10), images(root, "test", 50)
     pile = images(root, "pile", 100, made.rejects)
     teacher = training(root, "teacher", {"data": labelled})
-    score = put(root, "score", "score", NO_ROWS, {"images": pile, "teacher": teacher})
+    score = scored(root, "score", {"images": pile, "teacher": teacher}, made.blank)
     topk = choice(root, made, score)
     gather = put(root, "gather", "gather", NO_ROWS, {"images": pile, "chosen": topk})
     pretrained = training(root, "pretrained", {"data": gather})

@@ -22,6 +22,8 @@ def facts(data: ReportData) -> Mapping[str, Any]:
         "kept": choice.output.kept,
         "num_classes": len(data.cards),
         "can_be_certified": choice.can_be_certified,
+        "candidate_phrase": choice.candidate_phrase,
+        "blanks": data.blanks,
         "cards": data.shown_cards,
         "suspects": suspects,
         "plot": plots.score_curves(data.curves, choice.k, suspects),

@@ -1,6 +1,7 @@
 """Warnings: what to look at first.
 
-A teacher that is often wrong, test images that are copies, and classes whose choice may be wrong.
+A teacher that is often wrong, test images that are copies, images of one colour, and classes whose
+choice may be wrong.
 """
 
 from collections.abc import Mapping
@@ -11,16 +12,15 @@ from tasks.report.sections import ReportData, Section
 
 LISTED_CLASSES = 12
 HALF = 0.5
+MANY_BLANKS = 0.01  # of the chosen images
 DEVIATIONS = 2.0  # of the accuracy of a teacher, below which it is surely less than half
 
 
 def applies(data: ReportData) -> bool:
     """There is one."""
-    return (
-        bool(_leaks(data))
-        or bool(_weak_teachers(data))
-        or any(card.suspect or card.short or card.doubtful or card.uncertain for card in data.cards)
-    )
+    if _leaks(data) or _weak_teachers(data) or _many_blanks(data):
+        return True
+    return any(card.suspect or card.short or card.doubtful or card.uncertain for card in data.cards)
 
 
 def facts(data: ReportData) -> Mapping[str, Any]:
@@ -28,6 +28,7 @@ def facts(data: ReportData) -> Mapping[str, Any]:
     return {
         "weak_teachers": _weak_teachers(data),
         "leaks": _leaks(data),
+        "blanks": data.blanks if _many_blanks(data) else None,
         "k": data.choice.k if data.choice is not None else 0,
         "num_classes": len(data.cards),
         "suspects": [card for card in data.cards if card.suspect],
@@ -52,6 +53,10 @@ def _weak_teachers(data: ReportData) -> list[Mapping[str, Any]]:
             nouns = {"noun": data.story.role(role).noun, "dataset": data.story.role(dataset).noun}
             found.append({**nouns, "top1": figure.value, "count": figure.count})
     return found
+
+
+def _many_blanks(data: ReportData) -> bool:
+    return data.blanks is not None and data.blanks.share >= MANY_BLANKS
 
 
 def _leaks(data: ReportData) -> list[Mapping[str, Any]]:
