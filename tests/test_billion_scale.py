@@ -21,6 +21,8 @@ from infra.executors import Inline
 from infra.store import open_store
 from tasks.campaigns import Campaign, campaigns
 from tasks.evaluate import predictions_in, read_predictions
+from tasks.report import verdict_of
+from tasks.report.format import percent
 from tests.builders.campaign import tables_of, tiny
 from tests.builders.pictures import write_folder
 
@@ -67,6 +69,8 @@ def test_campaign_ends_with_figures_a_report_and_every_stage(finished: str) -> N
         ranks = read_predictions(predicted, ["rank"])["rank"].to_numpy()
         assert len(ranks) == 15
         assert campaign.summary[f"{role}_top1"] == pytest.approx(np.mean(ranks == 0))
+    assert campaign.summary["test_images"] == 15
+    assert list(campaign.summary["verdict"]) == verdict_of(story_of(open_store(finished), campaign))
     assert set(campaign.summary["seconds"]) >= {*expected, "total"}
     assert Path(campaign.summary["report"]).read_text().lower().startswith("<!doctype html>")
 
@@ -81,7 +85,9 @@ def test_recipe_that_is_run_for_no_model_is_summarised_without_a_gain(
     assert not summary.keys() & {"gain", "gain_standard_error", "seed"}
     assert summary["student_top1"] == campaign.summary["student_top1"]
     show(summary)
-    assert f"{summary['student_top1']:.3f}" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "right on 15 test images" in text
+    assert f"{percent(summary['student_top1'])} ± " in text
     assert not story_of(open_store(finished), campaign).spread
 
 

@@ -4,9 +4,12 @@ In: a campaign and what its recipe says of its roles. Out: a dictionary (`summar
 demo), the story that the report tells, and a table in the terminal.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from rich.console import Console
 from rich.table import Table
 
@@ -17,7 +20,8 @@ from tasks.campaigns import Campaign, campaigns
 from tasks.contract import Output, digest_of
 from tasks.evaluate import figure, read_metrics
 from tasks.inference.weights import WEIGHTS
-from tasks.report import PAGE, Story
+from tasks.report import PAGE, Story, verdict_of
+from tasks.report.format import number, percent
 
 # What differs between repetitions of one experiment: where the data lie, and the seeds.
 DRAWS = frozenset({"seed", "source", "audit"})
@@ -45,10 +49,17 @@ def figures(campaign: Campaign) -> dict[str, Any]:
         }
     return {
         **{f"{model}_top1": figure(metrics, model, "top1") for model in models},
+        "test_images": _test_images(metrics),
         "chosen_precision": figure(metrics, "chosen", "precision"),
         **result,
         "classes": digest_of(measured[-1].classes),
     }
+
+
+def _test_images(metrics: pa.Table) -> int:
+    """The images that the accuracies rest on."""
+    wanted = (pc.field("measure") == "top1") & pc.field("label").is_null()
+    return max(metrics.filter(wanted & (pc.field("slice") == ""))["count"].to_pylist(), default=0)
 
 
 def story_of(root: Store, campaign: Campaign) -> Story:
@@ -78,6 +89,7 @@ def summarise(run: Run, wall_seconds: float) -> dict[str, Any]:
     page = outputs.get("report")
     return {
         **figures(run.campaign),
+        "verdict": verdict_of(story_of(run.store, run.campaign)),
         "recipe": run.campaign.recipe,
         "campaign": run.campaign.id,
         "seconds": {**seconds, "between stages": round(around, 2), "total": round(total, 2)},
@@ -91,6 +103,21 @@ def top1_rows(result: Mapping[str, Any]) -> list[tuple[str, float]]:
     roles = recipe(result["recipe"]).roles
     rows = ((role.title, result.get(f"{role.name}_top1")) for role in roles)
     return [(title, top1) for title, top1 in rows if top1 is not None]
+
+
+def accuracy_title(result: Mapping[str, Any]) -> str:
+    """What accuracies are of."""
+    # Campaigns of earlier versions did not keep the number.
+    images = result.get("test_images")
+    return f"right on {images:,} test images" if images else "right on the test images"
+
+
+def accuracy_text(top1: float, result: Mapping[str, Any]) -> str:
+    """`23.8 % ± 4.8`: as the report rounds it, with the standard error."""
+    images = result.get("test_images")
+    if not images:
+        return percent(top1)
+    return f"{percent(top1)} ± {number(100 * math.sqrt(top1 * (1 - top1) / images), 1)}"
 
 
 def model_lines(campaign: Campaign) -> list[str]:
@@ -107,17 +134,28 @@ def model_lines(campaign: Campaign) -> list[str]:
     ]
 
 
+def notes(result: Mapping[str, Any]) -> list[str]:
+    """What the accuracies do not say: how good the choice was, and whether it was worth it."""
+    precision = result.get("chosen_precision")
+    of_choice = (
+        []
+        if precision is None
+        else [f"precision of the chosen images, against the audit list: {percent(precision)}"]
+    )
+    return [*of_choice, *result.get("verdict", [])]
+
+
 def show(result: Mapping[str, Any]) -> None:
     """Print the summary in the terminal."""
     console = Console(markup=False)
     title = f"campaign {result['campaign']}"
     if accuracies := top1_rows(result):
-        table = Table("", "top-1 on the test set", title=title)
+        table = Table("", accuracy_title(result), title=title)
         for model_title, top1 in accuracies:
-            table.add_row(model_title, f"{top1:.3f}")
-        if result["chosen_precision"] is not None:
-            table.add_row("precision of the chosen images", f"{result['chosen_precision']:.3f}")
+            table.add_row(model_title, accuracy_text(top1, result))
         console.print(table)
+    for line in notes(result):
+        console.print(line, soft_wrap=True, highlight=False)
     _show_seconds(console, result["seconds"], None if accuracies else title)
     if result["report"]:
         console.print(f"report: {result['report']}", soft_wrap=True)

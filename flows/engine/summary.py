@@ -6,17 +6,17 @@ from typing import Any
 from prefect.artifacts import create_markdown_artifact
 
 from flows.campaign.run import Run
-from flows.campaign.summary import top1_rows
+from flows.campaign.summary import accuracy_text, accuracy_title, notes, top1_rows
 
 
 def publish_summary(result: Mapping[str, Any], run: Run, link: str) -> None:
     """Show accuracy, counts and the way to the report."""
     lines = []
     if accuracies := top1_rows(result):
-        lines += ["| | top-1 on the test set |", "|---|---|"]
-        lines += [f"| {title} | {top1:.4f} |" for title, top1 in accuracies]
-    if result.get("chosen_precision") is not None:
-        lines.append(f"| precision of the chosen | {result['chosen_precision']:.4f} |")
+        lines += [f"| | {accuracy_title(result)} |", "|---|---|"]
+        lines += [f"| {title} | {accuracy_text(top1, result)} |" for title, top1 in accuracies]
+    for note in notes(result):
+        lines += ["", note]
     lines += ["", "| output | rows kept | rejected | seconds |", "|---|---|---|---|"]
     for role, output in run.outputs().items():
         counts = f"{output.kept:,} | {output.rejected:,} | {output.seconds:,.1f}"

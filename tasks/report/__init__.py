@@ -17,7 +17,7 @@ from tasks.contract import Made, OnProgress, Output, Receipt, Session, Target, m
 from tasks.report.options import ReportOptions
 from tasks.report.story import Role, Story
 
-__all__ = ["PAGE", "STAGE", "ReportOptions", "Role", "Story", "report"]
+__all__ = ["PAGE", "STAGE", "ReportOptions", "Role", "Story", "report", "verdict_of"]
 
 STAGE = "report"
 VERSION = 5
@@ -39,6 +39,14 @@ def report(
         )
     target = Target(root, STAGE, VERSION, options, story.outputs, content=story.content())
     return make_output(target, functools.partial(_make, options, story), on_progress)
+
+
+def verdict_of(story: Story) -> list[str]:
+    """The sentences with which the page begins where the result is no clear gain, if any."""
+    from tasks.report.data import ReportData
+    from tasks.report.verdict import verdict
+
+    return list(verdict(ReportData(ReportOptions(), story)))
 
 
 def _make(options: ReportOptions, story: Story, session: Session) -> Made:

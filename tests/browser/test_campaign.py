@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from flows.billion_scale.options import BillionScale
+from tasks.report.format import percent
 from tests.browser.pages import (
     act,
     answer,
@@ -144,7 +145,7 @@ def test_summary_shows_accuracy_and_counts(served: Served, page: Page, run_id: s
     (campaign,) = served.campaigns()
     open_artifact(page, served, run_id, "Summary")
     student = page.get_by_role("row").filter(has_text="Student after fine-tuning")
-    expect(student).to_contain_text(f"{campaign.summary['student_top1']:.4f}")
+    expect(student).to_contain_text(percent(campaign.summary["student_top1"]))
     pile = page.get_by_role("row").filter(has_text="pile")
     expect(pile.get_by_role("cell").nth(1)).to_have_text("60")
     expect(pile.get_by_role("cell").nth(2)).to_have_text("0")
