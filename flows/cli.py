@@ -7,6 +7,7 @@ protege run billion-scale --config mine.yaml       run, or go on with what is un
 protege resume billion-scale-1f3a0b2c-000          go on with a campaign by its name
 protege show protege-output/score/3f2a...          what a table, a model or an output is
 protege rejects protege-output/shard/3f2a...       images that could not be used
+protege chosen billion-scale-1f3a0b2c-000          the chosen files, as CSV
 protege up, status, down                           server, UI and worker
 protege champion                                   the student that is in use
 """
@@ -20,7 +21,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from flows.commands import champion, lists, plan, run, server, show
+from flows.commands import champion, chosen, lists, plan, run, server, show
 from flows.terminal import be_quiet
 from infra.errors import ProtegeError
 from infra.settings import Settings
@@ -37,7 +38,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for group in (run, plan, lists, show, server, champion):
+for group in (run, plan, lists, show, chosen, server, champion):
     app.add_typer(group.app)
 
 

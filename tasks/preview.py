@@ -7,7 +7,8 @@ scores, figures) have none.
 from collections.abc import Iterator
 from html import escape
 
-from tasks.contract import Output, output_of, part_names, part_number, read_pieces
+from tasks.chosen_files import images_behind
+from tasks.contract import Output, part_names, part_number, read_pieces
 from tasks.images import Unusable, thumbnail
 from tasks.shard import read_images, read_many, read_shard
 from tasks.tables import LESSONS
@@ -59,7 +60,7 @@ def _lessons(lessons: Output) -> Iterator[tuple[bytes, str]]:
 
 def _chosen(chosen: Output) -> Iterator[tuple[bytes, str]]:
     """The best image of each of the first classes."""
-    images = _images_behind(chosen)
+    images = images_behind(chosen)
     if images is None:
         return
     table = chosen.table("chosen", ["label", "rank", "image_id"])
@@ -67,11 +68,3 @@ def _chosen(chosen: Output) -> Iterator[tuple[bytes, str]]:
     found = dict(read_many(images, best["image_id"].to_numpy()))
     for row in best.to_pylist():
         yield found[row["image_id"]], chosen.classes[row["label"]]
-
-
-def _images_behind(chosen: Output) -> Output | None:
-    """The images that were chosen from, if they are still there."""
-    for node in chosen.lineage():
-        if node.stage == "shard" and node.role == "images":
-            return output_of(node)
-    return None

@@ -1,5 +1,7 @@
 """The recipe as a whole, under Prefect, with Dask and torchrun: resume, growth, S3."""
 
+import csv
+import io
 import json
 import shutil
 from collections.abc import Iterator
@@ -10,10 +12,12 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
 from flows.billion_scale.options import BillionScale
 from flows.campaign.run import Run
 from flows.campaign.summary import show, story_of, summarise
+from flows.cli import app
 from flows.engine.execute import execute, resumed_options
 from flows.recipes import BILLION_SCALE, RECIPES
 from infra.errors import ProtegeError
@@ -23,6 +27,7 @@ from tasks.campaigns import Campaign, campaigns
 from tasks.evaluate import predictions_in, read_predictions
 from tasks.report import verdict_of
 from tasks.report.format import percent
+from tasks.shard import read_keys
 from tests.builders.campaign import tables_of, tiny
 from tests.builders.pictures import write_folder
 
@@ -89,6 +94,20 @@ def test_recipe_that_is_run_for_no_model_is_summarised_without_a_gain(
     assert "right on 15 test images" in text
     assert f"{percent(summary['student_top1'])} ± " in text
     assert not story_of(open_store(finished), campaign).spread
+
+
+def test_chosen_files_are_listed_by_their_names(finished: str, data: Path) -> None:
+    (campaign,) = campaigns_of(finished)
+    topk = campaign.outputs["topk"]
+    listed = CliRunner().invoke(app, ["chosen", campaign.id, "--root", finished])
+    rows = list(csv.DictReader(io.StringIO(listed.output)))
+    assert len(rows) == topk.kept
+    assert all((data / "pile" / row["key"]).is_file() for row in rows)
+    order = [(row["class"], int(row["rank"])) for row in rows]
+    assert order == sorted(order)
+    keys = read_keys(campaign.outputs["pile"], topk.table("chosen")["image_id"].to_numpy())
+    assert [row["key"] for row in rows] == keys
+    assert CliRunner().invoke(app, ["chosen", topk.uri]).output == listed.output
 
 
 def test_every_row_is_kept_or_rejected_in_every_output(finished: str) -> None:

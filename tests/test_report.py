@@ -94,6 +94,15 @@ def test_page_says_what_happened(root: Store) -> None:
     assert "Look here first" not in page
 
 
+def test_page_says_where_the_result_is_and_how_to_load_it(root: Store) -> None:
+    story = campaign(root)
+    page, student = page_of(root, story), story.outputs["student"].uri
+    assert f"model = pg.load(&#39;{student}/weights.safetensors&#39;)" in page
+    assert f"protege chosen {story.outputs['topk'].uri} &gt; chosen.csv" in page
+    alone = without(dataclasses.replace(story, result="", compared_with=""))
+    assert "pg.load" not in page_of(root, alone)
+
+
 def test_every_fingerprint_is_in_the_lineage(root: Store) -> None:
     story = campaign(root)
     page = page_of(root, story)
@@ -175,6 +184,7 @@ def test_a_page_has_the_sections_that_apply_in_their_order(root: Store) -> None:
         "Time",
         "Rejects",
         "Lineage",
+        "Use it",
         "Run it again",
     ]
 
@@ -188,7 +198,7 @@ def test_a_recipe_that_chooses_and_measures_nothing_has_a_page(root: Store) -> N
     story = Story("simclr-v2", "c-1", "again", outputs, roles, result="distilled")
     page = page_of(root, story)
     check_self_contained(page)
-    assert headings(page) == ["Training", "Time", "Rejects", "Lineage", "Run it again"]
+    assert headings(page) == ["Training", "Time", "Rejects", "Lineage", "Use it", "Run it again"]
     assert "Training loss of the distilled student, from" in page
     assert "Training loss of the pretrained, from" in page
 

@@ -28,6 +28,7 @@ from tasks.report.sections import (
     seeds,
     times,
     training,
+    use,
     warnings,
 )
 from tasks.report.story import Story
@@ -45,6 +46,7 @@ SECTIONS: tuple[Section, ...] = (
     times.SECTION,
     rejects.SECTION,
     lineage.SECTION,
+    use.SECTION,
     command.SECTION,
 )
 FILTERS = (
@@ -87,6 +89,6 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    for use in FILTERS:
-        environment.filters[use.__name__] = use
+    for figure in FILTERS:
+        environment.filters[figure.__name__] = figure
     return environment
