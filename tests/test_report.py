@@ -54,7 +54,7 @@ def check_self_contained(page: str) -> None:
 def test_page_needs_nothing_else(root: Store) -> None:
     page = page_of(root, campaign(root))
     check_self_contained(page)
-    assert page.count("<img ") == 5 * K
+    assert page.count("<img ") == 5 * K + 8
     assert page.count("<svg") == page.count('role="img" aria-label=') == 1 + 5 + 4
     assert len(page.encode()) < 1_000_000
 
@@ -265,6 +265,14 @@ def test_models_are_compared_in_the_order_of_the_roles(root: Store) -> None:
     titles = [role.title for role in stories.ROLES if role.name in stories.MODELS]
     section = page[page.index('id="models"') : page.index('id="choice"')]
     assert re.findall(r'<th scope="row">([^<]*)</th>', section) == titles
+
+
+def test_errors_are_shown_with_both_classes_and_the_name_of_the_file(root: Store) -> None:
+    page = page_of(root, campaign(root))
+    section = page[page.index('id="errors"') :]
+    assert section.count("<img ") == 8
+    assert "The 8 errors that it was surest of" in section
+    assert "cat, taken for dog, p 0.900<br><code>test/0.png</code>" in section
 
 
 def test_a_large_matrix_is_a_list_of_errors(root: Store) -> None:

@@ -1,4 +1,4 @@
-"""Errors: which classes the result of the campaign takes for which."""
+"""Errors: which classes the result of the campaign takes for which, and which images."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,12 +6,17 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from tasks.contract import Output
 from tasks.evaluate import read_predictions
+from tasks.report.pictures import Picture, pictures_of
 from tasks.report.sections import ReportData, Section
 
 MATRIX_CLASSES = 20  # a larger matrix cannot be read; its largest errors are listed instead
 LISTED_ERRORS = 20
+SHOWN_ERRORS = 24  # pictures
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,7 @@ def facts(data: ReportData) -> Mapping[str, Any]:
     """The matrix where it can be read, and its largest errors."""
     predictions = data.predictions(data.story.result)
     names = predictions.classes
-    table = read_predictions(predictions, ["label", "predicted"])
+    table = read_predictions(predictions, ["image_id", "label", "predicted", "confidence"])
     labels_N, predicted_N = table["label"].to_numpy(), table["predicted"].to_numpy()
     matrix = None
     if len(names) <= MATRIX_CLASSES:
@@ -43,7 +48,21 @@ def facts(data: ReportData) -> Mapping[str, Any]:
         "names": names,
         "matrix": matrix,
         "errors": _largest_errors(labels_N, predicted_N, names),
+        "pictures": _surest_errors(data, predictions, table),
     }
+
+
+def _surest_errors(data: ReportData, predictions: Output, table: pa.Table) -> list[Picture]:
+    """Pictures of the errors that the model was surest of: often their label is wrong."""
+    wrong = table.filter(pc.field("label") != pc.field("predicted"))
+    surest = wrong.sort_by([("confidence", "descending"), ("image_id", "ascending")])
+    rows, names = surest.slice(0, SHOWN_ERRORS).to_pylist(), predictions.classes
+    descriptions = [
+        f"{names[row['label']]}, taken for {names[row['predicted']]}, p {row['confidence']:.3f}"
+        for row in rows
+    ]
+    (images,) = data.inputs_of(predictions, "shard")
+    return pictures_of(images, np.array([row["image_id"] for row in rows], np.int64), descriptions)
 
 
 def _matrix(
