@@ -19,6 +19,7 @@ from flows.campaign.run import Run
 from flows.campaign.summary import show, story_of, summarise
 from flows.cli import app
 from flows.engine.execute import execute, resumed_options
+from flows.operate.report_server import list_of_reports
 from flows.recipes import BILLION_SCALE, RECIPES
 from infra.errors import ProtegeError
 from infra.executors import Inline
@@ -108,6 +109,17 @@ def test_chosen_files_are_listed_by_their_names(finished: str, data: Path) -> No
     keys = read_keys(campaign.outputs["pile"], topk.table("chosen")["image_id"].to_numpy())
     assert [row["key"] for row in rows] == keys
     assert CliRunner().invoke(app, ["chosen", topk.uri]).output == listed.output
+
+
+def test_the_page_of_reports_has_the_date_and_the_figures(
+    finished: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (campaign,) = campaigns_of(finished)
+    monkeypatch.setenv("PROTEGE_ROOT", finished)
+    page = list_of_reports()
+    assert f"{campaign.outputs['report'].fingerprint}/index.html" in page
+    for text in (campaign.id, campaign.finished_at, percent(campaign.summary["student_top1"])):
+        assert text in page
 
 
 def test_every_row_is_kept_or_rejected_in_every_output(finished: str) -> None:

@@ -13,11 +13,13 @@ import sys
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from flows.campaign.summary import top1_rows
 from flows.operate.hosts import allowed_hosts, is_allowed
 from flows.operate.state import HOST
 from infra.settings import Settings
 from infra.store import open_store
-from tasks.campaigns import campaigns, newest_first
+from tasks.campaigns import Campaign, campaigns, newest_first
+from tasks.report.format import percent
 
 ADDRESS = re.compile(r"/(report/[0-9a-f]+/index\.html)")
 MAX_LISTED_REPORTS = 100
@@ -32,7 +34,7 @@ class ReportHandler(BaseHTTPRequestHandler):
             self.send_error(HTTPStatus.MISDIRECTED_REQUEST, "reports are not served by this name")
             return
         if self.path == "/":
-            self._answer(_list_of_reports().encode())
+            self._answer(list_of_reports().encode())
             return
         found = ADDRESS.fullmatch(self.path)
         try:
@@ -50,14 +52,22 @@ class ReportHandler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-def _list_of_reports() -> str:
-    lines = []
-    for campaign in newest_first(campaigns(open_store(Settings().root)))[:MAX_LISTED_REPORTS]:
-        fingerprint = campaign.outputs["report"].fingerprint
-        name = html.escape(campaign.id)
-        lines.append(f'<li><a href="/report/{fingerprint}/index.html">{name}</a></li>')
-    listed = "\n".join(lines) or "<li>no finished campaign yet</li>"
-    return f"<!doctype html><title>Reports</title><h1>Reports</h1><ul>{listed}</ul>"
+def list_of_reports() -> str:
+    """A page with the newest campaigns: title, name, date and accuracies."""
+    found = newest_first(campaigns(open_store(Settings().root)))[:MAX_LISTED_REPORTS]
+    listed = "\n".join(map(_item, found)) or "<li>no finished campaign yet</li>"
+    return (
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Reports</title>'
+        f"<h1>Reports</h1><ul>{listed}</ul></html>"
+    )
+
+
+def _item(campaign: Campaign) -> str:
+    title = campaign.options.get("report", {}).get("title") or campaign.id
+    accuracies = [f"{model} {percent(top1)}" for model, top1 in top1_rows(campaign.summary)]
+    about = ", ".join((campaign.id, campaign.finished_at, *accuracies))
+    address = f"/report/{campaign.outputs['report'].fingerprint}/index.html"
+    return f'<li><a href="{address}">{html.escape(title)}</a><br>{html.escape(about)}</li>'
 
 
 def main() -> None:
