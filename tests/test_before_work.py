@@ -15,7 +15,7 @@ from flows.billion_scale.options import BillionScale
 from flows.campaign import machine
 from flows.campaign.check import check
 from flows.campaign.machine import Machine, check_machine, with_costs
-from flows.campaign.survey import survey
+from flows.campaign.survey import doubts_of_sources, survey
 from flows.cli import app
 from flows.commands.yaml_help import options_yaml
 from flows.recipes import BILLION_SCALE
@@ -50,6 +50,16 @@ def test_members_of_tar_files_are_said_not_to_be_counted(tmp_path: Path) -> None
     size = survey(ShardOptions(source=str(tmp_path), labelled=True))
     assert (size.images, size.classes, size.uncounted) == (0, None, 1)
     assert "1 files whose images are not counted" in str(size)
+
+
+def test_classes_of_a_single_image_are_doubtful(tmp_path: Path) -> None:
+    for name in ("cat/1.png", "cat/2.png", "dog/1.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(image(1))
+    size = survey(ShardOptions(source=str(tmp_path), labelled=True))
+    (doubt,) = doubts_of_sources({"labelled": size})
+    assert doubt.startswith("labelled.source: of 1 of its 2 classes there is a single image (dog)")
+    assert not doubts_of_sources({"pile": survey(ShardOptions(source=str(tmp_path)))})
 
 
 def stray(options: BillionScale, folder: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ training that has no chance on this machine.
 from flows.campaign.check import check
 from flows.campaign.machine import check_machine, needs_look, with_costs
 from flows.campaign.options import RecipeOptions
-from flows.campaign.survey import pile_size
+from flows.campaign.survey import doubts_of_sources, pile_size
 from flows.recipes import Recipe
 from flows.terminal import note
 
@@ -15,6 +15,8 @@ from flows.terminal import note
 def check_before_work(recipe: Recipe, options: RecipeOptions, *, anyway: bool = False) -> None:
     """Check the labelled sources, what the options name, and the machine. Raises ProtegeError."""
     sizes = check(recipe, options)
+    for doubt in doubts_of_sources(sizes):
+        note(f"doubtful: {doubt}")
     labelled = sizes.get(recipe.labelled)
     if anyway or labelled is None or not labelled.images or not labelled.classes:
         return

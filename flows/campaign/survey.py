@@ -4,6 +4,7 @@ In: the options of a source. Out: a `SourceSize`. Members of tar files are not c
 would read every file; whoever shows the size says so.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,19 +13,22 @@ from flows.campaign.options import RecipeOptions
 from tasks.shard import ShardOptions, sort_classes, table_size
 
 MAX_FOOTERS = 1_000  # each is one small read
+LISTED = 5
 
 
 @dataclass(frozen=True)
 class SourceSize:
     """Images and bytes of a source; `classes` is None where they are not known from a listing.
 
-    `uncounted` are containers whose members were not counted.
+    `uncounted` are containers whose members were not counted, `lone` classes of a single image, as
+    far as a listing tells.
     """
 
     images: int
     size_bytes: int
     classes: tuple[str, ...] | None
     uncounted: int = 0
+    lone: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         parts = [f"{self.images:,} images"] if self.images or not self.uncounted else []
@@ -52,14 +56,26 @@ def survey(options: ShardOptions) -> SourceSize:
     found = [table_size(file, options.reading) for file in counted]
     uncounted = len(files) - len(loose) - len(counted)
     share = (options.to_percent - options.from_percent) / 100
-    labels = {file.label for file in loose if file.label is not None}
-    labels.update(*(table.labels for table in found))
+    counts = Counter(file.label for file in loose if file.label is not None)
+    labels = set(counts).union(*(table.labels for table in found))
+    lone = [label for label, count in counts.items() if count == 1 and len(loose) == len(files)]
     return SourceSize(
         images=len(loose) + round(sum(table.rows for table in found) * share),
         size_bytes=sum(max(0, file.size) for file in files),
         classes=tuple(sort_classes(labels)) if options.labelled and not uncounted else None,
         uncounted=uncounted,
+        lone=tuple(sort_classes(lone)) if options.labelled else (),
     )
+
+
+def doubts_of_sources(sizes: Mapping[str, SourceSize]) -> list[str]:
+    """What is no error in the sources and seldom meant."""
+    return [
+        f"{role}.source: of {len(size.lone):,} of its {len(size.classes or ()):,} classes there is "
+        f"a single image ({', '.join(size.lone[:LISTED])}): label more of them, or take them out"
+        for role, size in sizes.items()
+        if size.lone
+    ]
 
 
 def pile_size(sizes: Mapping[str, SourceSize], options: RecipeOptions) -> int | None:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from flows.campaign.options import RecipeOptions
-from flows.campaign.survey import SourceSize, pile_size, show_bytes
+from flows.campaign.survey import SourceSize, doubts_of_sources, pile_size, show_bytes
 from flows.commands.arguments import (
     EXAMPLES,
     Config,
@@ -85,7 +85,8 @@ def _lines(
         estimate = with_costs(estimate, num_classes, every=True)
     yield from lines_of(recipe, estimate, recipe.label_of)
     yield from _outputs(sizes, root)
-    yield from (f"doubtful: {doubt}" for doubt in estimate.doubts)
+    doubts = (*doubts_of_sources(sizes), *estimate.doubts)
+    yield from (f"doubtful: {doubt}" for doubt in doubts)
     check_machine(recipe, estimate)
 
 
