@@ -115,12 +115,21 @@ def is_torn(error: Exception) -> bool:
 
 
 def read_part(
-    store: Store, name: str, schema: pa.Schema, columns: Sequence[str] | None = None
+    store: Store,
+    name: str,
+    schema: pa.Schema,
+    columns: Sequence[str] | None = None,
+    only: npt.NDArray[np.int64] | None = None,
 ) -> pa.Table:
     """The rows of a part, checked against the schema that it should have.
 
-    Raises ProtegeError, naming the file, when it is torn or of another schema.
+    With `only`, the rows with these image_ids, reading no more row groups than hold them. Raises
+    ProtegeError, naming the file, when it is torn or of another schema.
     """
+    if only is not None:
+        found = list(read_pieces(store, name, schema, columns, only))
+        empty = schema.empty_table()
+        return pa.concat_tables(found or [empty.select(columns) if columns else empty])
     with _open_part(store, name, schema) as parquet:
         table = parquet.read(columns=columns)
     return table.replace_schema_metadata(schema.metadata)
@@ -135,8 +144,7 @@ def read_pieces(
 ) -> Iterator[pa.Table]:
     """The rows of a part, a few row groups at a time: so many as PIECE_BYTES hold, at least one.
 
-    With `only`, the rows with these image_ids, reading no more row groups than hold them. Raises
-    ProtegeError as `read_part` does.
+    With `only`, the rows with these image_ids. Raises ProtegeError as `read_part` does.
     """
     with _open_part(store, name, schema) as parquet:
         groups = [group for group, _ in _group_rows(parquet)]

@@ -74,12 +74,7 @@ class Reader:
     def signatures(self, name: str, ids: Ids) -> "Signatures":
         """The signatures of those of these images that are in a part."""
         schema, columns = tables.scores(self.scored_p), ["image_id", "phash", "thumbnail"]
-        table = pa.concat_tables(
-            [
-                schema.empty_table().select(columns),
-                *contract.read_pieces(self.scores.store, name, schema, columns, only=ids),
-            ]
-        )
+        table = contract.read_part(self.scores.store, name, schema, columns, only=ids)
         return Signatures(_column(table, "image_id"), _column(table, "phash"), thumbnails_of(table))
 
     def _check(self, part: "Part", address: str) -> None:
