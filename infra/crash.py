@@ -26,12 +26,12 @@ LOWER = "Lower options.batch_size or options.inputs.size, or take a smaller opti
 class Crashed(Exception):
     """The launched processes ended with an error, and without a message for the user.
 
-    `killed` is whether something outside has killed them, or memory ran out.
+    `out_of_memory` is whether they said so themselves: the same work would end in the same way.
     """
 
-    def __init__(self, message: str, *, killed: bool = False) -> None:
+    def __init__(self, message: str, *, out_of_memory: bool = False) -> None:
         super().__init__(message)
-        self.killed = killed
+        self.out_of_memory = out_of_memory
 
 
 class PeakMemory:
@@ -72,8 +72,7 @@ class Death:
             return Crashed(
                 f"{self.what} was killed (SIGKILL), most likely for memory: it had {had:.1f} GiB "
                 f"when it was last looked at, and this machine has {limit:.1f} GiB. "
-                f"{LOWER}",
-                killed=True,
+                f"{LOWER}"
             )
         if number:
             how = f"was ended by {signal.Signals(number).name}"
@@ -81,13 +80,11 @@ class Death:
             how = f"ended with status {self.status}"
         lines = own_lines(self.log)[-TAIL_LINES:]
         if lines and OUT_OF_MEMORY.match(lines[-1]):
-            # The same step would end in the same way.
-            return Crashed(
-                f"{self.what} has not the memory that it needs. {LOWER}: {lines[-1]}", killed=True
-            )
+            message = f"{self.what} has not the memory that it needs. {LOWER}: {lines[-1]}"
+            return Crashed(message, out_of_memory=True)
         tail = "\n".join(lines)
         end = f". Its log ends:\n{tail}" if tail else ", and wrote nothing"
-        return Crashed(f"{self.what} {how}{end}", killed=number > 0)
+        return Crashed(f"{self.what} {how}{end}")
 
     def _signal(self) -> int:
         """The signal that ended the process, or one of those below torchrun; 0 without."""

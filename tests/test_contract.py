@@ -255,3 +255,16 @@ def test_progress_reaches_the_total(root: Store, cluster: Cluster, tmp_path: Pat
     )
     assert seen[-1] == (9, 9)
     assert seen == sorted(seen)
+
+
+def test_parts_are_in_the_order_of_their_numbers(root: Store) -> None:
+    parts = [PartId(number) for number in range(99_998, 100_002)]
+
+    def make(part: PartId) -> Receipt:
+        name = contract.part_name(part.number)
+        return contract.write_part(root, name, some_rows(1), RowCounts(1, 1, 0))
+
+    receipts = contract.run_shards(root, parts, make, Inline(), contract.silent)
+    assert [contract.part_number(receipt.name) for receipt in receipts] == [
+        part.number for part in parts
+    ]

@@ -102,7 +102,7 @@ def run_shards(
     name: Callable[[int], str] = part_name,
     noun: str = "shard",
 ) -> list[Receipt]:
-    """Make the missing parts and return all receipts, in the order of their names.
+    """Make the missing parts and return all receipts, in the order of the parts.
 
     `noun` is what the log calls the work of one. Raises `Failures` when everything else is done and
     some parts could not be made.
@@ -132,7 +132,9 @@ def run_shards(
     if errors:
         tried = len(receipts) + len(errors)
         raise Failures(errors, tried, given_up=tried < len(parts))
-    return sorted(receipts, key=lambda receipt: receipt.name)
+    # Not by their names: with six digits, part 100,000 would come before part 10,001.
+    places = {name(part.number): place for place, part in enumerate(parts)}
+    return sorted(receipts, key=lambda receipt: places[receipt.name])
 
 
 def snapshot_manifest(images: Output) -> str:

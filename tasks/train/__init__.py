@@ -198,7 +198,7 @@ def _run(training: _Training, processes: Processes, session: Session) -> dict[st
                 session.on_progress(line["step"], total, loss)
         except Crashed as error:
             stuck = 0 if reached > reached_before else stuck + 1
-            if stuck > MAX_STUCK_LAUNCHES:
+            if error.out_of_memory or stuck > MAX_STUCK_LAUNCHES:
                 raise
             logger.warning("the training died and resumes from its last checkpoint: %s", error)
         else:
