@@ -11,8 +11,9 @@ from flows.billion_scale.options import BillionScale
 from flows.campaign.find import find_campaign, sources_of
 from flows.engine.execute import execute
 from flows.recipes import BILLION_SCALE
+from infra.errors import ProtegeError
 from infra.store import Store
-from tasks.campaigns import Campaign, find, save
+from tasks.campaigns import Campaign, campaigns, find, save
 from tests.builders.campaign import tiny
 from tests.builders.pictures import write_folder
 
@@ -82,3 +83,14 @@ def test_campaign_that_is_finished_or_its_own_is_not_named(
     save(root, replace(pinned(root, tiny(data)), finished_at="2026-01-02T00:00:00Z"))
     execute(BILLION_SCALE.name, tiny(data), root.uri)
     assert "the sources have changed" not in capsys.readouterr().err
+
+
+def test_another_campaign_is_checked_before_work_as_the_first_one_was(
+    root: Store, data: Path
+) -> None:
+    pinned(root, tiny(data))
+    (data / "test" / "violet").mkdir()
+    shutil.copy(next((data / "test" / "red").iterdir()), data / "test" / "violet")
+    with pytest.raises(ProtegeError, match="1 of its classes have no image in labelled.source"):
+        execute(BILLION_SCALE.name, tiny(data), root.uri)
+    assert not any(campaign.outputs for campaign in campaigns(root))

@@ -31,10 +31,14 @@ def execute(
     options = options.resolved()
     with usable_root(root):
         store, key = open_store(root), f"{name}-{campaign_key(options)}"
-        # A campaign that was pinned keeps to what it has pinned, whatever the sources are now.
-        if not any(known.pinned for known in campaigns.campaigns(store, key)):
+        # What a campaign has pinned was checked when it began. Only pinning shows that the sources
+        # have changed since, so that this is another campaign.
+        checked = not any(known.pinned for known in campaigns.campaigns(store, key))
+        if checked:
             check_before_work(recipe(name), options, anyway=anyway)
         campaign = find_campaign(store, name, options, sources_of(options))
+        if not (checked or campaign.pinned):
+            check_before_work(recipe(name), options, anyway=anyway)
     _note_unfinished(store, campaign, key)
     return _go_on(campaign, options, root, started)
 
