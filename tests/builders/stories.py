@@ -44,7 +44,13 @@ class Made:
     names: tuple[str, ...] = ("cat", "dog", "emu", "fox", "gnu")
     kept: tuple[int, ...] = (K, K, K, K, K)
     gain: bool = True
+    gained: float = 0.1
+    gain_error: float = 0.01
+    teacher_top1: float = 0.85
     precision: bool = True
+    precise: float = 0.87
+    lessons: int = 0
+    leaks: int = 0
     rejects: int = 2
     suspect: int | None = None
     mode: str = "per_class"
@@ -182,9 +188,10 @@ def measures(made: Made) -> list[dict[str, Any]]:
     figures += [("student", "top1", label, 0.9) for label in range(len(made.names))]
     figures += [("chosen", "view_agreement", label, 0.95) for label in range(len(made.names))]
     if made.gain:
-        figures += [("student", "gain", None, 0.1), ("student", "gain_standard_error", None, 0.01)]
+        figures += [("student", "gain", None, made.gained)]
+        figures += [("student", "gain_standard_error", None, made.gain_error)]
     if made.precision:
-        figures += [("chosen", "precision", None, 0.87)]
+        figures += [("chosen", "precision", None, made.precise)]
     keys = ("model", "measure", "label", "value")
     return [
         dict(zip(keys, figure, strict=True))
@@ -220,11 +227,32 @@ def evaluation(
     )
 
 
+def lessons_of(root: Store, made: Made, labelled: Output) -> Output:
+    """What the teacher learns from: so many lessons, or the labelled images as they are."""
+    if not made.lessons:
+        return labelled
+    counts = RowCounts(made.lessons, made.lessons, 0)
+    parts = {"part-00000.parquet": (tables.PINS.empty_table(), counts)}
+    return put(root, "gather", "labelled lessons", parts, {"images": labelled})
+
+
+def leaks(root: Store, made: Made, inputs: Mapping[str, Output]) -> Output:
+    """Test images that are copies of labelled ones, half of them byte by byte."""
+    count, exact = made.leaks, made.leaks // 2
+    rows = [
+        {"image_id": row, "labelled_id": row, "exact": row < exact} for row in range(made.leaks)
+    ]
+    table = pa.Table.from_pylist(rows, schema=tables.LEAKS)
+    extra = {"test_images": 50, "exact": exact, "near": count - exact}
+    parts = {"part-00000.parquet": (table, RowCounts(count, count, 0))}
+    return put(root, "leakage", "copies", parts, inputs, extra=extra)
+
+
 def campaign(root: Store, made: Made = Made(), **changes: Any) -> Story:
     """A finished campaign of a recipe, small and made up."""
     labelled, test = images(root, "labelled", 10), images(root, "test", 50)
     pile = images(root, "pile", 100, made.rejects)
-    teacher = training(root, "teacher", {"data": labelled})
+    teacher = training(root, "teacher", {"data": lessons_of(root, made, labelled)})
     score = scored(root, "score", {"images": pile, "teacher": teacher}, made.blank)
     topk = choice(root, made, score)
     gather = put(root, "gather", "gather", NO_ROWS, {"images": pile, "chosen": topk})
@@ -235,6 +263,8 @@ def campaign(root: Store, made: Made = Made(), **changes: Any) -> Story:
     outputs = {"labelled": labelled, "pile": pile, "test": test, "teacher": teacher}
     outputs |= {"score": score, "topk": topk, "gather": gather, "pretrained": pretrained}
     outputs |= {"student": student, "baseline": baseline, "evaluate": evaluate}
+    if made.leaks:
+        outputs["copies"] = leaks(root, made, {"labelled": labelled, "test": test})
     story = Story(
         "billion-scale",
         "c-1",
