@@ -28,6 +28,7 @@ from tasks.evaluate import (
     read_metrics,
     read_predictions,
 )
+from tasks.evaluate.choice import _sample, measure_choice
 from tasks.evaluate.protocols import accuracy
 from tasks.evaluate.protocols.accuracy import calibration_error
 from tasks.inference.model import load_model
@@ -260,3 +261,24 @@ def test_test_class_that_the_model_does_not_know_is_named(root: Store, pictures:
     teacher = model(root, classes=("blue", "red", "pink"))
     with pytest.raises(Failures, match="classes that no labelled image has: green"):
         evaluate(root, labelled_test(root, pictures), {"teacher": teacher})
+
+
+def test_views_are_of_so_many_images_in_all_that_they_cost_less_than_a_training(
+    root: Store, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 40 chosen images of three classes, and no more than seven in all."""
+    pile = shard(root, ShardOptions(source=str(pictures / "pile")))
+    chosen = chosen_of(root, pile, [(place, place % 3) for place in range(40)])
+    teacher, options = colour_model(root), EvaluateOptions(views=1)
+    monkeypatch.setattr("tasks.evaluate.choice.MAX_VIEW_IMAGES", 7)
+    rows = measure_choice(options, Choice(pile, chosen, teacher), list(CLASSES))
+    counts = {row.label: row.count for row in rows}
+    assert counts == {None: 6, 0: 2, 1: 2, 2: 2}
+
+
+@pytest.mark.parametrize("num_classes", [2, 150, 5_000])
+def test_views_of_any_choice_are_of_2000_images_at_most(num_classes: int) -> None:
+    labels = np.repeat(np.arange(num_classes, dtype=np.int32), 30)
+    rows = _sample(labels, num_classes, per_class=25)
+    assert min(2_000, 25 * num_classes) >= len(rows) >= min(1_900, 25 * num_classes)
+    assert len(np.unique(labels[rows])) == min(num_classes, 2_000), "as many classes as may be"
