@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import safetensors.torch
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -288,17 +287,6 @@ def test_same_seed_gives_the_same_model_and_another_another(
     assert digests[0] != digests[2]
 
 
-def start_from(labelled: Output, init: Output, folder: Path, seed: int) -> dict[str, torch.Tensor]:
-    """The weights at step 0 of a training with one more class, which starts from `init`."""
-    options = SMALL.model_copy(update={"seed": seed, "length": Length(amount=0)})
-    changes = {"classes": (*CLASSES, "teal"), "init": init, "init_head": "new"}
-    trainer = Trainer(job(labelled, folder, options).model_copy(update=changes), ONE)
-    trainer.run()
-    trainer.finish()
-    assert read_description(weights(folder)).classes == (*CLASSES, "teal")
-    return safetensors.torch.load(weights(folder))
-
-
 def test_a_warmup_that_is_longer_than_the_training_is_refused(
     root: Store, labelled: Output
 ) -> None:
@@ -317,48 +305,6 @@ def test_a_warmup_that_is_longer_than_the_training_is_refused(
 @pytest.mark.parametrize("preset", [small, digits, imagenet_yfcc])
 def test_every_warmup_of_a_preset_ends(preset: Callable[[], BillionScale]) -> None:
     assert BillionScale.model_validate(preset().model_dump()) == preset()
-
-
-def test_new_head_comes_from_the_seed_and_the_features_from_init(
-    root: Store, labelled: Output, tmp_path: Path
-) -> None:
-    short = SMALL.model_copy(update={"length": Length(amount=3, unit="steps")})
-    init = train(root, labelled, short, classes=CLASSES, processes=PROCESSES)
-    before = safetensors.torch.load(init.store.read(WEIGHTS))
-    head = {"fc.weight", "fc.bias"}
-    first, again, other = (
-        start_from(labelled, init, tmp_path / str(number), seed)
-        for number, seed in enumerate((0, 0, 1))
-    )
-    for name in before.keys() - head:
-        assert torch.equal(first[name], before[name])
-        assert torch.equal(other[name], before[name])
-    assert first["fc.weight"].shape == (4, before["fc.weight"].shape[1])
-    for name in head:
-        assert torch.equal(first[name], again[name])
-        assert not torch.equal(first[name], other[name])
-
-
-def test_new_head_is_trained_on_the_classes_of_the_data(root: Store, labelled: Output) -> None:
-    short = SMALL.model_copy(update={"length": Length(amount=3, unit="steps")})
-    others = ("red", "green", "blue", "teal")
-    init = train(root, labelled, short, classes=others, processes=PROCESSES)
-    output = train(root, labelled, short, init=init, init_head="new", processes=PROCESSES)
-    assert output.classes == list(CLASSES)
-    assert load_network(output)[1].classes == CLASSES
-    kept = train(root, labelled, short, init=init, processes=PROCESSES)
-    assert kept.classes == list(others), "those of the head that was kept"
-
-
-def test_init_that_does_not_fit_is_refused_with_the_remedy(root: Store, labelled: Output) -> None:
-    short = SMALL.model_copy(update={"length": Length(amount=1, unit="steps")})
-    init = train(root, labelled, short, classes=CLASSES, processes=PROCESSES)
-    for classes in (("blue", "green", "teal"), ("red", "green", "blue")):
-        with pytest.raises(ProtegeError, match="pass init_head='new' to keep its features"):
-            train(root, labelled, short, classes=classes, init=init, processes=PROCESSES)
-    larger = short.model_copy(update={"model": "small_resnet_16"})
-    with pytest.raises(ProtegeError, match="set model to small_resnet_8"):
-        train(root, labelled, larger, init=init, processes=PROCESSES)
 
 
 def test_classes_come_from_the_labelled_images(root: Store, pictures: Path) -> None:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import safetensors.torch
 import torch
@@ -17,7 +18,7 @@ from tasks.gather import gather
 from tasks.options import Length
 from tasks.shard import ShardOptions, shard
 from tasks.train import TrainOptions
-from tasks.train.job import TrainJob
+from tasks.train.job import HISTORY, TrainJob
 from tasks.train.trainer import Trainer
 from tasks.train.virtual_ranks import BufferAverage, own_ranks
 from tests.builders.trainings import ONE, SMALL, job, run_to
@@ -53,6 +54,17 @@ def test_number_of_processes_changes_no_weight(lessons: Output, tmp_path: Path) 
     resumed = job(lessons, tmp_path / "resumed", OPTIONS)
     run_to(Trainer(resumed, ONE), 4)
     torch.testing.assert_close(train_in(2, resumed), one, rtol=1e-5, atol=1e-5)
+
+
+def test_loss_in_the_history_is_that_of_all_processes(lessons: Output, tmp_path: Path) -> None:
+    short = OPTIONS.model_copy(update={"length": Length(amount=3, unit="steps")})
+    losses = []
+    for processes in (1, 2):
+        folder = tmp_path / str(processes)
+        train_in(processes, job(lessons, folder, short))
+        losses.append(pq.read_table(folder / HISTORY)["loss"].to_pylist())
+    assert len(losses[0]) == 3
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
 
 
 def test_number_of_virtual_ranks_changes_the_weights(lessons: Output, tmp_path: Path) -> None:
