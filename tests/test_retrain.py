@@ -21,7 +21,7 @@ from flows.retrain.news import count_new_files
 from infra.errors import ProtegeError
 from infra.executors import Inline
 from infra.store import LocalStore, Store, open_store
-from tasks.campaigns import Campaign, save
+from tasks.campaigns import Campaign, campaigns, save
 from tasks.contract import Output
 from tasks.shard.sources import percent_of
 from tests.builders.campaign import tiny
@@ -66,7 +66,7 @@ def model(made: tuple[Path, Output], root: Store) -> Output:
 
 def held_back(place: Path, **changes: dict[str, Any]) -> BillionScale:
     """A campaign that holds a fifth of its labelled images out."""
-    return tiny(place, **{"labelled": {"to_percent": 80}, **changes})
+    return tiny(place, **{"labelled": {"to_percent": 80.0}, **changes})
 
 
 def finish(
@@ -202,6 +202,35 @@ def test_news_are_the_files_that_were_not_pinned_before(
     options = held_back(place)
     now = find_campaign(root, BILLION_SCALE.name, options, sources_of(options))
     assert count_new_files(root, first, now) == 9 + 3
+
+
+def test_too_few_news_are_skipped_and_nothing_is_trained(
+    place: Path, root: Store, model: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows.retrain.flow import retrain
+
+    monkeypatch.setenv("PROTEGE_EXECUTOR", "inline")
+    first = finish(root, held_back(place), model)
+    write_folder(place / "pile", np.random.default_rng(9), per_class=1, labelled=False)
+    state: Any = retrain(min_new_files=4, root=root.uri, return_state=True)
+    assert state.is_completed()
+    assert state.message == "Skipped: 3 files are new in the sources, and min_new_files is 4"
+    (waiting,) = [campaign for campaign in campaigns(root) if campaign.id != first.id]
+    assert (waiting.pinned, dict(waiting.outputs)) == (False, {})
+
+
+def test_enough_news_are_not_skipped(
+    place: Path, root: Store, model: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They go on to the next check, which images that are too few to decide do not pass."""
+    from flows.retrain.flow import retrain
+
+    monkeypatch.setenv("PROTEGE_EXECUTOR", "inline")
+    finish(root, held_back(place), model)
+    write_folder(place / "pile", np.random.default_rng(9), per_class=1, labelled=False)
+    cannot_decide = PromotionOptions(min_images=1_000)
+    with pytest.raises(ProtegeError, match=r"promotion\.min_images is 1000"):
+        retrain(min_new_files=3, promotion=cannot_decide, root=root.uri)
 
 
 # ----------------------------------------------------------------------------------- the hold-out
