@@ -26,6 +26,7 @@ from infra.executors import Inline
 from infra.store import open_store
 from tasks.campaigns import Campaign, campaigns
 from tasks.evaluate import predictions_in, read_predictions
+from tasks.options import Length
 from tasks.report import verdict_of
 from tasks.report.format import percent
 from tasks.shard import read_keys
@@ -146,6 +147,20 @@ def test_changed_option_re_does_exactly_the_stages_after_it(finished: str, data:
     assert again == ["topk", "gather", "pretrained", "student", "evaluate", "report"]
     for role in ("labelled", "pile", "test", "teacher", "score", "supervised", "baseline"):
         assert campaign.outputs[role].digest == before.outputs[role].digest
+
+
+def test_baseline_beside_a_student_with_given_weights_learns_for_its_own_length(
+    finished: str, data: Path, tmp_path: Path
+) -> None:
+    root = str(tmp_path / "root")
+    shutil.copytree(finished, root)
+    (first,) = campaigns_of(root)
+    weights = f"{first.outputs['student'].uri}/weights.safetensors"
+    length = Length(amount=3, unit="steps")
+    run(root, tiny(data, student={"checkpoint": weights}, baseline={"length": length}))
+    (made,) = [campaign.outputs for campaign in campaigns_of(root) if campaign.id != first.id]
+    steps = {role: made[role].body["extra"]["steps"] for role in ("pretrained", "supervised")}
+    assert steps == {"pretrained": 0, "supervised": 3}
 
 
 def test_campaign_whose_database_and_manifests_were_lost_goes_on(

@@ -1,0 +1,49 @@
+"""The baseline is trained in its own way: its own length, and never from the student's weights."""
+
+import pytest
+
+from flows.billion_scale import presets
+from flows.billion_scale.options import BaselineOptions, BillionScale
+from flows.recipes import BILLION_SCALE
+from tasks.options import Length
+from tasks.train import TrainOptions
+
+LABELLED = 1_000
+STUDENT = TrainOptions(model="small_resnet_8", length=Length(amount=1e9, unit="images"))
+
+
+def planned_steps(options: BillionScale) -> int:
+    """The steps of the baseline before it is fine-tuned, as the plan counts them."""
+    (work,) = [
+        work
+        for work in BILLION_SCALE.plan(options, LABELLED, 10, 100_000).works
+        if work.role == "supervised"
+    ]
+    return work.units
+
+
+def test_student_that_is_trained_for_long_leaves_the_baseline_its_length() -> None:
+    """More steps on few labels make it worse, and the gain would look larger than it is."""
+    options = BillionScale(student=STUDENT)
+    assert options.baseline_training.length == BaselineOptions().length
+    assert planned_steps(options) == 90 * LABELLED // STUDENT.batch_size + 1
+    own = BaselineOptions(length=Length(amount=7, unit="steps"))
+    assert planned_steps(BillionScale(student=STUDENT, baseline=own)) == 7
+
+
+def test_baseline_of_the_paper_learns_for_90_epochs_and_not_from_a_billion_images() -> None:
+    options = presets.imagenet_yfcc()
+    assert options.baseline_training.length == Length(amount=90, unit="epochs")
+    images = presets.IMAGENET_IMAGES
+    assert options.baseline_training.total_steps(images) == pytest.approx(75_068, abs=2)
+    assert options.student.total_steps(images) == 651_042
+
+
+def test_baseline_beside_a_student_with_given_weights_is_trained_all_the_same() -> None:
+    given = STUDENT.model_copy(update={"checkpoint": "w.pth", "checkpoint_classes": "labelled"})
+    options = BillionScale(student=given)
+    assert options.student.total_steps(LABELLED) == 0
+    assert planned_steps(options) == planned_steps(BillionScale(student=STUDENT)) > 0
+    training = options.baseline_training
+    assert (training.checkpoint, training.checkpoint_classes) == ("", "")
+    assert training.model == given.model
