@@ -1,0 +1,111 @@
+"""Results: what commands say of a finished campaign, to people and to programs."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from flows.campaign.summary import show
+from flows.cli import app
+from flows.engine.execute import execute
+from flows.recipes import RECIPES
+from infra.store import open_store
+from models.registry import NETWORKS
+from tasks.campaigns import Campaign, campaigns
+from tests.builders.campaign import tiny
+from tests.test_cli import protege
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
+    """A folder with the options of a campaign, and the root in which it is finished."""
+    folder = tmp_path_factory.mktemp("results")
+    options = tiny(pictures)
+    (folder / "mine.yaml").write_text(yaml.safe_dump(options.model_dump(mode="json")))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PROTEGE_EXECUTOR", "inline")
+        execute("billion-scale", options, str(folder / "root"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def campaign(folder: Path) -> Campaign:
+    (campaign,) = campaigns(open_store(str(folder / "root")))
+    return campaign
+
+
+def lines_of(*words: str) -> str:
+    return CliRunner().invoke(app, list(words), catch_exceptions=False).output
+
+
+def run_again(folder: Path, *words: str, quiet: tuple[str, ...] = ()) -> tuple[str, str]:
+    """What the same command says on its two streams when nothing is left to do."""
+    place = ("--config", str(folder / "mine.yaml"), "--root", str(folder / "root"))
+    done = protege(*quiet, "run", "billion-scale", *place, *words)
+    assert done.returncode == 0, done.stderr
+    return done.stdout, done.stderr
+
+
+def test_terminal_says_where_the_weights_are_and_how_to_use_them(
+    campaign: Campaign, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    show(campaign.summary)
+    lines = capsys.readouterr().out.splitlines()
+    weights = f"{campaign.outputs['student'].uri}/weights.safetensors"
+    assert f"weights of the student after fine-tuning: {weights}" in lines
+    (command,) = [line for line in lines if "import protege as pg" in line]
+    namespace: dict[str, Any] = {}
+    exec(command.strip(), namespace)
+    (answer,) = namespace["model"].predict([next((pictures / "test" / "red").iterdir())])
+    assert answer.label in {"red", "green", "blue"}
+
+
+def test_result_of_run_is_a_table_or_json_and_the_rest_is_on_the_other_stream(
+    folder: Path, campaign: Campaign
+) -> None:
+    out, said = run_again(folder, "--json")
+    assert json.loads(out) == campaign.summary
+    assert f"{campaign.id} is complete" in said
+
+
+def test_quiet_says_nothing_but_the_result(folder: Path, campaign: Campaign) -> None:
+    out, said = run_again(folder, quiet=("--quiet",))
+    assert said == ""
+    assert f"{campaign.summary['student_top1']:.3f}" in out
+
+
+def test_campaigns_are_listed_with_their_figures(folder: Path, campaign: Campaign) -> None:
+    root = str(folder / "root")
+    (line,) = lines_of("campaigns", "--root", root).splitlines()
+    assert line.startswith(f"{campaign.id}  finished {campaign.finished_at}  ")
+    assert f"Student after fine-tuning {campaign.summary['student_top1']:.1%}" in line
+    (content,) = json.loads(lines_of("campaigns", "--root", root, "--json"))
+    assert content["campaign"] == campaign.id
+    assert content["summary"] == campaign.summary
+    assert lines_of("campaigns", "--root", str(folder / "other")) == (
+        "there are no campaigns in this root\n"
+    )
+
+
+def test_campaign_is_shown_by_its_name(folder: Path, campaign: Campaign, pictures: Path) -> None:
+    root = str(folder / "root")
+    lines = lines_of("show", campaign.id, "--root", root).splitlines()
+    assert f"  pile.source: {pictures}/pile" in lines
+    assert f"  report: {campaign.summary['report']}" in lines
+    student = campaign.outputs["student"]
+    assert f"  student: {student.uri} ({student.kept:,} rows)" in lines
+    assert any(line.endswith(f"{student.uri}/weights.safetensors") for line in lines)
+    content = json.loads(lines_of("show", campaign.id, "--root", root, "--json"))
+    assert content["outputs"] == {role: out.uri for role, out in campaign.outputs.items()}
+
+
+def test_models_and_recipes_are_given_to_programs() -> None:
+    models = json.loads(lines_of("models", "--json"))
+    assert set(models) == set(NETWORKS)
+    assert models["resnet50"]["parameters"] == 25_557_032
+    assert models["resnet50"]["input_size"] == 224
+    recipes = json.loads(lines_of("recipes", "--json"))
+    assert recipes == {name: dict(recipe.presets) for name, recipe in RECIPES.items()}
