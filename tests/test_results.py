@@ -1,6 +1,7 @@
 """Results: what commands say of a finished campaign, to people and to programs."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from flows.campaign.progress import Bars
 from flows.campaign.summary import show
 from flows.cli import app
 from flows.engine.execute import execute
@@ -75,6 +77,19 @@ def test_quiet_says_nothing_but_the_result(folder: Path, campaign: Campaign) -> 
     out, said = run_again(folder, quiet=("--quiet",))
     assert said == ""
     assert f"{campaign.summary['student_top1']:.3f}" in out
+
+
+def test_quiet_work_shows_no_progress(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = []
+    for quiet in (False, True):
+        monkeypatch.setattr("flows.terminal._quiet", quiet)
+        with Bars() as bars:
+            bars.watch("score")(0, 3, "")
+            logging.getLogger("flows.campaign.run").info("score: made in 1 s")
+        said.append(capsys.readouterr().err)
+    assert said == ["score: begins, 0 of 3\nscore: made in 1 s\n", ""]
 
 
 def test_campaigns_are_listed_with_their_figures(folder: Path, campaign: Campaign) -> None:

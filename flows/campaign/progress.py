@@ -52,7 +52,9 @@ class Bars:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._bars.stop()
+        # Bars that were never drawn would end with an empty line.
+        if self._draws:
+            self._bars.stop()
         self._opened.close()
 
     def watch(self, name: str) -> OnProgress:
