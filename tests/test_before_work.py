@@ -1,6 +1,8 @@
 """Before work: what plan and run find out of sources, options and the machine, by looking only."""
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +121,35 @@ def test_a_network_of_timm_that_is_not_there_is_refused(
     monkeypatch.setattr("flows.campaign.check.find_spec", lambda _name: None)
     with pytest.raises(ProtegeError, match=r"teacher\.model: timm/x needs the package timm"):
         check(BILLION_SCALE, tiny(pictures, teacher={"model": "timm/x"}))
+
+
+STAND_IN = """
+NAMES = ["resnet18", "resnet18d"]
+def is_model(name): return name in NAMES
+def list_models(pattern): return [name for name in NAMES if name.startswith(pattern[1:7])]
+"""
+
+
+@pytest.fixture
+def timm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The package timm; where it is not installed, one that answers the two questions of ours."""
+    if find_spec("timm") is None:
+        (tmp_path / "timm.py").write_text(STAND_IN)
+        monkeypatch.syspath_prepend(tmp_path)
+        yield
+        sys.modules.pop("timm", None)
+    else:
+        yield
+
+
+@pytest.mark.usefixtures("timm")
+def test_a_network_that_timm_does_not_know_is_refused_with_those_near_it(pictures: Path) -> None:
+    with pytest.raises(ProtegeError) as error:
+        check(BILLION_SCALE, tiny(pictures, teacher={"model": "timm/resnet18x"}))
+    assert "teacher.model: timm has no network 'resnet18x'; near it are: " in str(error.value)
+    assert "resnet18d" in str(error.value)
+    # The part behind the dot names weights, of which timm asks its hub.
+    check(BILLION_SCALE, tiny(pictures, teacher={"model": "timm/resnet18.a1_in1k"}))
 
 
 def test_relative_places_are_stored_resolved(
