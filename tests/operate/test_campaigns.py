@@ -142,3 +142,17 @@ def test_stage_runs_by_itself(served: Served, campaign: Campaign) -> None:
         served.await_state(run_id, "Completed")
     served.await_state(wrong, "Failed")
     assert "is an output of shard; wanted is score" in served.run(wrong)["state"]["message"]
+
+
+def test_relative_sources_are_those_of_where_the_command_was_given(served: Served) -> None:
+    """The worker has a working folder of its own."""
+    (served.folder / "mine" / "pile").mkdir(parents=True)
+    sources = [f"--set={role}.source=mine/{role}" for role in ("labelled", "pile", "test")]
+    audit = "--set=evaluate.audit=mine/audit.csv"
+    printed = served.protege("run", "billion-scale", "--deployment", *sources, audit)
+    run_id = printed.strip().rsplit("/", 1)[1]
+    given = served.run(run_id)["parameters"]
+    for role in ("labelled", "pile", "test"):
+        assert given[role]["source"] == str(served.folder / "mine" / role)
+    assert given["evaluate"]["audit"] == str(served.folder / "mine" / "audit.csv")
+    served.await_state(run_id, "Failed")
