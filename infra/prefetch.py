@@ -12,7 +12,7 @@ being made while the caller works on one. How far ahead bounds the memory that t
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import closing
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class _End:
     error: Exception | None
 
 
-def prefetch(items: Iterable[Item], ahead: int) -> Iterator[Item]:
+def prefetch(items: Iterable[Item], ahead: int) -> Generator[Item, None, None]:
     """The items, in order; a thread makes at most `ahead` + 1 of them before they are asked for.
 
     Raises what the iterator raises, at its place.

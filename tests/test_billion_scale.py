@@ -253,7 +253,7 @@ def test_other_shard_size_chooses_the_same_images_in_the_same_order(
 
 def _chosen_keys(root: str, images_per_shard: int) -> list[tuple[int, int, str]]:
     (found,) = campaigns_of(root, images_per_shard=images_per_shard)
-    keys = {}
+    keys: dict[int, str] = {}
     for part in sorted(Path(found.outputs["pile"].uri).glob("part-*.parquet")):
         table = pq.read_table(part, columns=["image_id", "key"])
         keys.update(zip(table["image_id"].to_pylist(), table["key"].to_pylist()))

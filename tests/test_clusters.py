@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from distributed import Client, LocalCluster
-from distributed.comm import connect
+from distributed.comm.core import connect
 
 from infra.errors import ProtegeError
 from infra.executors import Cluster, remote

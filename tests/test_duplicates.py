@@ -1,8 +1,10 @@
 """duplicates: which images count as near-duplicates, and which do not."""
 
 import io
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import combinations, product
+from pathlib import Path
+from random import Random
 
 import numpy as np
 import numpy.typing as npt
@@ -57,7 +59,9 @@ def test_hash_is_the_usual_one_of_the_cosine_transform() -> None:
     ],
     ids=["same", "jpeg 75", "jpeg 40", "half", "larger"],
 )
-def test_image_that_was_encoded_again_or_resized_is_found(change) -> None:
+def test_image_that_was_encoded_again_or_resized_is_found(
+    change: Callable[[Pixels], Pixels],
+) -> None:
     images = crops(100, seed=1)
     phashes_N, thumbnails = signatures_of(images)
     changed_phashes_N, changed_thumbnails = signatures_of([change(pixels) for pixels in images])
@@ -107,7 +111,7 @@ def is_near(first: int, second: int) -> bool:
 
 
 def pairs_of(pieces: Iterable[tuple[npt.NDArray[np.intp], ...]]) -> set[tuple[int, int]]:
-    pairs = set()
+    pairs: set[tuple[int, int]] = set()
     for first, second in pieces:
         pairs.update(zip(first.tolist(), second.tolist(), strict=True))
     return pairs
@@ -115,7 +119,7 @@ def pairs_of(pieces: Iterable[tuple[npt.NDArray[np.intp], ...]]) -> set[tuple[in
 
 @given(similar_hashes(), st.randoms())
 @settings(deadline=None)
-def test_near_pairs_are_those_of_all_pairs(phashes_N: Hashes, random) -> None:
+def test_near_pairs_are_those_of_all_pairs(phashes_N: Hashes, random: Random) -> None:
     groups_N = np.array([random.randrange(3) for _ in phashes_N], np.uint16)
     expected = {
         (first, second)
@@ -162,7 +166,7 @@ def test_images_of_any_shape_have_a_signature(shape: tuple[int, int]) -> None:
     assert thumbnail == bytes([7]) * THUMBNAIL_BYTES
 
 
-def test_stage_signs_every_image_and_rejects_damaged_ones(root: Store, tmp_path) -> None:
+def test_stage_signs_every_image_and_rejects_damaged_ones(root: Store, tmp_path: Path) -> None:
     images = crops(5, seed=2)
     (tmp_path / "pile").mkdir()
     for number, pixels in enumerate(images):

@@ -119,7 +119,9 @@ def test_models_and_choice_are_measured(root: Store, pictures: Path, tmp_path: P
     assert [row["value"] for row in per_class if row["label"] is not None] == [0, 0, 1]
 
 
-def test_audit_list_without_its_columns_is_refused(root: Store, pictures: Path, tmp_path) -> None:
+def test_audit_list_without_its_columns_is_refused(
+    root: Store, pictures: Path, tmp_path: Path
+) -> None:
     test = labelled_test(root, pictures)
     (tmp_path / "truth.csv").write_text("name,class\na,b\n")
     options = EvaluateOptions(audit=str(tmp_path / "truth.csv"))
@@ -157,7 +159,9 @@ def folders(root: Store) -> set[str]:
     return {name.split("/")[1] for name in root.sizes("predictions")}
 
 
-def test_a_test_set_that_grows_keeps_its_predictions(root: Store, tmp_path, pictures: Path) -> None:
+def test_a_test_set_that_grows_keeps_its_predictions(
+    root: Store, tmp_path: Path, pictures: Path
+) -> None:
     folder = tmp_path / "test"
     shutil.copytree(pictures / "test" / "blue", folder / "blue")
     options = ShardOptions(source=str(folder), labelled=True, images_per_shard=5)

@@ -51,7 +51,8 @@ def kill_once(marker: str) -> str:
 @pytest.fixture(params=["inline", "threads", "dask"])
 def executor(request: pytest.FixtureRequest) -> Executor:
     if request.param == "dask":
-        return request.getfixturevalue("cluster")
+        cluster: Cluster = request.getfixturevalue("cluster")
+        return cluster
     return Inline() if request.param == "inline" else Threads(2)
 
 

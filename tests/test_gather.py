@@ -1,13 +1,14 @@
 """gather: lessons in a global order that depends on nothing but the choice and the seed."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from infra.errors import ProtegeError
-from infra.executors import Cluster, Inline
+from infra.executors import Cluster, Executor, Inline
 from infra.store import Store, open_store
 from tasks import contract, tables
 from tasks.contract import Output
@@ -24,11 +25,13 @@ from tests.builders.sources import fill
 PAIRS = [(0, 0), (0, 1), (0, 2), (4, 0), (9, 1), (13, 2), (20, 1), (33, 0), (47, 2), (59, 1)]
 
 
-def lessons(root: Store, pictures: Path, executor=None, size: int = 8, **options) -> pa.Table:
+def lessons(
+    root: Store, pictures: Path, executor: Executor = Inline(), size: int = 8, **options: Any
+) -> pa.Table:
     source = ShardOptions(source=str(pictures / "pile"), images_per_shard=size)
     images = shard(root, source)
     chosen = chosen_of(root, images, PAIRS)
-    output = gather(root, images, chosen, GatherOptions(**options), executor=executor or Inline())
+    output = gather(root, images, chosen, GatherOptions(**options), executor=executor)
     assert not output.store.sizes("spills")
     return contract.read_rows(output, tables.LESSONS)
 

@@ -3,6 +3,7 @@
 import io
 import json
 from argparse import Namespace
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,8 @@ def taken(root: Store, lessons: Output, options: TrainOptions) -> torch.Tensor:
     output = train(root, lessons, options, processes=ONE)
     assert output.classes == list(CLASSES)
     with torch.no_grad():
-        return load_network(output)[0](IMAGES_BCHW)
+        logits_BC: torch.Tensor = load_network(output)[0](IMAGES_BCHW)
+    return logits_BC
 
 
 def test_weights_of_ours_are_mapped_by_the_names_of_their_classes(
@@ -91,7 +93,7 @@ def ours(**changes: Any) -> bytes:
     return save_weights(network_of(len(values["classes"])), Description(**values))
 
 
-REFUSED = {
+REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "other classes": (
         lambda: ours(classes=("ant", "bee", "cat")),
         "its classes are ant, bee, cat, and those of the images are blue, green, red",

@@ -2,7 +2,7 @@
 
 import ast
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +21,12 @@ from tasks.inference.pipeline import (
     DECODE_THREADS,
     DECODES_AHEAD,
     Batch,
+    Forward,
     run_pipeline,
 )
 from tasks.inference.weights import WEIGHTS
+from tests.builders.models import CLASSES, model
 from tests.builders.pictures import picture
-from tests.test_score import CLASSES, model
 
 SIZE = 4
 EVENT_SECONDS = 60
@@ -45,7 +46,7 @@ def first_pixel(pixels_BHWC: Pixels, _num_images: int) -> Tensor:
     return values_B1
 
 
-def run(numbers: list[int], batch_size: int = 4, forward=first_pixel) -> list[Batch]:
+def run(numbers: list[int], batch_size: int = 4, forward: Forward = first_pixel) -> list[Batch]:
     return list(run_pipeline(numbers, decode_number, forward, size=SIZE, batch_size=batch_size))
 
 
@@ -99,8 +100,14 @@ def test_next_batch_is_decoded_while_the_network_computes() -> None:
 
 def test_images_are_read_only_as_far_as_they_are_decoded_ahead() -> None:
     taken: list[int] = []
+
+    def numbers() -> Iterator[int]:
+        for number in range(100):
+            taken.append(number)
+            yield number
+
     batches = run_pipeline(
-        (taken.append(number) or number for number in range(100)),
+        numbers(),
         decode_number,
         first_pixel,
         size=SIZE,
@@ -110,6 +117,7 @@ def test_images_are_read_only_as_far_as_they_are_decoded_ahead() -> None:
     # Beside the batch that was given: some wait, one waits to be put there, one is being decoded.
     most = 4 * (1 + BATCHES_AHEAD + 2) + DECODE_THREADS * DECODES_AHEAD
     assert len(taken) <= most < 100
+    assert isinstance(batches, Generator)
     batches.close()
 
 

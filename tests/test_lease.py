@@ -60,6 +60,14 @@ class Counter:
         self.inside -= 1
 
 
+@contextmanager
+def held(store: Store, name: str, *, seconds: float, who: str = "") -> Iterator[Lease]:
+    """A lease that nothing makes superfluous, so that there is one."""
+    with acquire(store, name, seconds=seconds, who=who) as lease:
+        assert lease is not None
+        yield lease
+
+
 def run_threads(count: int, work: Callable[[], None]) -> None:
     threads = [threading.Thread(target=work) for _ in range(count)]
     for thread in threads:
@@ -73,7 +81,7 @@ def test_of_many_threads_one_holds_it_at_a_time_and_the_numbers_only_grow(store:
     counter = Counter()
 
     def work() -> None:
-        with acquire(store, NAME, seconds=LONG) as lease, counter.count():
+        with held(store, NAME, seconds=LONG) as lease, counter.count():
             numbers.append(lease.number)
             time.sleep(0.02)
             lease.check()
@@ -86,16 +94,16 @@ def test_of_many_threads_one_holds_it_at_a_time_and_the_numbers_only_grow(store:
 
 
 def test_it_is_free_again_after_the_block_however_that_ends(store: Store) -> None:
-    with pytest.raises(ZeroDivisionError), acquire(store, NAME, seconds=LONG) as first:
+    with pytest.raises(ZeroDivisionError), held(store, NAME, seconds=LONG) as first:
         raise ZeroDivisionError
-    with acquire(store, NAME, seconds=LONG) as second:
+    with held(store, NAME, seconds=LONG) as second:
         assert (first.number, second.number) == (1, 2)
 
 
 def test_names_within_one_another_are_different_leases(root: Store) -> None:
-    with acquire(root, "score/3f2a/x", seconds=LONG), acquire(root, NAME, seconds=LONG) as lease:
+    with acquire(root, "score/3f2a/x", seconds=LONG), held(root, NAME, seconds=LONG) as lease:
         assert lease.number == 1
-    with acquire(root, "score", seconds=LONG) as lease:
+    with held(root, "score", seconds=LONG) as lease:
         assert lease.number == 1
 
 
@@ -146,7 +154,7 @@ def holder(store: Store, seconds: float, skew: float = 0.0) -> Iterator[subproce
 
 def seconds_until_acquired(store: Store) -> float:
     began = time.monotonic()
-    with acquire(store, NAME, seconds=LONG) as lease:
+    with held(store, NAME, seconds=LONG) as lease:
         assert lease.number == 2
         return time.monotonic() - began
 
@@ -207,7 +215,7 @@ def blocked(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
 
 
 def test_holder_that_is_alive_keeps_it_beyond_its_limit(store: Store) -> None:
-    with acquire(store, NAME, seconds=SHORT) as lease:
+    with held(store, NAME, seconds=SHORT) as lease:
         over = time.monotonic() + 1.4 * SHORT
         with acquire(store, NAME, seconds=LONG, unless=lambda: time.monotonic() > over) as other:
             assert other is None
@@ -218,11 +226,11 @@ def test_holder_that_stalls_waits_before_anybody_replaces_it(
     store: Store, blocked: threading.Event
 ) -> None:
     numbers: list[int] = []
-    with acquire(store, NAME, seconds=SHORT) as lease:
+    with held(store, NAME, seconds=SHORT) as lease:
         blocked.set()
 
         def work() -> None:
-            with acquire(store, NAME, seconds=LONG, who="run gentle-otter") as other:
+            with held(store, NAME, seconds=LONG, who="run gentle-otter") as other:
                 assert not lease.trusted
                 numbers.append(other.number)
                 blocked.clear()
@@ -261,7 +269,7 @@ def test_holder_has_it_again_after_a_store_was_away_beyond_the_limit(
     store: Store, away: threading.Event
 ) -> None:
     """The next number decides, for another run may have read the old beat."""
-    with acquire(store, NAME, seconds=1.0) as lease:
+    with held(store, NAME, seconds=1.0) as lease:
         away.set()
         wait_for(lambda: lease._age_seconds() > 1.0, "the limit is over")
         checking = threading.Thread(target=lease.check)
@@ -280,7 +288,7 @@ def test_holder_has_it_again_after_a_store_was_away_beyond_the_limit(
 
 
 def test_holder_that_was_away_is_told_who_was_first(store: Store, away: threading.Event) -> None:
-    with acquire(store, NAME, seconds=1.0) as lease:
+    with held(store, NAME, seconds=1.0) as lease:
         away.set()
         wait_for(lambda: not lease.trusted, "the lease is not trusted")
         taker = replace(claim_of(), token="other")
@@ -292,7 +300,7 @@ def test_holder_that_was_away_is_told_who_was_first(store: Store, away: threadin
 
 
 def test_number_whose_answer_was_lost_is_its_own(store: Store, away: threading.Event) -> None:
-    with acquire(store, NAME, seconds=1.0) as lease:
+    with held(store, NAME, seconds=1.0) as lease:
         away.set()
         wait_for(lambda: not lease.trusted, "the lease is not trusted")
         store.create(f"leases/{NAME}/00000002.json", claims._encode(lease._claim))
@@ -305,14 +313,14 @@ def test_store_that_stays_away_ends_the_work(
     root: Store, away: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(leases, "AWAY_SECONDS", SHORT)
-    with acquire(root, NAME, seconds=1.0) as lease:
+    with held(root, NAME, seconds=1.0) as lease:
         away.set()
         with pytest.raises(LeaseLost, match=r"score/3f2a could not be renewed for \d+ s"):
             wait_for(lease.check, "it gives up")
 
 
 def test_holder_that_was_replaced_is_told_by_whom(store: Store) -> None:
-    with acquire(store, NAME, seconds=5 * SHORT) as lease:
+    with held(store, NAME, seconds=5 * SHORT) as lease:
         Claims(store, NAME).create(2, claim_of())
         # It counts as lost before its thread has read by whom.
         wait_for(lambda: not lease._thread.is_alive(), "the lease is lost")
@@ -338,7 +346,7 @@ def test_store_that_is_away_for_a_while_is_asked_again(
         write(self, number, claim)
 
     monkeypatch.setattr(Claims, "replace", shaky)
-    with acquire(root, NAME, seconds=SHORT) as lease:
+    with held(root, NAME, seconds=SHORT) as lease:
         wait_for(lambda: (claim := Claims(root, NAME).read(1)) and claim.beat > 2, "it is renewed")
         lease.check()
     messages = [record.getMessage() for record in caplog.records]
@@ -372,7 +380,7 @@ def test_number_that_was_deleted_is_not_taken_again(
     highest, answers = Claims.highest, iter([1])
     monkeypatch.setattr(Claims, "highest", lambda self: next(answers, None) or highest(self))
     claims.create(1, replace(claim_of(), released=True))
-    with acquire(root, NAME, seconds=LONG) as lease:
+    with held(root, NAME, seconds=LONG) as lease:
         assert lease.number == 4
     assert list(root.sizes()) == [f"leases/{NAME}/00000004.json"]
 
@@ -387,7 +395,7 @@ def test_claim_whose_answer_was_lost_is_recognised(
         return False
 
     monkeypatch.setattr(type(root), "create", forgetful)
-    with acquire(root, NAME, seconds=LONG) as lease:
+    with held(root, NAME, seconds=LONG) as lease:
         assert lease.number == 1
 
 
@@ -460,7 +468,7 @@ def test_holder_without_a_name_is_its_process(root: Store) -> None:
 def test_lease_is_released_only_after_a_renewal_under_way(
     root: Store, blocked: threading.Event
 ) -> None:
-    with acquire(root, NAME, seconds=0.8) as lease:
+    with held(root, NAME, seconds=0.8) as lease:
         assert isinstance(lease, Lease)
         blocked.set()
         time.sleep(0.4)

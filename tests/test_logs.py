@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,7 +37,7 @@ def own() -> Iterator[Cluster]:
 class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
-        monkeypatch.setattr(logs.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
 
 
 @pytest.fixture
@@ -225,7 +226,7 @@ def test_ranks_arrive_whole_and_with_their_number(
     for rank in ("0", "1"):
         assert [line["number"] for line in lines if line["rank"] == rank] == list(range(500))
     messages = lines_of(caplog, "infra.launch")
-    for rank in (0, 1):
+    for rank in ("0", "1"):
         of_rank = [line for line in messages if f"odd thing 3 of {rank}" in line]
         assert of_rank[0].startswith(f"rank {rank}: ")
     (read,) = [line for line in messages if "a thread has read" in line]

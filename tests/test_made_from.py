@@ -95,7 +95,8 @@ def _class_of(data: bytes) -> int:
 
 
 def ids_of(images: Output) -> list[int]:
-    return images.table("images", ["image_id"])["image_id"].to_pylist()
+    ids: list[int] = images.table("images", ["image_id"])["image_id"].to_pylist()
+    return ids
 
 
 def delete(folder: Path, what: str) -> None:

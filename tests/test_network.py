@@ -81,7 +81,7 @@ def timm(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
         return models[name](num_classes)
 
     package = ModuleType("timm")
-    package.create_model = create_model
+    vars(package)["create_model"] = create_model
     monkeypatch.setitem(sys.modules, "timm", package)
     sys.modules.pop("models.networks.timm_network", None)
     yield package

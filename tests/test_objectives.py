@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,11 +13,12 @@ from infra.store import Store
 from tasks import contract, tables
 from tasks.contract import Output
 from tasks.gather import gather
+from tasks.images import Inputs
 from tasks.options import Length
 from tasks.shard import ShardOptions, shard
 from tasks.train.job import HISTORY, TrainJob
 from tasks.train.objectives import OBJECTIVES, Supervised, TensorBatch
-from tasks.train.options import Augment, Inputs, TrainOptions, TrainSpeed
+from tasks.train.options import Augment, TrainOptions, TrainSpeed
 from tasks.train.trainer import Trainer
 from tasks.train.world import World
 
@@ -108,7 +110,7 @@ def labelled(root: Store, pictures: Path) -> Output:
     return gather(root, shard(root, ShardOptions(source=f"{pictures}/labelled", labelled=True)))
 
 
-def history_of(folder: Path, data: dict[str, Output]) -> list[dict]:
+def history_of(folder: Path, data: dict[str, Output]) -> list[dict[str, Any]]:
     folder.mkdir()
     job = TrainJob(
         uri=str(folder),
@@ -125,7 +127,8 @@ def history_of(folder: Path, data: dict[str, Output]) -> list[dict]:
     trainer.run()
     trainer.finish()
     table = contract.read_part(trainer._store, HISTORY, tables.HISTORY)
-    return table.to_pylist(maps_as_pydicts="strict")
+    rows: list[dict[str, Any]] = table.to_pylist(maps_as_pydicts="strict")
+    return rows
 
 
 def test_measurements_reach_the_history(labelled: Output, tmp_path: Path) -> None:

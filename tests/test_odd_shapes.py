@@ -32,7 +32,7 @@ NONE: dict[str, Any] = {
     "elastic": 0,
     "erase": 0,
 }
-LARGEST = {
+LARGEST: dict[str, Any] = {
     "flip": True,
     "rotate_degrees": 180,
     "translate": 1,

@@ -3,6 +3,7 @@
 import copy
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import torch
@@ -73,7 +74,7 @@ def test_sgd_is_that_of_torch_bit_by_bit(momentum: float, nesterov: bool) -> Non
     networks = [build("small_resnet_8", 3) for _ in range(2)]
     networks[1].load_state_dict(networks[0].state_dict())
     settings = OptimizerSettings(learning_rate=0.1, momentum=momentum, nesterov=nesterov)
-    optimizers: list[Optimizer] = [
+    optimizers: list[Any] = [
         make_optimizer("sgd", settings, parameter_groups(networks[0], weight_decay=0.01)),
         torch.optim.SGD(
             parameter_groups(networks[1], weight_decay=0.01),

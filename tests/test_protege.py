@@ -10,6 +10,7 @@ import pytest
 import protege as pg
 from infra.errors import ProtegeError
 from tasks.campaigns import campaigns
+from tasks.contract import Output
 from tests.builders.campaign import tiny
 
 NOTEBOOK = Path(__file__).parents[1] / "docs" / "notebook.ipynb"
@@ -24,6 +25,12 @@ SMALL: dict[str, Any] = {
 }
 
 
+def result(output: Output) -> pg.Result:
+    """What a verb returns in a notebook; the verbs of any run promise an output only."""
+    assert isinstance(output, pg.Result)
+    return output
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> pg.Run:
     return pg.open(tmp_path_factory.mktemp("notebook") / "out")
@@ -31,12 +38,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> pg.Run:
 
 @pytest.fixture(scope="module")
 def labelled(run: pg.Run, pictures: Path) -> pg.Result:
-    return run.shard(pictures / "labelled", labelled=True)
+    return result(run.shard(pictures / "labelled", labelled=True))
 
 
 @pytest.fixture(scope="module")
 def teacher(run: pg.Run, labelled: pg.Result) -> pg.Result:
-    return run.train(labelled, **SMALL)
+    return result(run.train(labelled, **SMALL))
 
 
 def test_options_are_an_object_or_keywords_and_a_mistake_is_one_sentence(run: pg.Run) -> None:
@@ -59,9 +66,9 @@ def test_the_whole_method_by_its_verbs(
     scores = run.score(pile, teacher, top_p=3)
     chosen = run.topk(scores, k=6, top_p=2, exclude={"labelled": labelled})
     assert chosen.table("classes").num_rows == 3
-    assert chosen._repr_html_().count("<img") == 3
+    assert result(chosen)._repr_html_().count("<img") == 3
     lessons = run.gather(pile, chosen)
-    assert lessons._repr_html_().count("<img")
+    assert result(lessons)._repr_html_().count("<img")
     student = run.fine_tune(run.train(lessons, **SMALL), labelled, length="2 steps", batch_size=8)
     assert student.classes == ["blue", "green", "red"]
     assert next(node.stage for node in student.lineage()) == "train"

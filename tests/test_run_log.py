@@ -48,7 +48,7 @@ def run_small(options: Any, root: str, folder: Path, console: Console) -> list[A
 
     from flows.engine.session import open_session
 
-    stage = task(work, name="score", cache_policy=NO_CACHE)
+    stage = task(name="score", cache_policy=NO_CACHE)(work)
 
     @flow(persist_result=False)
     def small() -> list[Any]:

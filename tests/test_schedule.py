@@ -1,5 +1,7 @@
 """Lengths and learning rates: the formulas of the papers."""
 
+from typing import Literal, get_args
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,6 +10,8 @@ from flows.billion_scale.plan import plan
 from flows.billion_scale.presets import IMAGENET_CLASSES, IMAGENET_IMAGES, imagenet_yfcc
 from models.schedule import Schedule, scaled_rate
 from tasks.options import Length
+
+Decay = Literal["cosine", "step"]
 
 
 def test_paper_preset_gives_the_papers_steps_and_rates() -> None:
@@ -35,8 +39,10 @@ def test_rate_is_halved_thirteen_times_at_equal_distances() -> None:
     assert changes == [1000 * number for number in range(1, 14)]
 
 
-@given(st.integers(1, 500), st.integers(0, 100), st.sampled_from(["cosine", "step"]))
-def test_rate_rises_to_its_peak_and_never_rises_again(total: int, warmup: int, decay: str) -> None:
+@given(st.integers(1, 500), st.integers(0, 100), st.sampled_from(get_args(Decay)))
+def test_rate_rises_to_its_peak_and_never_rises_again(
+    total: int, warmup: int, decay: Decay
+) -> None:
     schedule = Schedule(total + warmup, warmup, 0.0, 0.3, decay, 3, 0.1)
     rates = [schedule.rate(step) for step in range(total + warmup)]
     assert max(rates) == pytest.approx(0.3)

@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 
 from infra.errors import ProtegeError
-from infra.executors import Cluster, Failures, Inline
+from infra.executors import Cluster, Executor, Failures, Inline
 from infra.store import Store, open_store
 from models.pixels import channels_last
 from models.registry import build
@@ -25,13 +25,13 @@ from tests.builders.models import CLASSES, model
 from tests.builders.pictures import write_folder
 
 
-def by_key(root: Store, pictures: Path, images_per_shard: int, executor=None) -> dict[str, bytes]:
+def by_key(
+    root: Store, pictures: Path, images_per_shard: int, executor: Executor = Inline()
+) -> dict[str, bytes]:
     """Log-odds of every image of the pile, by its key, as raw bytes."""
     options = ShardOptions(source=str(pictures / "pile"), images_per_shard=images_per_shard)
-    images = shard(root, options, executor=executor or Inline())
-    scores = score(
-        root, images, model(root), ScoreOptions(batch_size=8), executor=executor or Inline()
-    )
+    images = shard(root, options, executor=executor)
+    scores = score(root, images, model(root), ScoreOptions(batch_size=8), executor=executor)
     found = {}
     for name in contract.part_names(scores):
         keys = contract.read_part(images.store, name, tables.IMAGES, ["image_id", "key"])

@@ -22,9 +22,9 @@ from infra.errors import ProtegeError
 from infra.executors import Cluster, Failures
 from infra.store import LocalStore, Store, open_store
 from tasks import contract, tables
-from tasks import shard as module
 from tasks.contract import Output, PartId
 from tasks.shard import ShardOptions, Snapshot, class_names, pin, shard
+from tasks.shard.part import ShardJob, shard_images
 from tasks.tables import image_id
 from tests.builders.shards import shard_table
 from tests.builders.sources import CALM, files, fill, image, rejects, rows, run, tar_of
@@ -338,10 +338,10 @@ def test_loser_of_a_part_takes_the_receipt_of_the_winner(
     fill(tmp_path / "in", "a.png", "b.png")
     options = ShardOptions(source=str(tmp_path / "in"), max_reject_percent=50)
     snapshot = pin(open_store(f"{base}/root"), options)
-    job = module.ShardJob(f"{base}/root/shard/{snapshot.fingerprint}", options, snapshot)
-    winner = module.shard_images(job, PartId(0))
+    job = ShardJob(f"{base}/root/shard/{snapshot.fingerprint}", options, snapshot)
+    winner = shard_images(job, PartId(0))
     (tmp_path / "in" / "b.png").unlink()
-    loser = module.shard_images(job, PartId(0))
+    loser = shard_images(job, PartId(0))
     assert dataclasses.replace(loser, seconds={}) == dataclasses.replace(winner, seconds={})
     assert winner.kept == 2
 

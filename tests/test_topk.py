@@ -5,6 +5,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from random import Random
 from typing import Any, get_args
 
 import duckdb
@@ -16,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from infra.errors import ProtegeError
-from infra.executors import Cluster, Handle, Inline, Threads
+from infra.executors import Cluster, Executor, Handle, Inline, Threads
 from infra.settings import DaskSettings
 from infra.store import Store, open_store
 from infra.store import s3 as storage
@@ -90,7 +91,12 @@ def score_rows(draw: st.DrawFn) -> tuple[list[Row], int, int]:
 @given(score_rows(), st.sampled_from([*MODES]), st.integers(1, 9), st.integers(1, 6), st.randoms())
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 def test_choice_is_that_of_brute_force_for_any_grouping_and_order(
-    tmp_path_factory: pytest.TempPathFactory, drawn, mode: str, k: int, groups: int, random
+    tmp_path_factory: pytest.TempPathFactory,
+    drawn: tuple[list[Row], int, int],
+    mode: str,
+    k: int,
+    groups: int,
+    random: Random,
 ) -> None:
     rows, classes, top_p = drawn
     root = open_store(str(tmp_path_factory.mktemp("topk")))
@@ -140,9 +146,13 @@ def test_bytes_are_the_same_for_any_parts_and_any_workers(
     options = TopkOptions(k=30, top_p=3, mode=mode)
     exclude = {"test": signatures_of(root, range(20, 60))}
     files = []
-    for number, (parts, executor) in enumerate(
-        [(1, Inline()), (5, Threads(2)), (13, cluster), (40, cluster)]
-    ):
+    ways: list[tuple[int, Executor]] = [
+        (1, Inline()),
+        (5, Threads(2)),
+        (13, cluster),
+        (40, cluster),
+    ]
+    for number, (parts, executor) in enumerate(ways):
         order = np.random.default_rng(number).permutation(len(rows))
         grouped = [[rows[at] for at in piece] for piece in np.array_split(order, parts)]
         place = open_store(f"{root.uri}/{number}")
@@ -197,7 +207,9 @@ def test_choice_is_that_of_a_database(root: Store) -> None:
     )
     ranked = "row_number() OVER (PARTITION BY label ORDER BY log_odds DESC, image_id) - 1 AS rank"
     query = f"SELECT label, {ranked}, image_id, 1 FROM ({pairs}) QUALIFY rank < 100 ORDER BY 1, 2"
-    assert found_by(output) == duckdb.sql(query).fetchall()
+    expected = duckdb.sql(query)
+    assert expected is not None
+    assert found_by(output) == expected.fetchall()
 
 
 def test_class_has_its_candidates_edge_and_ties(root: Store) -> None:
@@ -385,14 +397,20 @@ def test_workers_that_are_killed_change_nothing(root: Store) -> None:
     # At the start, in the scan, at its end, and when duplicates are dropped.
     for step in (1, 7, 13, 15):
         with Cluster(DaskSettings(workers=2)) as cluster:
-            wait_for(lambda at=cluster: len(_pids(at)) == 2, "both workers are there")
+            wait_for(functools.partial(_has_both, cluster), "both workers are there")
             victim = _pids(cluster)[0]
             place, kill = open_store(f"{root.uri}/{step}"), kill_at(step, victim)
             found = topk(place, scores, options, executor=cluster, on_progress=kill)
             assert files_of(found) == expected
-            wait_for(
-                lambda at=cluster, pid=victim: pid not in _pids(at), "the killed worker is gone"
-            )
+            wait_for(functools.partial(_is_gone, cluster, victim), "the killed worker is gone")
+
+
+def _has_both(cluster: Cluster) -> bool:
+    return len(_pids(cluster)) == 2
+
+
+def _is_gone(cluster: Cluster, pid: int) -> bool:
+    return pid not in _pids(cluster)
 
 
 def _pids(cluster: Cluster) -> list[int]:

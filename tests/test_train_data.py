@@ -1,6 +1,7 @@
 """Data of a training: targets as pairs, kinds of data sets, views, and batches prepared ahead."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,12 +14,12 @@ from infra.store import Store, open_store
 from tasks import contract, tables
 from tasks.contract import Manifest, Output, RowCounts
 from tasks.gather import GatherOptions, gather
-from tasks.images import encode_png
+from tasks.images import Inputs, encode_png
 from tasks.shard import IMAGE_BYTES, ShardOptions, shard
 from tasks.train.data import BatchReader, Samples, Targets, open_samples
 from tasks.train.data.order import SampleOrder
 from tasks.train.data.views import View
-from tasks.train.options import Augment, Inputs, TrainOptions
+from tasks.train.options import Augment, TrainOptions
 from tests.builders.sources import fill
 
 CLASSES = ["blue", "green", "red"]
@@ -29,7 +30,7 @@ PNG = encode_png(np.zeros((16, 16, 3), np.uint8))
 
 
 def publish(
-    root: Store, stage: str, schema: pa.Schema, rows: list[dict], classes: list[str]
+    root: Store, stage: str, schema: pa.Schema, rows: list[dict[str, Any]], classes: list[str]
 ) -> Output:
     """An output of one part with these rows."""
     store = open_store(f"{root.uri}/{stage}/f")

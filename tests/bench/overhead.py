@@ -15,9 +15,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from infra.launch import launch
 from tests.builders.pictures import write_sources
+
+if TYPE_CHECKING:
+    from flows.billion_scale.options import BillionScale
 
 REPETITIONS = 3
 TRAININGS = 5
@@ -55,7 +59,7 @@ if __name__ == "__main__":
 """
 
 
-def one_step(pictures: Path):
+def one_step(pictures: Path) -> "BillionScale":
     """Options of the smallest campaign: every training is one step."""
     from tasks.options import Length
     from tests.builders.campaign import tiny

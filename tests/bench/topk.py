@@ -153,7 +153,7 @@ def read(folder: Path) -> None:
     columns = [name for rank in range(TOP_P) for name in tables.score_columns(rank)]
 
     def read_part(path: Path) -> int:
-        return pq.ParquetFile(path).read(["image_id", *columns], use_threads=False).num_rows
+        return int(pq.ParquetFile(path).read(["image_id", *columns], use_threads=False).num_rows)
 
     with ThreadPoolExecutor(CORES) as pool:
         assert sum(pool.map(read_part, sorted((folder / "score/bench").glob("part-*")))) >= IMAGES
@@ -186,7 +186,6 @@ def polars(folder: Path) -> None:
         scan.select("image_id", label=label, log_odds=log_odds)
         for label, log_odds in map(tables.score_columns, range(TOP_P))
     ]
-    order = {"by": ["label", "log_odds", "image_id"], "descending": [False, True, False]}
     best = pl.col("image_id", "log_odds").top_k_by(
         ["log_odds", "image_id"], k=K, reverse=[False, True]
     )
@@ -195,7 +194,7 @@ def polars(folder: Path) -> None:
         .group_by("label")
         .agg(best)
         .explode("image_id", "log_odds")
-        .sort(**order)
+        .sort("label", "log_odds", "image_id", descending=[False, True, False])
         .with_columns(rank=pl.int_range(pl.len()).over("label").cast(pl.Int32))
         .select(pl.col("label").cast(pl.Int32), "rank", "image_id", "log_odds")
     )

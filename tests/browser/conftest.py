@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect, sync_playwright
 
 from tests.builders.waiting import EVENT_SECONDS
 from tests.operate.served import Served
@@ -28,7 +28,7 @@ SWITCHES = [
 INSIDE = ("http://127.0.0.1:", "data:", "blob:")
 # Without a graphics card, a page that shows a run at work keeps half a core busy with drawing.
 FEW_FRAMES = "window.requestAnimationFrame = draw => setTimeout(() => draw(performance.now()), 200)"
-SIZE = {"width": 1280, "height": 900}
+SIZE: ViewportSize = {"width": 1280, "height": 900}
 
 
 def program() -> str:

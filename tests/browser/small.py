@@ -16,7 +16,7 @@ LEARNS = {"length": Length(amount=150, unit="steps")}
 
 def small(pictures: Path, audit: Path, **changes: dict[str, Any]) -> BillionScale:
     """As `tiny`, but its networks learn something; `changes` are fields by section."""
-    sections = {
+    sections: dict[str, dict[str, Any]] = {
         "pile": {"verify": "header"},
         "teacher": LEARNS,
         "student": {**LEARNS, "nesterov": True},

@@ -7,7 +7,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from flows.billion_scale.options import BillionScale
 from flows.billion_scale.presets import digits
-from flows.operate.catalog import STAGES
+from flows.campaign.stages import STAGES
 from tasks.options import Length
 from tests.browser.fields import Field, choices, expected, shown
 from tests.browser.pages import (

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, ViewportSize, expect
 
 from infra.store import open_store
 from tasks.report import PAGE, report
 from tests.builders.stories import K, Made, campaign
 
-PHONE = {"width": 390, "height": 844}
+PHONE: ViewportSize = {"width": 390, "height": 844}
 LONG_NAMES = ("household goods", "musical instruments", "emu", "fox", "a rather long name")
 pytestmark = pytest.mark.short
 

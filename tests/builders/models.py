@@ -26,7 +26,7 @@ def model(
     network = build(name, len(classes)).eval()
     if spoil:
         with torch.no_grad():
-            network.fc.bias.fill_(float("nan"))
+            head_of(network).bias.fill_(float("nan"))
     return _published(root, name, network, classes)
 
 
@@ -35,9 +35,16 @@ def colour_model(root: Store, weight: float = 1.0) -> Output:
     network = build("mean_colour", len(CLASSES)).eval()
     blue, green, red = weight * torch.eye(3).flip(0)
     with torch.no_grad():
-        network.fc.weight.copy_(torch.stack([blue, green, red]))
-        network.fc.bias.copy_(torch.tensor([0.0, 0.0, 1.0 - weight]))
+        head_of(network).weight.copy_(torch.stack([blue, green, red]))
+        head_of(network).bias.copy_(torch.tensor([0.0, 0.0, 1.0 - weight]))
     return _published(root, "mean_colour", network, CLASSES)
+
+
+def head_of(network: nn.Module) -> nn.Linear:
+    """The last layer of a network of ours."""
+    head = network.get_submodule("fc")
+    assert isinstance(head, nn.Linear)
+    return head
 
 
 def _published(root: Store, name: str, network: nn.Module, classes: tuple[str, ...]) -> Output:

@@ -49,7 +49,7 @@ def _clear_grey(image: Image.Image):  # type: ignore[no-untyped-def]
     if image.format != "PNG" or image.mode not in {"L", "I;16"}:
         return None
     clear = image.info.pop("transparency", None)
-    raw_mode = image.tile[0].args
+    raw_mode = image.tile[0].args  # type: ignore[attr-defined]  # of images from files
     steps = {"L;2": 85, "L;4": 17}.get(raw_mode, 1)
     levels = {"L;2": 4, "L;4": 16, "L": 256}.get(raw_mode, 65536)
     return None if clear is None else lambda samples: samples == clear % levels * steps

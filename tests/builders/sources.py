@@ -40,7 +40,10 @@ def run(root: Store, source: Path | str, **options: Any) -> Output:
 
 
 def rows(output: Output, *columns: str) -> list[dict[str, Any]]:
-    return contract.read_rows(output, tables.IMAGES, list(columns) or None).to_pylist()
+    found: list[dict[str, Any]] = contract.read_rows(
+        output, tables.IMAGES, list(columns) or None
+    ).to_pylist()
+    return found
 
 
 def rejects(output: Output) -> dict[str, str]:

@@ -55,7 +55,6 @@ class Made:
     suspect: int | None = None
     mode: str = "per_class"
     near_duplicates: int = 0
-    teacher_top1: float = 0.85
     blank: int = 0
 
 

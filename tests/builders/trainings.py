@@ -4,16 +4,20 @@ trainer = Trainer(job(lessons, tmp_path / "a"), ONE)
 run_to(trainer, step=5)
 """
 
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
 import torch
 
 from tasks.contract import Output
+from tasks.images import Inputs
 from tasks.options import Length
 from tasks.train import TrainOptions
+from tasks.train.data import Batch
 from tasks.train.job import TrainJob
-from tasks.train.options import Augment, Inputs, LearningRate, TrainSpeed
+from tasks.train.options import Augment, LearningRate, TrainSpeed
 from tasks.train.trainer import Trainer
 from tasks.train.world import World
 from tests.builders.pictures import COLOURS
@@ -55,12 +59,13 @@ def run_to(trainer: Trainer, step: int) -> None:
 
     train_step = trainer._train_step
 
-    def stop(batch):
+    def stop(
+        batches: Sequence[Mapping[str, Batch]],
+    ) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
         if trainer.step == step:
             raise Stopped
-        return train_step(batch)
+        return train_step(batches)
 
-    trainer._train_step = stop
-    with suppress(Stopped):
+    with pytest.MonkeyPatch.context() as patch, suppress(Stopped):
+        patch.setattr(trainer, "_train_step", stop)
         trainer.run()
-    trainer._train_step = train_step

@@ -24,6 +24,7 @@ from tasks.inference.weights import Description, encode_tensors, save_weights
 from tests.builders.encoded import NOISE, encoded, gif, grey_tiff
 
 Files = dict[str, bytes]
+Columns = dict[str, list[Any]]
 
 PACKAGES = ("sklearn", "skimage", "matplotlib", "mlxtend", "scipy", "imageio")
 SUFFIXES = {".png", ".jpg", ".jpeg", ".gif", ".tif", ".tiff", ".bmp", ".webp", ".ppm", ".pgm"}
@@ -87,8 +88,14 @@ def _of_packages() -> Iterator[bytes]:
 def _sources() -> list[Files]:
     png, jpeg = (encoded(NOISE.resize((8, 8)), kind) for kind in ("PNG", "JPEG"))
     members = {"cat/a.png": png, "cat/b.jpg": jpeg, "dog/c.png": png, "dog/c.txt": b"a note"}
-    columns = {"image": [png, jpeg, png], "key": ["a", "b", "c"], "label": ["cat", "dog", "cat"]}
-    wrapped = {"image": [{"bytes": png, "path": "a.png"}, {"bytes": jpeg, "path": "b.jpg"}]}
+    columns: Columns = {
+        "image": [png, jpeg, png],
+        "key": ["a", "b", "c"],
+        "label": ["cat", "dog", "cat"],
+    }
+    wrapped: Columns = {
+        "image": [{"bytes": png, "path": "a.png"}, {"bytes": jpeg, "path": "b.jpg"}]
+    }
     loose = {"a.png": png, "b.jpg": jpeg}
     rows = b"uri,label,tags\na.png,cat,x y\nb.jpg,dog,\n"
     return [
@@ -112,7 +119,7 @@ def tar_of(members: Files, form: int = tarfile.GNU_FORMAT) -> bytes:
     return sink.getvalue()
 
 
-def parquet_of(columns: dict[str, list[Any]]) -> bytes:
+def parquet_of(columns: Columns) -> bytes:
     """A Parquet file of these columns."""
     sink = io.BytesIO()
     pq.write_table(pa.table(columns), sink)

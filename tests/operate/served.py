@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -121,7 +121,9 @@ class Served:
         assert not check or done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
 
-    def ask(self, path: str, body: Mapping[str, Any] | None = None, method: str = "POST") -> Any:
+    def ask(
+        self, path: str, body: Mapping[str, Any] | Sequence[Any] | None = None, method: str = "POST"
+    ) -> Any:
         """The answer of Prefect's API."""
         request = urllib.request.Request(
             f"{self.ui}/api/{path}",

@@ -4,6 +4,7 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -131,7 +132,7 @@ def test_two_runs_of_the_same_make_everything_once(
 
 def test_stage_runs_by_itself(served: Served, campaign: Campaign) -> None:
     addresses = {role: output.uri for role, output in campaign.outputs.items()}
-    forms = {
+    forms: dict[str, dict[str, Any]] = {
         "topk/single": {"scores": addresses["score"], "options": {"k": 3, "top_p": 2}},
         "evaluate/single": {"test": addresses["test"], "model": addresses["student"]},
         "recheck-rejects/single": {"images": addresses["pile"]},

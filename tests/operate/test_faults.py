@@ -39,11 +39,12 @@ def kill(*processes: psutil.Process) -> None:
 def child(served: Served, name: str) -> psutil.Process:
     """A process that the supervisor keeps running."""
 
-    def found() -> psutil.Process | None:
-        process = served.home.processes().get(name)
-        return process and process.find()
+    def found() -> list[psutil.Process]:
+        known = served.home.processes().get(name)
+        process = known.find() if known else None
+        return [process] if process else []
 
-    return wait_for(found, f"{name} is at work")
+    return wait_for(found, f"{name} is at work")[0]
 
 
 @pytest.fixture(scope="module")
