@@ -1,6 +1,7 @@
 """Before work: what plan and run find out of sources, options and the machine, by looking only."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 from flows.billion_scale import presets
 from flows.billion_scale.options import BillionScale
 from flows.campaign import machine
+from flows.campaign.before import check_before_work
 from flows.campaign.check import check
 from flows.campaign.machine import Machine, check_machine, with_costs
 from flows.campaign.survey import survey
@@ -20,13 +22,15 @@ from flows.cli import app
 from flows.commands.yaml_help import options_yaml
 from flows.recipes import BILLION_SCALE
 from infra.errors import ProtegeError
-from tasks.cost import cost_of, is_costless
+from tasks.cost import StepCost, cost_of, is_costless
 from tasks.estimate import Estimate
 from tasks.images import Inputs
 from tasks.shard import ShardOptions
 from tasks.train import TrainOptions
 from tests.builders.campaign import tiny
 from tests.builders.sources import image
+
+COST = StepCost(parameters=1, fixed_bytes=1, image_bytes=1, image_seconds=None)
 
 
 def table(path: Path, labels: list[Any]) -> str:
@@ -136,18 +140,74 @@ def paper_sized(pile_images: int) -> Estimate:
     return BILLION_SCALE.plan(BillionScale(), 50, 10, pile_images)
 
 
-def test_a_training_that_does_not_fit_is_refused_with_the_options_that_do(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.fixture
+def small_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     here = Machine("this machine", 8 << 30, 1)
     monkeypatch.setattr(machine.Machine, "here", staticmethod(lambda: here))
+
+
+@pytest.mark.usefixtures("small_machine")
+def test_a_training_that_does_not_fit_is_refused_with_the_options_that_do() -> None:
     estimate = with_costs(paper_sized(800), 10, every=False, measure=False)
     with pytest.raises(ProtegeError) as error:
         check_machine(BILLION_SCALE, estimate)
     text = str(error.value)
     assert "teacher: a step of resnet50 on 256 images of 224 pixels takes about" in text
     assert "teacher.batch_size=64" in text
-    assert "--preset small" in text
+    assert "the preset small" in text
+
+
+def too_large(pictures: Path, **changes: Any) -> BillionScale:
+    return tiny(pictures, **changes).model_copy(update={"teacher": BillionScale().teacher})
+
+
+@pytest.mark.usefixtures("small_machine")
+def test_what_does_not_fit_runs_where_somebody_says_so(tmp_path: Path, pictures: Path) -> None:
+    """By an option, which the command line, the form and Python have alike."""
+    options = too_large(pictures)
+    with pytest.raises(ProtegeError, match=r"approval\.too_large=go_on runs it as it is"):
+        check_before_work(BILLION_SCALE, options)
+    approval = options.approval.model_copy(update={"too_large": "go_on"})
+    check_before_work(BILLION_SCALE, options.model_copy(update={"approval": approval}))
+
+
+@pytest.mark.parametrize(
+    ("role", "length", "batch", "size", "model"),
+    [
+        ("supervised", "baseline", "student", "student", "student"),
+        ("baseline", "fine_tune", "fine_tune", "student", "student"),
+        ("pretrained", "student", "student", "student", "student"),
+    ],
+)
+def test_a_refused_training_names_the_options_that_it_has(
+    role: str, length: str, batch: str, size: str, model: str
+) -> None:
+    named = {
+        option: BILLION_SCALE.option_of(role, option)
+        for option in ("length", "batch_size", "inputs.size", "model")
+    }
+    assert named == {
+        "length": f"{length}.length",
+        "batch_size": f"{batch}.batch_size",
+        "inputs.size": f"{size}.inputs.size",
+        "model": f"{model}.model",
+    }
+    default = BillionScale()
+    for name in named.values():
+        value = default
+        for step in name.split("."):
+            value = getattr(value, step)
+
+
+def test_a_training_that_is_too_long_names_its_own_length() -> None:
+    estimate = paper_sized(800)
+    works = tuple(
+        replace(work, cost=COST, seconds=10**6 if work.role == "supervised" else 1)
+        for work in estimate.works
+    )
+    with pytest.raises(ProtegeError, match=r"shorten baseline\.length, take a smaller student\.m"):
+        check_machine(BILLION_SCALE, replace(estimate, works=works))
+    assert BILLION_SCALE.label_of("supervised") == "baseline before fine-tuning (baseline)"
 
 
 def test_the_small_preset_is_surely_small() -> None:

@@ -12,11 +12,11 @@ from flows.recipes import Recipe
 from flows.terminal import note
 
 
-def check_before_work(recipe: Recipe, options: RecipeOptions, *, anyway: bool = False) -> None:
+def check_before_work(recipe: Recipe, options: RecipeOptions) -> None:
     """Check the labelled sources, what the options name, and the machine. Raises ProtegeError."""
     sizes = check(recipe, options)
     labelled = sizes.get(recipe.labelled)
-    if anyway or labelled is None or not labelled.images or not labelled.classes:
+    if labelled is None or not labelled.classes or options.may_be_too_large:
         return
     num_classes = len(labelled.classes)
     estimate = recipe.plan(options, labelled.images, num_classes)

@@ -29,7 +29,7 @@ def check(recipe: Recipe, options: RecipeOptions, *, whole: bool = False) -> dic
             try:
                 sizes[role] = survey(source)
             except ProtegeError as error:
-                name_options(error, role)
+                name_options(error, f"{role}.{{}}".format)
                 raise ProtegeError(f"{role}.source: {error}") from None
     _check_classes(recipe.labelled, sizes)
     for name, section in sections_of(options).items():

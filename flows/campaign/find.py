@@ -34,7 +34,7 @@ def find_campaign(
         try:
             snapshots[role] = pin(root, source)
         except ProtegeError as error:
-            name_options(error, role)
+            name_options(error, f"{role}.{{}}".format)
             raise ProtegeError(f"{role}.source: {error}") from None
     values = options.model_dump(mode="json")
     return campaigns.begin(root, recipe, values, snapshots, campaign_key(options), repeats)

@@ -20,20 +20,15 @@ from tasks import campaigns
 from tasks.campaigns import Campaign
 
 
-def execute(
-    name: str, options: RecipeOptions, root: str, *, anyway: bool = False
-) -> dict[str, Any]:
-    """Run the recipe, or go on with it. Raises ProtegeError with the reason when it fails.
-
-    What can be checked before work is checked; `anyway` runs what seems too large for the machine.
-    """
+def execute(name: str, options: RecipeOptions, root: str) -> dict[str, Any]:
+    """Run the recipe, or go on with it. Raises ProtegeError with the reason when it fails."""
     started = time.perf_counter()
     options = options.resolved()
     with usable_root(root):
         store, key = open_store(root), f"{name}-{campaign_key(options)}"
         # A campaign that was pinned keeps to what it has pinned, whatever the sources are now.
         if not any(known.pinned for known in campaigns.campaigns(store, key)):
-            check_before_work(recipe(name), options, anyway=anyway)
+            check_before_work(recipe(name), options)
         campaign = find_campaign(store, name, options, sources_of(options))
     _note_unfinished(store, campaign, key)
     return _go_on(campaign, options, root, started)
