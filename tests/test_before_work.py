@@ -162,6 +162,21 @@ def too_large(pictures: Path, **changes: Any) -> BillionScale:
 
 
 @pytest.mark.usefixtures("small_machine")
+def test_labelled_images_in_tars_do_not_hide_what_does_not_fit(
+    tmp_path: Path, pictures: Path
+) -> None:
+    """The classes and the images of a tar are not counted before work; memory needs neither."""
+    (tmp_path / "labelled.tar").write_bytes(b"\0" * 10_240)
+    options = too_large(pictures, labelled={"source": str(tmp_path)})
+    with pytest.raises(ProtegeError, match=r"teacher: a step of resnet50 .*teacher\.batch_size="):
+        check_before_work(BILLION_SCALE, options)
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(options.model_dump(mode="json")))
+    planned = CliRunner().invoke(app, ["plan", "billion-scale", "--config", str(config)])
+    assert "teacher: a step of resnet50" in str(planned.exception)
+
+
+@pytest.mark.usefixtures("small_machine")
 def test_what_does_not_fit_runs_where_somebody_says_so(tmp_path: Path, pictures: Path) -> None:
     """By an option, which the command line, the form and Python have alike."""
     options = too_large(pictures)

@@ -11,12 +11,18 @@ from flows.campaign.survey import pile_size
 from flows.recipes import Recipe
 from flows.terminal import note
 
+# The memory of a step hardly depends on them; a length in epochs does, and is not looked at.
+ROUGH_IMAGES, ROUGH_CLASSES = 10_000, 100
+
 
 def check_before_work(recipe: Recipe, options: RecipeOptions) -> None:
     """Check the labelled sources, what the options name, and the machine. Raises ProtegeError."""
     sizes = check(recipe, options)
     labelled = sizes.get(recipe.labelled)
-    if labelled is None or not labelled.classes or options.may_be_too_large:
+    if labelled is None or options.may_be_too_large:
+        return
+    if labelled.classes is None:
+        check_uncounted(recipe, options)
         return
     num_classes = len(labelled.classes)
     estimate = recipe.plan(options, labelled.images, num_classes)
@@ -29,3 +35,9 @@ def check_before_work(recipe: Recipe, options: RecipeOptions) -> None:
     for doubt in estimate.doubts:
         note(f"doubtful: {doubt}")
     check_machine(recipe, with_costs(estimate, num_classes, every=False))
+
+
+def check_uncounted(recipe: Recipe, options: RecipeOptions) -> None:
+    """Check the memory alone, where images and classes are not counted. Raises ProtegeError."""
+    estimate = recipe.plan(options, ROUGH_IMAGES, ROUGH_CLASSES)
+    check_machine(recipe, with_costs(estimate, ROUGH_CLASSES, every=False, measure=False))

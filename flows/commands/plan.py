@@ -60,6 +60,7 @@ def _lines(
     recipe: Recipe, options: RecipeOptions, root: str, images: int, classes: int
 ) -> Iterator[str]:
     """What was found, what it will take, and what is doubtful. Raises ProtegeError like `run`."""
+    from flows.campaign.before import check_uncounted
     from flows.campaign.check import check
     from flows.campaign.find import sources_of
     from flows.campaign.machine import check_machine, lines_of, with_costs
@@ -79,6 +80,8 @@ def _lines(
     num_classes = classes or (len(labelled.classes or ()) if labelled else IMAGENET_CLASSES)
     if not (num_images and num_classes):
         yield "give --images and --classes: the labelled images lie in files that were not counted"
+        if not options.may_be_too_large:
+            check_uncounted(recipe, options)
         return
     estimate = recipe.plan(options, num_images, num_classes, pile_size(sizes, options))
     if given:
