@@ -17,7 +17,7 @@ from flows.campaign import machine
 from flows.campaign.before import check_before_work
 from flows.campaign.check import check
 from flows.campaign.machine import Machine, check_machine, with_costs
-from flows.campaign.survey import survey
+from flows.campaign.survey import Sources, SourceSize, survey
 from flows.cli import app
 from flows.commands.yaml_help import options_yaml
 from flows.recipes import BILLION_SCALE
@@ -40,18 +40,19 @@ def table(path: Path, labels: list[Any]) -> str:
     return str(path.parent)
 
 
+def size_of(source: str) -> SourceSize:
+    options = ShardOptions(source=source, labelled=True)
+    return survey(options, options.list_files())
+
+
 def test_rows_of_tables_are_counted_with_their_classes(tmp_path: Path) -> None:
-    size = survey(
-        ShardOptions(
-            source=table(tmp_path / "t" / "a.parquet", ["cat", "dog", "cat"]), labelled=True
-        )
-    )
+    size = size_of(table(tmp_path / "t" / "a.parquet", ["cat", "dog", "cat"]))
     assert (size.images, size.classes, size.uncounted) == (3, ("cat", "dog"), 0)
 
 
 def test_members_of_tar_files_are_said_not_to_be_counted(tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(b"\0" * 10_240)
-    size = survey(ShardOptions(source=str(tmp_path), labelled=True))
+    size = size_of(str(tmp_path))
     assert (size.images, size.classes, size.uncounted) == (0, None, 1)
     assert "1 files whose images are not counted" in str(size)
 
@@ -103,7 +104,7 @@ def test_what_can_be_seen_before_work_is_refused(
     options = tiny(pictures)
     options = tiny(pictures, **make(options, tmp_path))
     with pytest.raises(ProtegeError) as error:
-        check(BILLION_SCALE, options, whole=True)
+        check(BILLION_SCALE, Sources(options), whole=True)
     assert sentence in str(error.value)
 
 
@@ -112,7 +113,7 @@ def test_a_network_of_timm_that_is_not_there_is_refused(
 ) -> None:
     monkeypatch.setattr("flows.campaign.check.find_spec", lambda _name: None)
     with pytest.raises(ProtegeError, match=r"teacher\.model: timm/x needs the package timm"):
-        check(BILLION_SCALE, tiny(pictures, teacher={"model": "timm/x"}))
+        check(BILLION_SCALE, Sources(tiny(pictures, teacher={"model": "timm/x"})))
 
 
 def test_relative_places_are_stored_resolved(

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from flows.campaign.check import check
+from flows.campaign.survey import Sources
 from flows.recipes import BILLION_SCALE
 from infra.errors import ProtegeError
 from models.registry import build
@@ -70,14 +71,14 @@ def test_weights_that_do_not_fit_are_refused_before_work(
     name, write, sentence = REFUSED[what]
     write(tmp_path / name)
     with pytest.raises(ProtegeError, match=sentence):
-        check(BILLION_SCALE, given(pictures, tmp_path / name))
+        check(BILLION_SCALE, Sources(given(pictures, tmp_path / name)))
 
 
 def test_weights_of_unnamed_classes_are_refused_before_work(pictures: Path, tmp_path: Path) -> None:
     published(tmp_path / "w.pth")
     options = tiny(pictures, teacher={"checkpoint": str(tmp_path / "w.pth")})
     with pytest.raises(ProtegeError, match=r"set teacher\.checkpoint_classes to a text file"):
-        check(BILLION_SCALE, options)
+        check(BILLION_SCALE, Sources(options))
 
 
 def test_weights_are_looked_at_also_where_the_classes_are_not_known_yet(
@@ -88,8 +89,8 @@ def test_weights_are_looked_at_also_where_the_classes_are_not_known_yet(
     labelled = {"source": str(tmp_path / "tars")}
     published(tmp_path / "other.pth", model="small_resnet_16")
     with pytest.raises(ProtegeError, match="choose the model that these weights were saved from"):
-        check(BILLION_SCALE, given(pictures, tmp_path / "other.pth", labelled=labelled))
+        check(BILLION_SCALE, Sources(given(pictures, tmp_path / "other.pth", labelled=labelled)))
     published(tmp_path / "fits.pth", 7)
-    check(BILLION_SCALE, given(pictures, tmp_path / "fits.pth", labelled=labelled))
+    check(BILLION_SCALE, Sources(given(pictures, tmp_path / "fits.pth", labelled=labelled)))
     described(tmp_path / "w.safetensors")
-    check(BILLION_SCALE, given(pictures, tmp_path / "w.safetensors", labelled=labelled))
+    check(BILLION_SCALE, Sources(given(pictures, tmp_path / "w.safetensors", labelled=labelled)))

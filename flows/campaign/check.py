@@ -1,16 +1,15 @@
 """Check: what is wrong with a campaign and can be seen before any work.
 
-In: a recipe and its options. Out: nothing, or a ProtegeError with the option's full name: sources
-that are empty or have no classes, classes of the test set that nothing can learn, audit lists and
-networks that are not there, weights that are not there or do not fit.
+In: a recipe and its sources. Out: their sizes, or a ProtegeError with the option's full name:
+sources that are empty or have no classes, classes of the test set that nothing can learn, audit
+lists and networks that are not there, weights that are not there or do not fit.
 """
 
 from collections.abc import Sequence
 from importlib.util import find_spec
 
-from flows.campaign.find import sections_of, sources_of
-from flows.campaign.options import RecipeOptions
-from flows.campaign.survey import SourceSize, survey
+from flows.campaign.find import sections_of
+from flows.campaign.survey import Sources, SourceSize
 from flows.recipes import Recipe
 from infra.errors import ProtegeError, name_options
 from infra.store import split_uri
@@ -23,18 +22,11 @@ from tasks.train.fit import check_fit
 LISTED = 5
 
 
-def check(recipe: Recipe, options: RecipeOptions, *, whole: bool = False) -> dict[str, SourceSize]:
+def check(recipe: Recipe, sources: Sources, *, whole: bool = False) -> dict[str, SourceSize]:
     """The sizes of the labelled sources; of all of them, where `whole`. Raises ProtegeError."""
-    sizes = {}
-    for role, source in sources_of(options).items():
-        if source.labelled or whole:
-            try:
-                sizes[role] = survey(source)
-            except ProtegeError as error:
-                name_options(error, f"{role}.{{}}".format)
-                raise ProtegeError(f"{role}.source: {error}") from None
+    sizes = sources.sizes(whole=whole)
     _check_classes(recipe.labelled, sizes)
-    for name, section in sections_of(options).items():
+    for name, section in sections_of(sources.options).items():
         if isinstance(section, TrainOptions):
             _check_network(name, section, sizes.get(recipe.labelled))
         if isinstance(section, EvaluateOptions):

@@ -1,7 +1,7 @@
 """Survey: how much a source holds, before any work, by listing it and by the footers of tables.
 
-In: the options of a source. Out: a `SourceSize`. Members of tar files are not counted, because that
-would read every file; whoever shows the size says so.
+In: the options of a recipe. Out: `Sources`, with a `SourceSize` for each. Members of tar files are
+not counted, because that would read every file; whoever shows the size says so.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,9 @@ from dataclasses import dataclass
 
 from flows.campaign.find import sources_of
 from flows.campaign.options import RecipeOptions
+from infra.errors import ProtegeError, name_options
 from tasks.shard import ShardOptions, sort_classes, table_size
+from tasks.shard.sources import Listing
 
 MAX_FOOTERS = 1_000  # each is one small read
 
@@ -43,9 +45,33 @@ def show_bytes(count: float) -> str:
     return f"{count:,.1f} TB"
 
 
-def survey(options: ShardOptions) -> SourceSize:
-    """Look at a source. Raises ProtegeError when it cannot be listed, or has unsound classes."""
-    files = options.list_files().files
+class Sources:
+    """The sources of a recipe, each of which is listed once: that takes long for many files."""
+
+    def __init__(self, options: RecipeOptions) -> None:
+        self.options = options
+        self.listings: dict[str, Listing] = {}  # those that were made, by role
+        self._sizes: dict[str, SourceSize] = {}
+
+    def sizes(self, *, whole: bool) -> dict[str, SourceSize]:
+        """The sizes of the labelled sources; of all of them, where `whole`. Raises ProtegeError."""
+        sources = sources_of(self.options).items()
+        return {role: self._size(role, of) for role, of in sources if of.labelled or whole}
+
+    def _size(self, role: str, source: ShardOptions) -> SourceSize:
+        if role not in self._sizes:
+            try:
+                self.listings[role] = source.list_files()
+                self._sizes[role] = survey(source, self.listings[role])
+            except ProtegeError as error:
+                name_options(error, f"{role}.{{}}".format)
+                raise ProtegeError(f"{role}.source: {error}") from None
+        return self._sizes[role]
+
+
+def survey(options: ShardOptions, listing: Listing) -> SourceSize:
+    """Count what is in the files of a source. Raises ProtegeError for unsound classes."""
+    files = listing.files
     loose = [file for file in files if not file.is_container]
     tables = [file for file in files if file.key.lower().endswith(".parquet")]
     counted = tables if len(tables) <= MAX_FOOTERS else []

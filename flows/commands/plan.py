@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from flows.campaign.options import RecipeOptions
-from flows.campaign.survey import SourceSize, pile_size, show_bytes
+from flows.campaign.survey import Sources, SourceSize, pile_size, show_bytes
 from flows.commands.arguments import (
     EXAMPLES,
     Config,
@@ -66,7 +66,7 @@ def _lines(
     from flows.campaign.machine import check_machine, lines_of, with_costs
 
     given = all(source.source for source in sources_of(options).values())
-    sizes = check(recipe, options, whole=True) if given else {}
+    sizes = check(recipe, Sources(options), whole=True) if given else {}
     for role, size in sizes.items():
         yield f"{role}: {size}"
     if not given:

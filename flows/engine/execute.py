@@ -8,7 +8,14 @@ import time
 from typing import Any
 
 from flows.campaign.before import check_before_work
-from flows.campaign.find import campaign_key, find_campaign, is_complete, sections_of, sources_of
+from flows.campaign.find import (
+    NO_LISTINGS,
+    campaign_key,
+    find_campaign,
+    is_complete,
+    sections_of,
+    sources_of,
+)
 from flows.campaign.options import RecipeOptions
 from flows.engine.environment import prepare_command_line
 from flows.recipes import recipe
@@ -27,9 +34,9 @@ def execute(name: str, options: RecipeOptions, root: str) -> dict[str, Any]:
     with usable_root(root):
         store, key = open_store(root), f"{name}-{campaign_key(options)}"
         # A campaign that was pinned keeps to what it has pinned, whatever the sources are now.
-        if not any(known.pinned for known in campaigns.campaigns(store, key)):
-            check_before_work(recipe(name), options)
-        campaign = find_campaign(store, name, options, sources_of(options))
+        pinned = any(known.pinned for known in campaigns.campaigns(store, key))
+        listings = NO_LISTINGS if pinned else check_before_work(recipe(name), options)
+        campaign = find_campaign(store, name, options, sources_of(options), listings=listings)
     _note_unfinished(store, campaign, key)
     return _go_on(campaign, options, root, started)
 
