@@ -50,6 +50,18 @@ def test_rows_of_tables_are_counted_with_their_classes(tmp_path: Path) -> None:
     assert (size.images, size.classes, size.uncounted) == (3, ("cat", "dog"), 0)
 
 
+def test_too_many_loose_images_are_said_with_the_remedy(
+    pictures: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("flows.campaign.survey.MAX_LOOSE", 50)
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(tiny(pictures).model_dump(mode="json")))
+    text = CliRunner().invoke(app, ["plan", "billion-scale", "--config", str(config)]).output
+    (line,) = [line for line in text.splitlines() if "loose images" in line]
+    assert line.startswith("doubtful: pile.source: 60 loose images take about 99 kB of memory")
+    assert "pack them into .tar files" in line
+
+
 def test_members_of_tar_files_are_said_not_to_be_counted(tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(b"\0" * 10_240)
     size = size_of(str(tmp_path))

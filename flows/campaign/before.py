@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from flows.campaign.check import check
 from flows.campaign.machine import check_machine, needs_look, with_costs
 from flows.campaign.options import RecipeOptions
-from flows.campaign.survey import Sources, SourceSize, pile_size
+from flows.campaign.survey import Sources, SourceSize, doubts_of, pile_size
 from flows.recipes import Recipe
 from flows.terminal import note
 from tasks.shard.sources import Listing
@@ -27,6 +27,8 @@ def check_before_work(recipe: Recipe, options: RecipeOptions) -> Mapping[str, Li
     labelled = check(recipe, sources).get(recipe.labelled)
     if labelled is not None and not options.may_be_too_large:
         _check_trainings(recipe, sources, labelled)
+    for doubt in doubts_of(sources.counted):
+        note(f"doubtful: {doubt}")
     return sources.listings
 
 

@@ -4,29 +4,33 @@ In: the options of a recipe. Out: `Sources`, with a `SourceSize` for each. Membe
 not counted, because that would read every file; whoever shows the size says so.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from flows.campaign.find import sources_of
 from flows.campaign.options import RecipeOptions
 from infra.errors import ProtegeError, name_options
+from tasks.estimate import show_duration
 from tasks.shard import ShardOptions, sort_classes, table_size
 from tasks.shard.sources import Listing
 
 MAX_FOOTERS = 1_000  # each is one small read
+MAX_LOOSE = 3_000_000  # a few minutes and 5 GB at each start
+LOOSE_BYTES, LOOSE_SECONDS = 1_650, 63e-6  # of the process that lists and pins, for each file
 
 
 @dataclass(frozen=True)
 class SourceSize:
     """Images and bytes of a source; `classes` is None where they are not known from a listing.
 
-    `uncounted` are containers whose members were not counted.
+    `uncounted` are containers whose members were not counted, `loose` images that are files.
     """
 
     images: int
     size_bytes: int
     classes: tuple[str, ...] | None
     uncounted: int = 0
+    loose: int = 0
 
     def __str__(self) -> str:
         parts = [f"{self.images:,} images"] if self.images or not self.uncounted else []
@@ -51,7 +55,7 @@ class Sources:
     def __init__(self, options: RecipeOptions) -> None:
         self.options = options
         self.listings: dict[str, Listing] = {}  # those that were made, by role
-        self._sizes: dict[str, SourceSize] = {}
+        self.counted: dict[str, SourceSize] = {}
 
     def sizes(self, *, whole: bool) -> dict[str, SourceSize]:
         """The sizes of the labelled sources; of all of them, where `whole`. Raises ProtegeError."""
@@ -59,14 +63,14 @@ class Sources:
         return {role: self._size(role, of) for role, of in sources if of.labelled or whole}
 
     def _size(self, role: str, source: ShardOptions) -> SourceSize:
-        if role not in self._sizes:
+        if role not in self.counted:
             try:
                 self.listings[role] = source.list_files()
-                self._sizes[role] = survey(source, self.listings[role])
+                self.counted[role] = survey(source, self.listings[role])
             except ProtegeError as error:
                 name_options(error, f"{role}.{{}}".format)
                 raise ProtegeError(f"{role}.source: {error}") from None
-        return self._sizes[role]
+        return self.counted[role]
 
 
 def survey(options: ShardOptions, listing: Listing) -> SourceSize:
@@ -85,7 +89,20 @@ def survey(options: ShardOptions, listing: Listing) -> SourceSize:
         size_bytes=sum(max(0, file.size) for file in files),
         classes=tuple(sort_classes(labels)) if options.labelled and not uncounted else None,
         uncounted=uncounted,
+        loose=len(loose),
     )
+
+
+def doubts_of(sizes: Mapping[str, SourceSize]) -> Iterator[str]:
+    """What is doubtful about the sources themselves, by role."""
+    for role, size in sizes.items():
+        if size.loose > MAX_LOOSE:
+            yield (
+                f"{role}.source: {size.loose:,} loose images take about "
+                f"{show_bytes(size.loose * LOOSE_BYTES)} of memory and "
+                f"{show_duration(size.loose * LOOSE_SECONDS)} at every start; pack them into .tar "
+                "files of some thousand images, which are listed as one each"
+            )
 
 
 def pile_size(sizes: Mapping[str, SourceSize], options: RecipeOptions) -> int | None:

@@ -10,7 +10,13 @@ from typing import Annotated
 import typer
 
 from flows.campaign.options import RecipeOptions
-from flows.campaign.survey import Sources, SourceSize, pile_size, show_bytes
+from flows.campaign.survey import (
+    Sources,
+    SourceSize,
+    doubts_of,
+    pile_size,
+    show_bytes,
+)
 from flows.commands.arguments import (
     EXAMPLES,
     Config,
@@ -69,6 +75,7 @@ def _lines(
     sizes = check(recipe, Sources(options), whole=True) if given else {}
     for role, size in sizes.items():
         yield f"{role}: {size}"
+    yield from (f"doubtful: {doubt}" for doubt in doubts_of(sizes))
     if not given:
         yield (
             "sources are not given, so nothing is looked at: figures are for "
