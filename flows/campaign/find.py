@@ -10,7 +10,7 @@ from typing import Any
 
 from flows.campaign.places import check_places
 from infra.errors import ProtegeError, name_options
-from infra.store import Store
+from infra.store import Store, check_create_only
 from tasks import campaigns
 from tasks.campaigns import Campaign
 from tasks.contract import digest_of, find_output
@@ -35,6 +35,7 @@ def find_campaign(
     been listed are not listed again.
     """
     check_places(root, sources)
+    check_create_only(root)
     snapshots = {}
     for role, source in sources.items():
         try:
