@@ -130,8 +130,9 @@ def _run_recipe(
     """
     chosen = _recipe_options(recipe, options or recipe.preset(preset), sections)
     chosen = chosen.resolved()
-    check_before_work(recipe, chosen)
-    campaign = find_campaign(run.store, recipe.name, chosen, sources_of(chosen))
+    listings = check_before_work(recipe, chosen)
+    sources = sources_of(chosen)
+    campaign = find_campaign(run.store, recipe.name, chosen, sources, listings=listings)
     inner = Run(run.store, run.executor, campaign=campaign)
     models, _ = recipe.run(inner, chosen)
     return {role: _result(model) for role, model in models.items()}

@@ -29,7 +29,8 @@ class Recipe:
 
     `result` is the role of the model that a campaign is run for, `compared_with` that of the model
     that it must beat; `roles.py` names all outputs.
-    `sections` names the section of a role that is not called as its role.
+    `sections` names the sections of a role that is not called as its role: an option of it stands
+    in the first one that has such a field.
     Retraining holds images of the section `labelled` out, and may keep the model `teacher`.
     """
 
@@ -43,11 +44,18 @@ class Recipe:
     compared_with: str = ""
     labelled: str = ""
     teacher: str = ""
-    sections: Mapping[str, str] = field(default_factory=dict)
+    sections: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def section_of(self, role: str) -> str:
         """The section with the options of a role."""
-        return self.sections.get(role, role)
+        return self.sections.get(role, (role,))[0]
+
+    def option_of(self, role: str, option: str) -> str:
+        """The full name of an option of a role: `length` of a baseline is `baseline.length`."""
+        default, own = self.load_options()(), option.partition(".")[0]
+        sections = self.sections.get(role, (role,))
+        found = (name for name in sections if hasattr(getattr(default, name, None), own))
+        return f"{next(found, sections[0])}.{option}"
 
     @property
     def roles(self) -> "tuple[Role, ...]":
@@ -131,10 +139,10 @@ BILLION_SCALE = Recipe(
     labelled="labelled",
     teacher="teacher",
     sections={
-        "pretrained": "student",
-        "student": "fine_tune",
-        "supervised": "student",
-        "baseline": "fine_tune",
+        "pretrained": ("student",),
+        "student": ("fine_tune", "student"),
+        "supervised": ("baseline", "student"),
+        "baseline": ("fine_tune", "student"),
     },
 )
 

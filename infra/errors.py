@@ -6,7 +6,7 @@ the flows print it as it is; every other exception is a defect and keeps its tra
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
@@ -26,10 +26,10 @@ def usable_root(root: str) -> Iterator[None]:
         ) from error
 
 
-def name_options(error: BaseException, section: str) -> None:
-    """Put the section's name for `options.` in the sentence: a stage knows only its own fields."""
+def name_options(error: BaseException, full_name: Callable[[str], str]) -> None:
+    """Put the full names of options in the sentence: a stage knows only its `options.<field>`."""
     if error.args and isinstance(error.args[0], str):
-        text = re.sub(r"\boptions\.(?=[a-z])", f"{section}.", error.args[0])
+        text = re.sub(r"\boptions\.([a-z_]+)", lambda found: full_name(found[1]), error.args[0])
         error.args = (text, *error.args[1:])
 
 

@@ -59,6 +59,10 @@ class Differences:
         return len(self.missing) + len(self.unexpected) + len(self.misshaped)
 
 
+class OtherClasses(ValueError):
+    """The weights are those of the network, but for the number of its classes."""
+
+
 def load_published(network: Network, content: object) -> list[str]:
     """Load the content of a file of weights, strictly.
 
@@ -74,7 +78,7 @@ def load_published(network: Network, content: object) -> list[str]:
     best, prefix = min(candidates, key=lambda candidate: _differences(candidate[0], own).count)
     differences = _differences(best, own)
     if differences.count:
-        raise ValueError(f"{_describe(differences, best, own)}; {_remedy(differences, network)}")
+        raise _misfit(differences, best, network)
     network.load_state_dict(best)
     notes = [f"the weights were under {' / '.join(map(repr, envelopes))}"] if envelopes else []
     return notes + ([f"all their keys began with {prefix!r}"] if prefix else [])
@@ -148,15 +152,19 @@ def _describe(
     return ", ".join(f"{len(keys)} {kind} ({_first(keys)})" for kind, keys in kinds if keys)
 
 
-def _remedy(differences: Differences, network: Network) -> str:
+def _misfit(
+    differences: Differences, weights: Mapping[str, Tensor], network: Network
+) -> ValueError:
+    """What to raise, with the remedy."""
+    text = _describe(differences, weights, network.state_dict())
     head = {id(parameter) for parameter in network.head.parameters()}
     own = network.state_dict(keep_vars=True)
     others = [key for key in differences.misshaped if id(own[key]) not in head]
     if others or differences.missing or differences.unexpected:
-        return "choose the model that these weights were saved from"
-    return (
-        f"the weights are for another number of classes than {network.head.out_features}: take "
-        "images with the classes of the weights"
+        return ValueError(f"{text}; choose the model that these weights were saved from")
+    return OtherClasses(
+        f"{text}; the weights are for another number of classes than {network.head.out_features}: "
+        "take images with the classes of the weights"
     )
 
 

@@ -7,17 +7,12 @@ pass, whose shapes come from a pass without data. Time is measured, with a few r
 torch is loaded in a process of its own, `python -m tasks.cost`, so that the caller stays small.
 """
 
-import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from infra.errors import ProtegeError
-from infra.safe_path import SAFE_PATH
+from infra.apart import answer, answer_apart
 from tasks.train import TrainOptions
 
 BYTES = 4  # of a float32
@@ -62,18 +57,7 @@ def step_costs(
         "classes": num_classes,
         "measure": measure,
     }
-    done = subprocess.run(
-        [sys.executable, "-m", "tasks.cost"],
-        input=json.dumps(request),
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, **SAFE_PATH, "OMP_WAIT_POLICY": "PASSIVE"},
-    )
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["it wrote nothing"])[-1]
-        raise ProtegeError(f"a network of these options cannot be built: {last}")
-    costs = json.loads(done.stdout)
+    costs = answer_apart("tasks.cost", request)
     return {role: StepCost(**costs[kind]) for role, kind in kinds.items()}
 
 
@@ -145,10 +129,8 @@ def _measure(options: TrainOptions, num_classes: int) -> float:
     return seconds / num_images
 
 
-def main() -> None:
-    """Answer one request on standard input."""
-    request = json.load(sys.stdin)
-    costs = {
+def _costs(request: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    return {
         role: asdict(
             cost_of(
                 TrainOptions.model_validate(options),
@@ -158,8 +140,7 @@ def main() -> None:
         )
         for role, options in request["trainings"].items()
     }
-    print(json.dumps(costs))  # noqa: T201  the answer
 
 
 if __name__ == "__main__":
-    main()
+    answer(_costs)

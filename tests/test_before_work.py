@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,20 +16,23 @@ from typer.testing import CliRunner
 from flows.billion_scale import presets
 from flows.billion_scale.options import BillionScale
 from flows.campaign import machine
+from flows.campaign.before import check_before_work
 from flows.campaign.check import check
 from flows.campaign.machine import Machine, check_machine, with_costs
-from flows.campaign.survey import doubts_of_sources, survey
+from flows.campaign.survey import Sources, SourceSize, doubts_of, survey
 from flows.cli import app
 from flows.commands.yaml_help import options_yaml
 from flows.recipes import BILLION_SCALE
 from infra.errors import ProtegeError
-from tasks.cost import cost_of, is_costless
+from tasks.cost import StepCost, cost_of, is_costless
 from tasks.estimate import Estimate
 from tasks.images import Inputs
 from tasks.shard import ShardOptions
 from tasks.train import TrainOptions
 from tests.builders.campaign import tiny
 from tests.builders.sources import image
+
+COST = StepCost(parameters=1, fixed_bytes=1, image_bytes=1, image_seconds=None)
 
 
 def table(path: Path, labels: list[Any]) -> str:
@@ -38,18 +42,31 @@ def table(path: Path, labels: list[Any]) -> str:
     return str(path.parent)
 
 
+def size_of(source: str) -> SourceSize:
+    options = ShardOptions(source=source, labelled=True)
+    return survey(options, options.list_files())
+
+
 def test_rows_of_tables_are_counted_with_their_classes(tmp_path: Path) -> None:
-    size = survey(
-        ShardOptions(
-            source=table(tmp_path / "t" / "a.parquet", ["cat", "dog", "cat"]), labelled=True
-        )
-    )
+    size = size_of(table(tmp_path / "t" / "a.parquet", ["cat", "dog", "cat"]))
     assert (size.images, size.classes, size.uncounted) == (3, ("cat", "dog"), 0)
+
+
+def test_too_many_loose_images_are_said_with_the_remedy(
+    pictures: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("flows.campaign.survey.MAX_LOOSE", 50)
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(tiny(pictures).model_dump(mode="json")))
+    text = CliRunner().invoke(app, ["plan", "billion-scale", "--config", str(config)]).output
+    (line,) = [line for line in text.splitlines() if "loose images" in line]
+    assert line.startswith("doubtful: pile.source: 60 loose images take about 99 kB of memory")
+    assert "pack them into .tar files" in line
 
 
 def test_members_of_tar_files_are_said_not_to_be_counted(tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(b"\0" * 10_240)
-    size = survey(ShardOptions(source=str(tmp_path), labelled=True))
+    size = size_of(str(tmp_path))
     assert (size.images, size.classes, size.uncounted) == (0, None, 1)
     assert "1 files whose images are not counted" in str(size)
 
@@ -58,10 +75,10 @@ def test_classes_of_a_single_image_are_doubtful(tmp_path: Path) -> None:
     for name in ("cat/1.png", "cat/2.png", "dog/1.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(image(1))
-    size = survey(ShardOptions(source=str(tmp_path), labelled=True))
-    (doubt,) = doubts_of_sources({"labelled": size})
+    (doubt,) = doubts_of({"labelled": size_of(str(tmp_path))})
     assert doubt.startswith("labelled.source: of 1 of its 2 classes there is a single image (dog)")
-    assert not doubts_of_sources({"pile": survey(ShardOptions(source=str(tmp_path)))})
+    pile = ShardOptions(source=str(tmp_path))
+    assert not list(doubts_of({"pile": survey(pile, pile.list_files())}))
 
 
 def stray(options: BillionScale, folder: Path) -> dict[str, Any]:
@@ -111,7 +128,7 @@ def test_what_can_be_seen_before_work_is_refused(
     options = tiny(pictures)
     options = tiny(pictures, **make(options, tmp_path))
     with pytest.raises(ProtegeError) as error:
-        check(BILLION_SCALE, options, whole=True)
+        check(BILLION_SCALE, Sources(options), whole=True)
     assert sentence in str(error.value)
 
 
@@ -120,7 +137,7 @@ def test_a_network_of_timm_that_is_not_there_is_refused(
 ) -> None:
     monkeypatch.setattr("flows.campaign.check.find_spec", lambda _name: None)
     with pytest.raises(ProtegeError, match=r"teacher\.model: timm/x needs the package timm"):
-        check(BILLION_SCALE, tiny(pictures, teacher={"model": "timm/x"}))
+        check(BILLION_SCALE, Sources(tiny(pictures, teacher={"model": "timm/x"})))
 
 
 STAND_IN = """
@@ -145,11 +162,11 @@ def timm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.usefixtures("timm")
 def test_a_network_that_timm_does_not_know_is_refused_with_those_near_it(pictures: Path) -> None:
     with pytest.raises(ProtegeError) as error:
-        check(BILLION_SCALE, tiny(pictures, teacher={"model": "timm/resnet18x"}))
+        check(BILLION_SCALE, Sources(tiny(pictures, teacher={"model": "timm/resnet18x"})))
     assert "teacher.model: timm has no network 'resnet18x'; near it are: " in str(error.value)
     assert "resnet18d" in str(error.value)
     # The part behind the dot names weights, of which timm asks its hub.
-    check(BILLION_SCALE, tiny(pictures, teacher={"model": "timm/resnet18.a1_in1k"}))
+    check(BILLION_SCALE, Sources(tiny(pictures, teacher={"model": "timm/resnet18.a1_in1k"})))
 
 
 def test_relative_places_are_stored_resolved(
@@ -177,18 +194,89 @@ def paper_sized(pile_images: int) -> Estimate:
     return BILLION_SCALE.plan(BillionScale(), 50, 10, pile_images)
 
 
-def test_a_training_that_does_not_fit_is_refused_with_the_options_that_do(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.fixture
+def small_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     here = Machine("this machine", 8 << 30, 1)
     monkeypatch.setattr(machine.Machine, "here", staticmethod(lambda: here))
+
+
+@pytest.mark.usefixtures("small_machine")
+def test_a_training_that_does_not_fit_is_refused_with_the_options_that_do() -> None:
     estimate = with_costs(paper_sized(800), 10, every=False, measure=False)
     with pytest.raises(ProtegeError) as error:
         check_machine(BILLION_SCALE, estimate)
     text = str(error.value)
     assert "teacher: a step of resnet50 on 256 images of 224 pixels takes about" in text
     assert "teacher.batch_size=64" in text
-    assert "--preset small" in text
+    assert "the preset small" in text
+
+
+def too_large(pictures: Path, **changes: Any) -> BillionScale:
+    return tiny(pictures, **changes).model_copy(update={"teacher": BillionScale().teacher})
+
+
+@pytest.mark.usefixtures("small_machine")
+def test_labelled_images_in_tars_do_not_hide_what_does_not_fit(
+    tmp_path: Path, pictures: Path
+) -> None:
+    """The classes and the images of a tar are not counted before work; memory needs neither."""
+    (tmp_path / "labelled.tar").write_bytes(b"\0" * 10_240)
+    options = too_large(pictures, labelled={"source": str(tmp_path)})
+    with pytest.raises(ProtegeError, match=r"teacher: a step of resnet50 .*teacher\.batch_size="):
+        check_before_work(BILLION_SCALE, options)
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(options.model_dump(mode="json")))
+    planned = CliRunner().invoke(app, ["plan", "billion-scale", "--config", str(config)])
+    assert "teacher: a step of resnet50" in str(planned.exception)
+
+
+@pytest.mark.usefixtures("small_machine")
+def test_what_does_not_fit_runs_where_somebody_says_so(tmp_path: Path, pictures: Path) -> None:
+    """By an option, which the command line, the form and Python have alike."""
+    options = too_large(pictures)
+    with pytest.raises(ProtegeError, match=r"approval\.too_large=go_on runs it as it is"):
+        check_before_work(BILLION_SCALE, options)
+    approval = options.approval.model_copy(update={"too_large": "go_on"})
+    check_before_work(BILLION_SCALE, options.model_copy(update={"approval": approval}))
+
+
+@pytest.mark.parametrize(
+    ("role", "length", "batch", "size", "model"),
+    [
+        ("supervised", "baseline", "student", "student", "student"),
+        ("baseline", "fine_tune", "fine_tune", "student", "student"),
+        ("pretrained", "student", "student", "student", "student"),
+    ],
+)
+def test_a_refused_training_names_the_options_that_it_has(
+    role: str, length: str, batch: str, size: str, model: str
+) -> None:
+    named = {
+        option: BILLION_SCALE.option_of(role, option)
+        for option in ("length", "batch_size", "inputs.size", "model")
+    }
+    assert named == {
+        "length": f"{length}.length",
+        "batch_size": f"{batch}.batch_size",
+        "inputs.size": f"{size}.inputs.size",
+        "model": f"{model}.model",
+    }
+    default = BillionScale()
+    for name in named.values():
+        value = default
+        for step in name.split("."):
+            value = getattr(value, step)
+
+
+def test_a_training_that_is_too_long_names_its_own_length() -> None:
+    estimate = paper_sized(800)
+    works = tuple(
+        replace(work, cost=COST, seconds=10**6 if work.role == "supervised" else 1)
+        for work in estimate.works
+    )
+    with pytest.raises(ProtegeError, match=r"shorten baseline\.length, take a smaller student\.m"):
+        check_machine(BILLION_SCALE, replace(estimate, works=works))
+    assert BILLION_SCALE.label_of("supervised") == "baseline before fine-tuning (baseline)"
 
 
 def test_the_small_preset_is_surely_small() -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from flows.commands.run import INTERRUPTED
+from flows.commands.server import DOWN
 from infra.store import Store
 from tasks.shard import ShardOptions, shard
 from tests.builders.models import model
@@ -144,3 +146,11 @@ def test_version_exit_codes_and_completion_can_be_found() -> None:
     text = protege("--help").stdout
     assert "Exit status: 0" in text
     assert "--install-completion" in text
+
+
+def test_documents_name_the_exit_codes_that_there_are() -> None:
+    repository = Path(__file__).parents[1]
+    readme = " ".join((repository / "README.md").read_text().split())
+    listed = readme.partition("The exit status is ")[2].partition(". ")[0]
+    assert [int(word) for word in listed.split() if word.isdigit()] == [0, 1, 2, DOWN, INTERRUPTED]
+    assert f"fails (exit code {DOWN})" in (repository / "docs" / "operate.md").read_text()

@@ -67,15 +67,18 @@ def test_scheduler_without_workers_is_said(caplog: pytest.LogCaptureFixture) -> 
         assert f"{cluster.scheduler_address} has no workers" in caplog.text
 
 
-def test_workers_with_other_versions_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("package", ["pyarrow", "pillow", "simplejpeg"])
+def test_workers_with_other_versions_are_named(
+    monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
     with plain_scheduler(1) as cluster, Client(cluster) as client:
         check_versions(client)
-        found = client.get_versions(packages=["numpy", "pyarrow", "torch"])
+        found = client.get_versions(packages=list(remote.PACKAGES))
         (address,) = found["workers"]
         assert all(found["workers"][address]["packages"][name] for name in remote.COMPARED)
-        found["workers"][address]["packages"]["pyarrow"] = "0.1"
+        found["workers"][address]["packages"][package] = "0.1"
         monkeypatch.setattr(client, "get_versions", lambda packages: found)
-        with pytest.raises(ProtegeError, match=f"pyarrow is 0.1 on {address} and .* here"):
+        with pytest.raises(ProtegeError, match=f"{package} is 0.1 on {address} and .* here"):
             check_versions(client)
 
 

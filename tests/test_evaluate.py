@@ -21,6 +21,7 @@ from tasks.evaluate import (
     EvaluateOptions,
     PredictOptions,
     Row,
+    check_better_than_chance,
     evaluate,
     figure,
     predict,
@@ -239,15 +240,54 @@ def test_images_without_a_class_are_predicted_but_not_measured(root: Store, pict
         evaluate(root, pile, {"teacher": teacher})
 
 
-def test_test_image_that_cannot_be_decoded_is_named(root: Store, tmp_path: Path) -> None:
-    folder = tmp_path / "test"
+def test_audit_list_of_other_images_is_said_and_ends_nothing(
+    root: Store, pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is read last, when all trainings are done."""
+    test, pile = labelled_test(root, pictures), shard(root, ShardOptions(source=f"{pictures}/pile"))
+    teacher, chosen = model(root), chosen_of(root, pile, [(0, 0), (1, 1)])
+    (tmp_path / "truth.csv").write_text("key,label\nelsewhere.png,red\n")
+    options = EvaluateOptions(views=0, audit=str(tmp_path / "truth.csv"))
+    choice = Choice(pile, chosen, teacher)
+    measured = evaluate(root, test, {"teacher": teacher}, options, choice=choice)
+    assert figure(read_metrics(measured), "chosen", "precision") is None
+    assert figure(read_metrics(measured), "teacher", "top1") is not None
+    assert "none of its 1 keys is among the chosen images" in caplog.text
+
+
+def damaged_test(root: Store, folder: Path, damaged: int) -> Output:
+    """A test set of 6 images, whose damage only shows when they are decoded."""
     paths = write_folder(folder, np.random.default_rng(0), per_class=2, labelled=True)
-    paths[3].write_bytes(paths[3].read_bytes()[:-30])
-    test = shard(root, ShardOptions(source=str(folder), labelled=True, verify="header"))
+    for path in paths[:damaged]:
+        path.write_bytes(path.read_bytes()[:-30])
+    return shard(root, ShardOptions(source=str(folder), labelled=True, verify="header"))
+
+
+def test_test_image_that_cannot_be_decoded_is_told_and_left_out(
+    root: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    test = damaged_test(root, tmp_path / "test", 1)
     predicted = predict(root, model(root), test)
     assert (predicted.rows_in, predicted.kept, predicted.rejected) == (6, 5, 1)
-    with pytest.raises(ProtegeError, match=r"1 of the 6 .*\(1 damaged\): .*verify=decode"):
-        evaluate(root, test, {"teacher": model(root)})
+    models = {"teacher": model(root), "student": model(root, seed=1)}
+    measured = evaluate(root, test, models, compare=("student", "teacher"))
+    assert set(read_metrics(measured).filter(pc.field("label").is_null())["count"].to_pylist()) == {
+        5
+    }
+    logged = [
+        record for record in caplog.records if "no model is measured on them" in record.message
+    ]
+    assert len(logged) == 1
+    assert "1 of the 6 images" in logged[0].message
+    assert "(1 damaged)" in logged[0].message
+
+
+def test_test_set_without_a_usable_image_is_an_error(root: Store, tmp_path: Path) -> None:
+    test, teacher = damaged_test(root, tmp_path / "test", 6), model(root)
+    with pytest.raises(ProtegeError, match=r"6 of the 6 images .* give other test images"):
+        evaluate(root, test, {"teacher": teacher})
+    with pytest.raises(ProtegeError, match="none of the 6 labelled images"):
+        check_better_than_chance(predict(root, teacher, test), "teacher", stop=False)
 
 
 def test_model_whose_answers_are_not_finite_is_not_measured(root: Store, pictures: Path) -> None:

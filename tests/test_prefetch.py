@@ -1,4 +1,4 @@
-"""Prefetch: threads work ahead, in order, and no further than they are told."""
+"""Prefetch: threads work ahead, in order, and no further than is allowed."""
 
 import threading
 from collections.abc import Iterator
@@ -67,7 +67,7 @@ def test_prefetch_closes_the_iterator_of_a_caller_that_stops_early() -> None:
     assert closed.is_set()
 
 
-def test_pool_is_given_no_more_items_than_told() -> None:
+def test_pool_is_given_no_more_items_than_allowed() -> None:
     taken: list[int] = []
 
     def items() -> Iterator[int]:

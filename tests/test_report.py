@@ -136,7 +136,7 @@ def test_user_strings_cannot_inject_markup(root: Store) -> None:
 def test_what_was_not_measured_is_a_dash(root: Store) -> None:
     page = page_of(root, campaign(root, Made(gain=False, precision=False, rejects=0)))
     check_self_contained(page)
-    assert "no audit list was given" in page
+    assert "no audit list has a chosen image" in page
     assert "not an image" not in page
 
 

@@ -64,7 +64,7 @@ def test_parts_say_on_what_they_were_computed(root: Store, pictures: Path) -> No
 
 
 def products() -> set[str]:
-    """The arithmetic of products on a GPU, as torch has been told."""
+    """The arithmetic of products on a GPU, as torch has been set."""
     backends: Any = torch.backends
     kinds = (backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn)
     return {kind.fp32_precision for kind in kinds}

@@ -1,15 +1,15 @@
 """Check: what is wrong with a campaign and can be seen before any work.
 
-In: a recipe and its options. Out: nothing, or a ProtegeError with the option's full name: sources
-that are empty or have no classes, classes of the test set that nothing can learn, weights, audit
-lists and networks that are not there.
+In: a recipe and its sources. Out: their sizes, or a ProtegeError with the option's full name:
+sources that are empty or have no classes, classes of the test set that nothing can learn, audit
+lists and networks that are not there, weights that are not there or do not fit.
 """
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 
-from flows.campaign.find import sections_of, sources_of
-from flows.campaign.options import RecipeOptions
-from flows.campaign.survey import SourceSize, survey
+from flows.campaign.find import sections_of
+from flows.campaign.survey import Sources, SourceSize
 from flows.recipes import Recipe
 from infra.errors import ProtegeError, name_options
 from infra.store import split_uri
@@ -17,24 +17,18 @@ from models.registry import TIMM_PREFIX
 from tasks.evaluate import EvaluateOptions
 from tasks.evaluate.choice import audit_digest
 from tasks.train import TrainOptions
+from tasks.train.fit import check_fit
 
 LISTED = 5
 
 
-def check(recipe: Recipe, options: RecipeOptions, *, whole: bool = False) -> dict[str, SourceSize]:
+def check(recipe: Recipe, sources: Sources, *, whole: bool = False) -> dict[str, SourceSize]:
     """The sizes of the labelled sources; of all of them, where `whole`. Raises ProtegeError."""
-    sizes = {}
-    for role, source in sources_of(options).items():
-        if source.labelled or whole:
-            try:
-                sizes[role] = survey(source)
-            except ProtegeError as error:
-                name_options(error, role)
-                raise ProtegeError(f"{role}.source: {error}") from None
+    sizes = sources.sizes(whole=whole)
     _check_classes(recipe.labelled, sizes)
-    for name, section in sections_of(options).items():
+    for name, section in sections_of(sources.options).items():
         if isinstance(section, TrainOptions):
-            _check_network(name, section)
+            _check_network(name, section, sizes.get(recipe.labelled))
         if isinstance(section, EvaluateOptions):
             _check_audit(name, section)
     return sizes
@@ -59,11 +53,14 @@ def _check_classes(labelled: str, sizes: dict[str, SourceSize]) -> None:
             )
 
 
-def _check_network(section: str, options: TrainOptions) -> None:
+def _check_network(section: str, options: TrainOptions, labelled: SourceSize | None) -> None:
     if options.model.startswith(TIMM_PREFIX):
         _check_timm(section, options.model.removeprefix(TIMM_PREFIX))
-    if not options.checkpoint:
-        return
+    if options.checkpoint:
+        _check_checkpoint(section, options, labelled.classes if labelled else None)
+
+
+def _check_checkpoint(section: str, options: TrainOptions, classes: Sequence[str] | None) -> None:
     store, name = split_uri(options.checkpoint)
     try:
         found = store.exists(name)
@@ -76,6 +73,11 @@ def _check_network(section: str, options: TrainOptions) -> None:
             f"{section}.checkpoint: there is no file {options.checkpoint}; give the path or the "
             "s3:// address of published weights (.safetensors, .pth)"
         )
+    try:
+        check_fit(options, classes)
+    except ProtegeError as error:
+        name_options(error, f"{section}.{{}}".format)
+        raise ProtegeError(f"{section}: {error}") from None
 
 
 def _check_timm(section: str, name: str) -> None:

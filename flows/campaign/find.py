@@ -5,16 +5,20 @@ lists every source, which takes long for many loose files, so one run does it on
 """
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from flows.campaign.places import check_places
 from infra.errors import ProtegeError, name_options
-from infra.store import Store
+from infra.store import Store, check_create_only
 from tasks import campaigns
 from tasks.campaigns import Campaign
 from tasks.contract import digest_of, find_output
 from tasks.options import Options
 from tasks.shard import ShardOptions, pin
+from tasks.shard.sources import Listing
+
+NO_LISTINGS: Mapping[str, Listing] = MappingProxyType({})
 
 
 def find_campaign(
@@ -23,18 +27,21 @@ def find_campaign(
     options: Options,
     sources: Mapping[str, ShardOptions],
     repeats: str = "",
+    listings: Mapping[str, Listing] = NO_LISTINGS,
 ) -> Campaign:
     """The campaign of these options and of the sources as they are now. Raises ProtegeError.
 
-    A new one belongs to the line of the campaign that it `repeats`, if any.
+    A new one belongs to the line of the campaign that it `repeats`, if any. Sources that have just
+    been listed are not listed again.
     """
     check_places(root, sources)
+    check_create_only(root)
     snapshots = {}
     for role, source in sources.items():
         try:
-            snapshots[role] = pin(root, source)
+            snapshots[role] = pin(root, source, listings.get(role))
         except ProtegeError as error:
-            name_options(error, role)
+            name_options(error, f"{role}.{{}}".format)
             raise ProtegeError(f"{role}.source: {error}") from None
     values = options.model_dump(mode="json")
     return campaigns.begin(root, recipe, values, snapshots, campaign_key(options), repeats)

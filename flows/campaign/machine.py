@@ -110,28 +110,33 @@ def check_machine(recipe: Recipe, estimate: Estimate) -> None:
 
 def _too_large(recipe: Recipe, work: Work, cost: StepCost, machine: Machine, needed: int) -> str:
     assert work.training is not None
-    section, options = recipe.section_of(work.role), work.training
-    batch = machine.largest_batch(cost)
-    lower = f"set {section}.batch_size={batch}" if batch >= 8 else f"lower {section}.inputs.size"
+    options, batch = work.training, machine.largest_batch(cost)
+    if batch >= 8:
+        remedy = f"set {recipe.option_of(work.role, 'batch_size')}={batch}"
+    else:
+        remedy = f"lower {recipe.option_of(work.role, 'inputs.size')}"
     return (
         f"{recipe.name_of(work.role)}: a step of {options.model} on {options.batch_size:,} images "
         f"of {options.inputs.size} pixels takes about {needed / GIB:.1f} GiB, and "
-        f"{machine.device} has {machine.memory_bytes / GIB:.1f}: {lower}, {_smaller(section)}"
+        f"{machine.device} has {machine.memory_bytes / GIB:.1f}: {remedy}, "
+        f"{_smaller(recipe, work)}"
     )
 
 
 def _too_long(recipe: Recipe, work: Work, seconds: float) -> str:
-    section = recipe.section_of(work.role)
     return (
         f"the trainings would take about {show_duration(seconds)} on this machine, most of it "
-        f"the {recipe.name_of(work.role)} ({work.units:,} steps): shorten {section}.length, "
-        f"{_smaller(section)}"
+        f"the {recipe.name_of(work.role)} ({work.units:,} steps): shorten "
+        f"{recipe.option_of(work.role, 'length')}, {_smaller(recipe, work)}"
     )
 
 
-def _smaller(section: str) -> str:
-    model = "a smaller student.model" if section == "fine_tune" else f"a smaller {section}.model"
-    return f"take {model}, or --preset small; --anyway runs it as it is"
+def _smaller(recipe: Recipe, work: Work) -> str:
+    """What helps in every case, in words that hold for the command line, the form and Python."""
+    return (
+        f"take a smaller {recipe.option_of(work.role, 'model')}, or the preset small; "
+        "approval.too_large=go_on runs it as it is"
+    )
 
 
 def lines_of(recipe: Recipe, estimate: Estimate, name: Callable[[str], str]) -> list[str]:

@@ -19,11 +19,13 @@ class ApprovalOptions(Options):
     """When a run waits for a person or stops. A recipe names the stages before which it can."""
 
     NOT_IN_FINGERPRINT: ClassVar[frozenset[str]] = frozenset(
-        {"before", "teacher_at_chance", "max_copies_percent"}
+        {"before", "too_large", "teacher_at_chance", "max_copies_percent"}
     )
 
     before: str = "nothing"
     """The stage before which the run waits until somebody approves what it is about to cost."""
+    too_large: Literal["stop", "go_on"] = "stop"
+    """What to do when trainings seem to need more memory or time than the machine has."""
     teacher_at_chance: Literal["stop", "go_on"] = "stop"
     """What to do when the teacher, on images it has not learned from, is no better than chance."""
     max_copies_percent: float = Field(10, ge=0, le=100)
@@ -32,6 +34,12 @@ class ApprovalOptions(Options):
 
 class RecipeOptions(Options):
     """The root options of a recipe: a section for each role, in the order in which they run."""
+
+    @property
+    def may_be_too_large(self) -> bool:
+        """Whether somebody wants it to run, whatever it takes of the machine."""
+        approval = getattr(self, "approval", None)
+        return isinstance(approval, ApprovalOptions) and approval.too_large == "go_on"
 
     def resolved(self) -> Self:
         """The same options with absolute paths, so that they mean the same in any folder."""

@@ -9,6 +9,7 @@ order: inputs, options (an object, or its fields as keywords), and the rest by k
 Here the stages are called as they are. The engine's run makes a Prefect task of each call.
 """
 
+import functools
 import logging
 import sys
 import threading
@@ -357,7 +358,7 @@ class Run:
         try:
             output = work(self._watch(self._title(stage, role)))
         except (ProtegeError, Failures, Crashed) as error:
-            name_options(error, self._section(role))
+            name_options(error, functools.partial(self._option, role))
             raise
         state = "was already there" if output.reused else f"made in {output.seconds:.1f} s"
         rejected = f", {output.rejected:,} rejected" if output.rejected else ""
@@ -401,11 +402,11 @@ class Run:
         name = recipe(self.campaign.recipe).name_of(role) if known else role
         return stage_title(stage, name)
 
-    def _section(self, role: str) -> str:
-        """What the options of a role are called where a person sets them."""
+    def _option(self, role: str, option: str) -> str:
+        """What an option of a role is called where a person sets it."""
         if self._campaign is None:
-            return "options"
-        return recipe(self._campaign.recipe).section_of(role)
+            return f"options.{option}"
+        return recipe(self._campaign.recipe).option_of(role, option)
 
     def _signed(self, name: str, output: Output) -> Output:
         if output.stage == "signature":

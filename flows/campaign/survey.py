@@ -1,27 +1,32 @@
 """Survey: how much a source holds, before any work, by listing it and by the footers of tables.
 
-In: the options of a source. Out: a `SourceSize`. Members of tar files are not counted, because that
-would read every file; whoever shows the size says so.
+In: the options of a recipe. Out: `Sources`, with a `SourceSize` for each. Members of tar files are
+not counted, because that would read every file; whoever shows the size says so.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from flows.campaign.find import sources_of
 from flows.campaign.options import RecipeOptions
+from infra.errors import ProtegeError, name_options
+from tasks.estimate import show_duration
 from tasks.shard import ShardOptions, sort_classes, table_size
+from tasks.shard.sources import Listing
 
 MAX_FOOTERS = 1_000  # each is one small read
 LISTED = 5
+MAX_LOOSE = 3_000_000  # a few minutes and 5 GB at each start
+LOOSE_BYTES, LOOSE_SECONDS = 1_650, 63e-6  # of the process that lists and pins, for each file
 
 
 @dataclass(frozen=True)
 class SourceSize:
     """Images and bytes of a source; `classes` is None where they are not known from a listing.
 
-    `uncounted` are containers whose members were not counted, `lone` classes of a single image, as
-    far as a listing tells.
+    `uncounted` are containers whose members were not counted, `loose` images that are files, `lone`
+    classes of a single image, as far as a listing tells.
     """
 
     images: int
@@ -29,6 +34,7 @@ class SourceSize:
     classes: tuple[str, ...] | None
     uncounted: int = 0
     lone: tuple[str, ...] = ()
+    loose: int = 0
 
     def __str__(self) -> str:
         parts = [f"{self.images:,} images"] if self.images or not self.uncounted else []
@@ -47,9 +53,33 @@ def show_bytes(count: float) -> str:
     return f"{count:,.1f} TB"
 
 
-def survey(options: ShardOptions) -> SourceSize:
-    """Look at a source. Raises ProtegeError when it cannot be listed, or has unsound classes."""
-    files = options.list_files().files
+class Sources:
+    """The sources of a recipe, each of which is listed once: that takes long for many files."""
+
+    def __init__(self, options: RecipeOptions) -> None:
+        self.options = options
+        self.listings: dict[str, Listing] = {}  # those that were made, by role
+        self.counted: dict[str, SourceSize] = {}
+
+    def sizes(self, *, whole: bool) -> dict[str, SourceSize]:
+        """The sizes of the labelled sources; of all of them, where `whole`. Raises ProtegeError."""
+        sources = sources_of(self.options).items()
+        return {role: self._size(role, of) for role, of in sources if of.labelled or whole}
+
+    def _size(self, role: str, source: ShardOptions) -> SourceSize:
+        if role not in self.counted:
+            try:
+                self.listings[role] = source.list_files()
+                self.counted[role] = survey(source, self.listings[role])
+            except ProtegeError as error:
+                name_options(error, f"{role}.{{}}".format)
+                raise ProtegeError(f"{role}.source: {error}") from None
+        return self.counted[role]
+
+
+def survey(options: ShardOptions, listing: Listing) -> SourceSize:
+    """Count what is in the files of a source. Raises ProtegeError for unsound classes."""
+    files = listing.files
     loose = [file for file in files if not file.is_container]
     tables = [file for file in files if file.key.lower().endswith(".parquet")]
     counted = tables if len(tables) <= MAX_FOOTERS else []
@@ -64,18 +94,27 @@ def survey(options: ShardOptions) -> SourceSize:
         size_bytes=sum(max(0, file.size) for file in files),
         classes=tuple(sort_classes(labels)) if options.labelled and not uncounted else None,
         uncounted=uncounted,
+        loose=len(loose),
         lone=tuple(sort_classes(lone)) if options.labelled else (),
     )
 
 
-def doubts_of_sources(sizes: Mapping[str, SourceSize]) -> list[str]:
-    """What is no error in the sources and seldom meant."""
-    return [
-        f"{role}.source: of {len(size.lone):,} of its {len(size.classes or ()):,} classes there is "
-        f"a single image ({', '.join(size.lone[:LISTED])}): label more of them, or take them out"
-        for role, size in sizes.items()
-        if size.lone
-    ]
+def doubts_of(sizes: Mapping[str, SourceSize]) -> Iterator[str]:
+    """What is no error in the sources and seldom meant, by role."""
+    for role, size in sizes.items():
+        if size.loose > MAX_LOOSE:
+            yield (
+                f"{role}.source: {size.loose:,} loose images take about "
+                f"{show_bytes(size.loose * LOOSE_BYTES)} of memory and "
+                f"{show_duration(size.loose * LOOSE_SECONDS)} at every start; pack them into .tar "
+                "files of some thousand images, which are listed as one each"
+            )
+        if size.lone:
+            yield (
+                f"{role}.source: of {len(size.lone):,} of its {len(size.classes or ()):,} classes "
+                f"there is a single image ({', '.join(size.lone[:LISTED])}): label more of them, "
+                "or take them out"
+            )
 
 
 def pile_size(sizes: Mapping[str, SourceSize], options: RecipeOptions) -> int | None:

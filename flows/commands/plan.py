@@ -10,7 +10,13 @@ from typing import Annotated
 import typer
 
 from flows.campaign.options import RecipeOptions
-from flows.campaign.survey import SourceSize, doubts_of_sources, pile_size, show_bytes
+from flows.campaign.survey import (
+    Sources,
+    SourceSize,
+    doubts_of,
+    pile_size,
+    show_bytes,
+)
 from flows.commands.arguments import (
     EXAMPLES,
     Config,
@@ -60,14 +66,16 @@ def _lines(
     recipe: Recipe, options: RecipeOptions, root: str, images: int, classes: int
 ) -> Iterator[str]:
     """What was found, what it will take, and what is doubtful. Raises ProtegeError like `run`."""
+    from flows.campaign.before import check_uncounted
     from flows.campaign.check import check
     from flows.campaign.find import sources_of
     from flows.campaign.machine import check_machine, lines_of, with_costs
 
     given = all(source.source for source in sources_of(options).values())
-    sizes = check(recipe, options, whole=True) if given else {}
+    sizes = check(recipe, Sources(options), whole=True) if given else {}
     for role, size in sizes.items():
         yield f"{role}: {size}"
+    yield from (f"doubtful: {doubt}" for doubt in doubts_of(sizes))
     if not given:
         yield (
             "sources are not given, so nothing is looked at: figures are for "
@@ -79,15 +87,17 @@ def _lines(
     num_classes = classes or (len(labelled.classes or ()) if labelled else IMAGENET_CLASSES)
     if not (num_images and num_classes):
         yield "give --images and --classes: the labelled images lie in files that were not counted"
+        if not options.may_be_too_large:
+            check_uncounted(recipe, options)
         return
     estimate = recipe.plan(options, num_images, num_classes, pile_size(sizes, options))
     if given:
         estimate = with_costs(estimate, num_classes, every=True)
     yield from lines_of(recipe, estimate, recipe.label_of)
     yield from _outputs(sizes, root)
-    doubts = (*doubts_of_sources(sizes), *estimate.doubts)
-    yield from (f"doubtful: {doubt}" for doubt in doubts)
-    check_machine(recipe, estimate)
+    yield from (f"doubtful: {doubt}" for doubt in estimate.doubts)
+    if not options.may_be_too_large:
+        check_machine(recipe, estimate)
 
 
 def _outputs(sizes: dict[str, SourceSize], root: str) -> Iterator[str]:

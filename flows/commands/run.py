@@ -49,9 +49,6 @@ def run(
     deployment: Annotated[
         bool, typer.Option("--deployment", help="Hand it to the server; a worker runs it.")
     ] = False,
-    anyway: Annotated[
-        bool, typer.Option("--anyway", help="Run what seems too large for this machine.")
-    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a recipe, or go on with it where it stopped.
@@ -67,7 +64,7 @@ def run(
 
     use_running_server()
     with resumable():
-        _show(execute(recipe, options, root or Settings().root, anyway=anyway), as_json)
+        _show(execute(recipe, options, root or Settings().root), as_json)
 
 
 @app.command(epilog=EXAMPLES + "protege resume billion-scale-1f3a0b2c-000 --root s3://bucket/out")

@@ -8,7 +8,14 @@ import time
 from typing import Any
 
 from flows.campaign.before import check_before_work
-from flows.campaign.find import campaign_key, find_campaign, is_complete, sections_of, sources_of
+from flows.campaign.find import (
+    NO_LISTINGS,
+    campaign_key,
+    find_campaign,
+    is_complete,
+    sections_of,
+    sources_of,
+)
 from flows.campaign.options import RecipeOptions
 from flows.engine.environment import prepare_command_line
 from flows.recipes import recipe
@@ -20,25 +27,19 @@ from tasks import campaigns
 from tasks.campaigns import Campaign
 
 
-def execute(
-    name: str, options: RecipeOptions, root: str, *, anyway: bool = False
-) -> dict[str, Any]:
-    """Run the recipe, or go on with it. Raises ProtegeError with the reason when it fails.
-
-    What can be checked before work is checked; `anyway` runs what seems too large for the machine.
-    """
+def execute(name: str, options: RecipeOptions, root: str) -> dict[str, Any]:
+    """Run the recipe, or go on with it. Raises ProtegeError with the reason when it fails."""
     started = time.perf_counter()
     options = options.resolved()
     with usable_root(root):
         store, key = open_store(root), f"{name}-{campaign_key(options)}"
         # What a campaign has pinned was checked when it began. Only pinning shows that the sources
         # have changed since, so that this is another campaign.
-        checked = not any(known.pinned for known in campaigns.campaigns(store, key))
-        if checked:
-            check_before_work(recipe(name), options, anyway=anyway)
-        campaign = find_campaign(store, name, options, sources_of(options))
-        if not (checked or campaign.pinned):
-            check_before_work(recipe(name), options, anyway=anyway)
+        pinned = any(known.pinned for known in campaigns.campaigns(store, key))
+        listings = NO_LISTINGS if pinned else check_before_work(recipe(name), options)
+        campaign = find_campaign(store, name, options, sources_of(options), listings=listings)
+        if pinned and not campaign.pinned:
+            check_before_work(recipe(name), options)
     _note_unfinished(store, campaign, key)
     return _go_on(campaign, options, root, started)
 

@@ -74,8 +74,8 @@ def _campaign_of_run(root: Store, recipe: Recipe, options: RecipeOptions) -> Cam
     before = campaigns.of_run(root, recipe.name, run)
     if before is not None:
         return before
-    check_before_work(recipe, options)
-    found = find_campaign(root, recipe.name, options, sources_of(options))
+    listings = check_before_work(recipe, options)
+    found = find_campaign(root, recipe.name, options, sources_of(options), listings=listings)
     return campaigns.note_run(root, found, run)
 
 

@@ -6,7 +6,7 @@ registered       exists once everything is registered; the worker waits for it
 auth             the user and the password of the server, for the owner only
 prefect/         Prefect's own files, including the SQLite database
 ui/              the pages of the UI, with their security policy
-logs/            the output of each process
+logs/            the output of each process, at most twice 16 MiB of each
 """
 
 import base64
@@ -107,9 +107,14 @@ class ServerState:
         """The address of the UI for whoever may use it: with the password."""
         return f"{config.ui}/{LOGIN}{base64.b64encode(self.auth().encode()).decode()}"
 
+    @property
+    def logs(self) -> Path:
+        """The folder of the logs."""
+        return self.folder / "logs"
+
     def log(self, name: str) -> Path:
         """The log of a process."""
-        return self.folder / "logs" / f"{name}.log"
+        return self.logs / f"{name}.log"
 
     def config(self) -> ServerConfig | None:
         """The configuration of the last `up`; None before the first one."""

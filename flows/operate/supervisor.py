@@ -20,6 +20,7 @@ from types import FrameType
 import psutil
 
 from flows.operate.environment import prefect_environment
+from flows.operate.log_files import cap_logs
 from flows.operate.state import (
     WORK_POOL,
     ServerConfig,
@@ -102,6 +103,7 @@ def supervise(state: ServerState, config: ServerConfig) -> None:
             state.save_processes(_running(managed))
         if len(managed) == 1 and state.registered.exists():
             managed += others
+        cap_logs(state.logs)
         time.sleep(POLL_SECONDS)
     stop_all(state, server)
 

@@ -17,8 +17,9 @@ from infra.errors import ProtegeError
 from infra.settings import DaskSettings
 
 ENCRYPTED = ("tls", "wss")
-# What moves functions between processes, and what changes their results.
-COMPARED = ("python", "distributed", "cloudpickle", "numpy", "pyarrow", "torch")
+# What moves functions between processes, and what changes their results: pixels, too.
+PACKAGES = ("numpy", "pyarrow", "torch", "pillow", "simplejpeg")
+COMPARED = ("python", "distributed", "cloudpickle", *PACKAGES)
 LISTED_DIFFERENCES = 5
 
 logger = logging.getLogger(__name__)
@@ -61,8 +62,7 @@ def check_encrypted(settings: DaskSettings) -> None:
 
 def check_versions(client: Any) -> None:
     """Raise ProtegeError when workers have other versions than this process."""
-    packages = [name for name in COMPARED if name not in {"python", "distributed", "cloudpickle"}]
-    found = client.get_versions(packages=packages)
+    found = client.get_versions(packages=list(PACKAGES))
     here = _versions(found["client"])
     differences = [
         f"{name} is {there[name]} on {address} and {here[name]} here"

@@ -18,6 +18,7 @@ S3 clients do not survive a fork: every process that uses a store must be spawne
 from infra.store.address import Address
 from infra.store.base import Draft, ObjectInfo, Store
 from infra.store.local import LocalStore
+from infra.store.probe import check_create_only
 from infra.store.s3 import S3Store
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "ObjectInfo",
     "S3Store",
     "Store",
+    "check_create_only",
     "open_object",
     "open_store",
     "split_uri",

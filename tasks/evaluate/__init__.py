@@ -13,6 +13,7 @@ labels, and precision, against an audit list.
 """
 
 import functools
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -52,6 +53,8 @@ from tasks.images import IMAGES_VERSION
 STAGE = "evaluate"
 VERSION = 5
 TEST = "test"  # the name of the only test set
+NOT_FINITE = "not_finite"
+logger = logging.getLogger(__name__)
 
 __all__ = [
     "METRICS",
@@ -100,9 +103,10 @@ def evaluate(
     """Measure, or take the output that is there.
 
     `test` is a labelled set of images, or several by name. `compare` names two of the models: the
-    gain is that of the first over the second. Raises ProtegeError for models of different classes,
-    a test image without a prediction, or an audit list that cannot be read; Failures for a test
-    class that the models do not know.
+    gain is that of the first over the second. Images that cannot be decoded are logged and left out.
+    Raises ProtegeError for models of different classes, answers that are not finite, a test set
+    without a usable image, or an audit list that cannot be read; Failures for a test class that
+    the models do not know.
     """
     tests = {TEST: test} if isinstance(test, Output) else test
     classes = _common_classes(models)
@@ -169,9 +173,10 @@ def _predict_all(
                 executor=executor,
                 on_progress=functools.partial(_report, on_progress, done, total),
             )
-            _check_complete(output, model, images)
+            _check_finite(output, model, images)
             predicted[dataset, model] = output
             done += shards[dataset]
+        _tell_unusable(output, images)
     return predicted
 
 
@@ -179,20 +184,32 @@ def _report(on_progress: OnProgress, before: int, total: int, done: int, _: int,
     on_progress(before + done, total, note)
 
 
-def _check_complete(predicted: Output, model: str, images: Output) -> None:
-    """Raise ProtegeError when some images have no prediction."""
+def _check_finite(predicted: Output, model: str, images: Output) -> None:
+    """Raise ProtegeError for a model whose answers are no numbers, wherever that may be."""
+    count = contract.reject_reasons(predicted).get(NOT_FINITE) if predicted.rejected else None
+    if count:
+        raise ProtegeError(
+            f"{model} has no prediction for {count:,} of the {predicted.rows_in:,} images of "
+            f"{images.uri} ({count} {NOT_FINITE}): train {model} again with a lower learning rate"
+        )
+
+
+def _tell_unusable(predicted: Output, images: Output) -> None:
+    """Say how many images no model is measured on. Raises ProtegeError when none is left.
+
+    They are the same for all models: what cannot be decoded is nobody's answer.
+    """
     if not predicted.rejected:
         return
     reasons = contract.reject_reasons(predicted)
     counts = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
-    if "not_finite" in reasons:
-        remedy = f"train {model} again with a lower learning rate"
-    else:
-        remedy = "shard the test set with verify=decode, which rejects such images"
-    raise ProtegeError(
-        f"{model} has no prediction for {predicted.rejected:,} of the {predicted.rows_in:,} images "
-        f"of {images.uri} ({counts}): {remedy}"
+    text = (
+        f"{predicted.rejected:,} of the {predicted.rows_in:,} images of {images.uri} cannot be "
+        f"used ({counts})"
     )
+    if not predicted.kept:
+        raise ProtegeError(f"{text}, so that nothing can be measured: give other test images")
+    logger.warning("%s, and no model is measured on them", text)
 
 
 def _make(job: EvaluateJob, executor: Executor, session: Session) -> Made:

@@ -61,6 +61,11 @@ def measure_knowledge(predicted: Output) -> Knowledge:
 
 def check_better_than_chance(predicted: Output, model: str, *, stop: bool = True) -> None:
     """Raise ProtegeError, or warn, when the model is not clearly better than chance."""
+    if not predicted.kept:
+        raise ProtegeError(
+            f"none of the {predicted.rows_in:,} labelled images that the {model} was asked about "
+            f"can be used: `protege rejects {predicted.uri}` says why"
+        )
     found = measure_knowledge(predicted)
     if found.is_clear:
         return

@@ -7,6 +7,7 @@ audit list.
 
 import csv
 import io
+import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MAX_VIEW_IMAGES = 2_000  # of all classes together
+logger = logging.getLogger(__name__)
 CHOSEN = "chosen"  # what stands for the model in the rows; they are of no test set
 
 
@@ -137,7 +139,15 @@ def _precision(
     labels = chosen["label"].to_numpy()
     known = np.array([key in truth for key in keys])
     if not known.any():
-        raise ProtegeError(f"{options.audit}: none of its keys is among the chosen images")
+        # All trainings are done by now, and their figures need no audit list.
+        logger.warning(
+            "%s: none of its %s keys is among the chosen images, so there is no precision. Keys "
+            "are paths within the source of the pile, as %s",
+            options.audit,
+            f"{len(truth):,}",
+            keys[0] if len(keys) else "a.jpg",
+        )
+        return
     right = np.array([truth.get(key) == classes[label] for key, label in zip(keys, labels)])
     yield _row("precision", None, right[known])
     for label, rows in _by_class(labels):

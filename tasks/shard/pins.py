@@ -27,7 +27,7 @@ from tasks.pieces import pieces
 from tasks.shard.changes import Pinned, check_unchanged
 from tasks.shard.options import ShardOptions
 from tasks.shard.passed import as_facts
-from tasks.shard.sources import SourceFile, is_container_name
+from tasks.shard.sources import Listing, SourceFile, is_container_name
 
 STAGE = "shard"
 VERSION = 3
@@ -59,9 +59,12 @@ class Attempt:
     reason: str | None = None
 
 
-def pin(root: Store, options: ShardOptions) -> Snapshot:
-    """List the source and assign what is new in it to new shards. Raises ProtegeError."""
-    files = options.list_files()
+def pin(root: Store, options: ShardOptions, listing: Listing | None = None) -> Snapshot:
+    """Assign what is new in the source to new shards. Raises ProtegeError.
+
+    Who has just listed it hands the listing over, for that takes long.
+    """
+    files = options.list_files() if listing is None else listing
     target = images_target(root, options)
     store = target.store
     while True:

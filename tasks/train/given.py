@@ -28,9 +28,10 @@ class GivenWeights:
     classes: tuple[str, ...] = ()
 
 
-def look_at_given(options: TrainOptions, classes: Sequence[str]) -> GivenWeights:
+def look_at_given(options: TrainOptions, classes: Sequence[str] | None) -> GivenWeights:
     """What is known of the weights that the options name; nothing without.
 
+    The classes of the images are None before their labels have been read.
     Raises ProtegeError when they cannot be read, when they are of another network, have other
     inputs or lack a class, and when nobody says their classes.
     """
@@ -44,8 +45,8 @@ def look_at_given(options: TrainOptions, classes: Sequence[str]) -> GivenWeights
     else:
         _check_description(uri, description, options)
         known = description.classes
-    missing = [name for name in classes if name not in known]
-    if missing:
+    missing = [name for name in classes or () if name not in known]
+    if classes and missing:
         raise ProtegeError(
             f"checkpoint {uri} does not know the class {missing[0]!r}: its classes are "
             f"{list_classes(known)}, and those of the images are {list_classes(classes)}. Name "
@@ -60,17 +61,18 @@ def list_classes(classes: Sequence[str]) -> str:
     return ", ".join(classes[:LISTED_CLASSES]) + more
 
 
-def _named_classes(options: TrainOptions, classes: Sequence[str]) -> tuple[str, ...]:
+def _named_classes(options: TrainOptions, classes: Sequence[str] | None) -> tuple[str, ...]:
     """The classes of weights that do not name them, as the options do."""
     named = options.checkpoint_classes
     if named == LABELLED:
-        return tuple(classes)
+        return tuple(classes or ())
     if not named:
+        theirs = f" ({list_classes(classes)})" if classes else ""
         raise ProtegeError(
             f"checkpoint {options.checkpoint} does not say what its classes are: set "
             "options.checkpoint_classes to a text file with the name of a class in each line, in "
-            f"the order of the weights, or to {LABELLED!r} if it is that of the labelled images "
-            f"({list_classes(classes)})"
+            f"the order of the weights, or to {LABELLED!r} if it is that of the labelled images"
+            f"{theirs}"
         )
     text = _read(named, "checkpoint_classes").decode("utf-8-sig", errors="replace")
     names = tuple(line.strip() for line in text.splitlines() if line.strip())

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from flows.operate.catalog import deployments
+from flows.operate.log_files import MAX_LOG_BYTES
 from tests.builders.waiting import EVENT_SECONDS, wait_for
 from tests.operate.served import Served
 
@@ -114,6 +115,14 @@ def test_status_says_what_runs(served: Served) -> None:
         assert word in printed
     assert "secret" not in printed
     assert "trusted" not in printed
+
+
+def test_a_log_that_grows_too_large_is_cut_while_its_process_runs(served: Served) -> None:
+    log = served.home.log("report-server")
+    with log.open("ab") as file:
+        file.write(b"x\n" * MAX_LOG_BYTES)
+    wait_for(lambda: log.stat().st_size <= MAX_LOG_BYTES, "the log is cut")
+    assert log.with_suffix(".log.1").stat().st_size > MAX_LOG_BYTES
 
 
 def test_nothing_listens_outside_loopback(served: Served) -> None:

@@ -90,7 +90,7 @@ def _tiles(data: ReportData) -> Iterator[Tile]:
             yield from _comparison(data, result_top1)
     if data.choice is not None:
         precision = data.measures.of_choice("precision")
-        note = "no audit list was given" if precision is None else "against the audit list"
+        note = "no audit list has a chosen image" if precision is None else "against the audit list"
         yield Tile("Precision of the chosen", percent(precision), note)
 
 
