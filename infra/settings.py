@@ -35,7 +35,9 @@ class DaskSettings(_Section):
         False, description="Allow a scheduler of another machine without TLS (tcp://)."
     )
     workers: int = Field(
-        0, ge=0, description="Processes of a local cluster; 0 is one per GPU, else per core."
+        0,
+        ge=0,
+        description="Processes of a local cluster; 0 is one per GPU, else per core with 1 GiB.",
     )
 
 

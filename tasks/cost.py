@@ -19,22 +19,28 @@ BYTES = 4  # of a float32
 PROCESS_BYTES = 600 << 20  # of a process with torch, before it has a network
 MEASURED_PIXELS = 1 << 18  # of a step that is measured: enough for its time to be the layers'
 WAITING_BATCHES = 3  # one is computed, others are read meanwhile
+LAYERS_AT_A_TIME = 3  # in a pass without training: what a layer reads, what it writes, and a skip
 COSTLESS_PIXELS = 1 << 20  # of a batch: any machine has the memory for it
 COSTLESS_WORK = 10**10  # pixels of a whole training: some hours at most
 
 
 @dataclass(frozen=True)
 class StepCost:
-    """Bytes are of all processes of one machine; seconds are None where nothing was measured."""
+    """Bytes are of one process; seconds are None where nothing was measured."""
 
     parameters: int
     fixed_bytes: int
     image_bytes: int
+    forward_image_bytes: int
     image_seconds: float | None
 
-    def step_bytes(self, batch_size: int) -> int:
-        """Memory of a training with this batch."""
-        return self.fixed_bytes + batch_size * self.image_bytes
+    def step_bytes(self, at_once: int) -> int:
+        """Memory of a training that computes so many images at once, those of a virtual rank."""
+        return self.fixed_bytes + at_once * self.image_bytes
+
+    def forward_bytes(self, batch_size: int) -> int:
+        """Memory of the network and of a pass without training."""
+        return BYTES * self.parameters + batch_size * self.forward_image_bytes
 
 
 def is_costless(options: TrainOptions, steps: int) -> bool:
@@ -77,29 +83,32 @@ def cost_of(options: TrainOptions, num_classes: int, *, measure: bool) -> StepCo
     parameters = sum(parameter.numel() for parameter in network.parameters())
     copies = 3 + 2 * (options.ema_decay > 0)  # weights, gradients, momentum; average, checkpoint
     values = 3 * options.inputs.size**2
-    image_bytes = WAITING_BATCHES * values + BYTES * (3 * values + _floats_kept(network, options))
+    kept, largest = _floats(network, options)
+    waiting = WAITING_BATCHES * values  # bytes: pixels of uint8
     return StepCost(
         parameters=parameters,
         fixed_bytes=PROCESS_BYTES + copies * parameters * BYTES,
-        image_bytes=image_bytes,
+        image_bytes=waiting + BYTES * (3 * values + kept),
+        forward_image_bytes=waiting + BYTES * (2 * values + LAYERS_AT_A_TIME * largest),
         image_seconds=_measure(options, num_classes) if measure else None,
     )
 
 
-def _floats_kept(network: Any, options: TrainOptions) -> int:
-    """Floats that the layers leave for the backward pass, for one image.
+def _floats(network: Any, options: TrainOptions) -> tuple[int, int]:
+    """Floats that all layers leave for the backward pass, and the most of one layer, for an image.
 
     The output of each layer but those in place is kept, and its gradient is as large while it is
     computed; of those only few are there at a time.
     """
     import torch
 
-    kept = 0
+    kept = largest = 0
 
     def count(module: Any, _inputs: Any, output: Any) -> None:
-        nonlocal kept
+        nonlocal kept, largest
         if isinstance(output, torch.Tensor) and not getattr(module, "inplace", False):
             kept += output.numel()
+            largest = max(largest, output.numel())
 
     leaves = [module for module in network.modules() if not list(module.children())]
     hooks = [leaf.register_forward_hook(count) for leaf in leaves]
@@ -109,7 +118,7 @@ def _floats_kept(network: Any, options: TrainOptions) -> int:
     network.features(torch.empty(2, 3, side, side, device="meta"))
     for hook in hooks:
         hook.remove()
-    return kept // 2
+    return kept // 2, largest // 2
 
 
 def _measure(options: TrainOptions, num_classes: int) -> float:

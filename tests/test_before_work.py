@@ -32,7 +32,9 @@ from tasks.train import TrainOptions
 from tests.builders.campaign import tiny
 from tests.builders.sources import image
 
-COST = StepCost(parameters=1, fixed_bytes=1, image_bytes=1, image_seconds=None)
+COST = StepCost(
+    parameters=1, fixed_bytes=1, image_bytes=1, forward_image_bytes=1, image_seconds=None
+)
 
 
 def table(path: Path, labels: list[Any]) -> str:
@@ -185,9 +187,18 @@ def test_memory_of_a_step_is_that_of_its_layers() -> None:
     options = TrainOptions(model="resnet50", inputs=Inputs(size=224, resize=256))
     cost = cost_of(options, 1000, measure=False)
     assert cost.parameters == 25_557_032
-    # 24 images were seen to take 2.7 GiB, and 256 of them more than 20.
+    # 24 images at once were seen to take 2.7 GiB, and 256 of them more than 20.
     assert 2.3 < cost.step_bytes(24) / 2**30 < 3.2
     assert 20 < cost.step_bytes(256) / 2**30 < 26
+
+
+def test_virtual_ranks_make_a_step_small() -> None:
+    """A process computes them in turn: 64 images of 128 pixels took 1.9 GiB in two, else 2.5."""
+    inputs, here = Inputs(size=128, resize=128), Machine("this machine", 8 << 30, 1)
+    cost = cost_of(TrainOptions(model="resnet50", inputs=inputs), 3, measure=False)
+    for ranks, most in ((2, 2.1), (1, 2.8)):
+        options = TrainOptions(model="resnet50", inputs=inputs, batch_size=64, virtual_ranks=ranks)
+        assert most - 0.4 < here.step_bytes(cost, options) / 2**30 < most
 
 
 def paper_sized(pile_images: int) -> Estimate:
@@ -196,7 +207,7 @@ def paper_sized(pile_images: int) -> Estimate:
 
 @pytest.fixture
 def small_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    here = Machine("this machine", 8 << 30, 1)
+    here = Machine("this machine", 3 << 30, 1)
     monkeypatch.setattr(machine.Machine, "here", staticmethod(lambda: here))
 
 
@@ -206,8 +217,8 @@ def test_a_training_that_does_not_fit_is_refused_with_the_options_that_do() -> N
     with pytest.raises(ProtegeError) as error:
         check_machine(BILLION_SCALE, estimate)
     text = str(error.value)
-    assert "teacher: a step of resnet50 on 256 images of 224 pixels takes about" in text
-    assert "teacher.batch_size=64" in text
+    assert "teacher: a step of resnet50 on 32 images at once, of 224 pixels, takes about" in text
+    assert "teacher.virtual_ranks=16" in text
     assert "the preset small" in text
 
 
@@ -222,7 +233,9 @@ def test_labelled_images_in_tars_do_not_hide_what_does_not_fit(
     """The classes and the images of a tar are not counted before work; memory needs neither."""
     (tmp_path / "labelled.tar").write_bytes(b"\0" * 10_240)
     options = too_large(pictures, labelled={"source": str(tmp_path)})
-    with pytest.raises(ProtegeError, match=r"teacher: a step of resnet50 .*teacher\.batch_size="):
+    with pytest.raises(
+        ProtegeError, match=r"teacher: a step of resnet50 .*teacher\.virtual_ranks="
+    ):
         check_before_work(BILLION_SCALE, options)
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump(options.model_dump(mode="json")))

@@ -10,6 +10,7 @@ from flows.campaign.check import check
 from flows.campaign.machine import check_machine, needs_look, with_costs
 from flows.campaign.options import RecipeOptions
 from flows.campaign.survey import Sources, SourceSize, doubts_of, pile_size
+from flows.campaign.workers import check_workers
 from flows.recipes import Recipe
 from flows.terminal import note
 from tasks.shard.sources import Listing
@@ -47,7 +48,9 @@ def _check_trainings(recipe: Recipe, sources: Sources, labelled: SourceSize) -> 
         estimate = recipe.plan(options, labelled.images, num_classes, pile_images)
     for doubt in estimate.doubts:
         note(f"doubtful: {doubt}")
-    check_machine(recipe, with_costs(estimate, num_classes, every=False))
+    costed = with_costs(estimate, num_classes, every=False)
+    check_machine(recipe, costed)
+    check_workers(options, costed)
 
 
 def check_uncounted(recipe: Recipe, options: RecipeOptions) -> None:

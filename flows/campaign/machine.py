@@ -13,9 +13,11 @@ from infra.errors import ProtegeError
 from infra.settings import Settings
 from tasks.cost import PROCESS_BYTES, StepCost, is_costless, step_costs
 from tasks.estimate import Estimate, Work, show_duration
+from tasks.train import TrainOptions
 
 USABLE = 0.8  # of the memory: the rest is for what else runs
 MAX_SECONDS = 3 * 24 * 3600.0
+MIN_RANK_IMAGES = 8  # of fewer, batch norm learns little
 FORWARD_SHARE = 1 / 3  # of a step is the pass that scores an image
 GIB = 1 << 30
 
@@ -41,19 +43,25 @@ class Machine:
         """Whether a device computes that nothing was measured on."""
         return self.device != "this machine"
 
-    def step_bytes(self, cost: StepCost, batch_size: int) -> int:
-        """Memory that a step takes of that of the device."""
-        if self.has_gpu:
-            share = -(-batch_size // self.processes)
-            return cost.step_bytes(share) - PROCESS_BYTES
-        return cost.step_bytes(batch_size) + (self.processes - 1) * cost.fixed_bytes
+    def step_bytes(self, cost: StepCost, options: TrainOptions, ranks: int = 0) -> int:
+        """Memory that a step takes of that of the device, with so many virtual ranks.
 
-    def largest_batch(self, cost: StepCost) -> int:
-        """The largest power of two that fits; 0 when none does."""
-        batch = 1 << 20
-        while batch and self.step_bytes(cost, batch) > USABLE * self.memory_bytes:
-            batch >>= 1
-        return batch
+        A process computes one virtual rank after the other, whose layers are then free again.
+        """
+        ranks = ranks or options.num_virtual_ranks
+        one = cost.step_bytes(options.batch_size // ranks)
+        return one - PROCESS_BYTES if self.has_gpu else min(self.processes, ranks) * one
+
+    def fitting_ranks(self, cost: StepCost, options: TrainOptions) -> int:
+        """The fewest virtual ranks of some images each that fit; 0 where none do."""
+        for ranks in range(1, options.batch_size // MIN_RANK_IMAGES + 1):
+            if options.batch_size % ranks == 0 and self.fits(self.step_bytes(cost, options, ranks)):
+                return ranks
+        return 0
+
+    def fits(self, num_bytes: int) -> bool:
+        """Whether the device has so much memory to spare."""
+        return num_bytes <= USABLE * self.memory_bytes
 
 
 def needs_look(estimate: Estimate) -> bool:
@@ -99,8 +107,8 @@ def check_machine(recipe: Recipe, estimate: Estimate) -> None:
     for work in costed:
         assert work.cost is not None
         assert work.training is not None
-        needed = machine.step_bytes(work.cost, work.training.batch_size)
-        if work.units and needed > USABLE * machine.memory_bytes:
+        needed = machine.step_bytes(work.cost, work.training)
+        if work.units and not machine.fits(needed):
             raise ProtegeError(_too_large(recipe, work, work.cost, machine, needed))
     seconds = sum(work.seconds or 0 for work in costed)
     if seconds > MAX_SECONDS:
@@ -110,14 +118,15 @@ def check_machine(recipe: Recipe, estimate: Estimate) -> None:
 
 def _too_large(recipe: Recipe, work: Work, cost: StepCost, machine: Machine, needed: int) -> str:
     assert work.training is not None
-    options, batch = work.training, machine.largest_batch(cost)
-    if batch >= 8:
-        remedy = f"set {recipe.option_of(work.role, 'batch_size')}={batch}"
+    options, ranks = work.training, machine.fitting_ranks(cost, work.training)
+    if ranks:
+        remedy = f"set {recipe.option_of(work.role, 'virtual_ranks')}={ranks}"
     else:
         remedy = f"lower {recipe.option_of(work.role, 'inputs.size')}"
+    at_once = options.batch_size // options.num_virtual_ranks
     return (
-        f"{recipe.name_of(work.role)}: a step of {options.model} on {options.batch_size:,} images "
-        f"of {options.inputs.size} pixels takes about {needed / GIB:.1f} GiB, and "
+        f"{recipe.name_of(work.role)}: a step of {options.model} on {at_once:,} images at once, of "
+        f"{options.inputs.size} pixels, takes about {needed / GIB:.1f} GiB, and "
         f"{machine.device} has {machine.memory_bytes / GIB:.1f}: {remedy}, "
         f"{_smaller(recipe, work)}"
     )
@@ -147,7 +156,7 @@ def lines_of(recipe: Recipe, estimate: Estimate, name: Callable[[str], str]) -> 
         # Models have names; what other stages do is called as the stage.
         line = str(replace(work, role=name(work.role) if work.stage == "train" else work.role))
         if machine and work.cost and work.training and work.stage == "train":
-            needed = machine.step_bytes(work.cost, work.training.batch_size) / GIB
+            needed = machine.step_bytes(work.cost, work.training) / GIB
             line += f"; {work.cost.parameters:,} parameters, about {needed:.1f} GiB of memory"
         lines.append(line)
     known = [work.seconds for work in estimate.works if work.seconds is not None]

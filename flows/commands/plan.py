@@ -70,6 +70,7 @@ def _lines(
     from flows.campaign.check import check
     from flows.campaign.find import sources_of
     from flows.campaign.machine import check_machine, lines_of, with_costs
+    from flows.campaign.workers import check_workers, worker_lines
 
     given = all(source.source for source in sources_of(options).values())
     sizes = check(recipe, Sources(options), whole=True) if given else {}
@@ -94,10 +95,12 @@ def _lines(
     if given:
         estimate = with_costs(estimate, num_classes, every=True)
     yield from lines_of(recipe, estimate, recipe.label_of)
+    yield from worker_lines(options, estimate)
     yield from _outputs(sizes, root)
     yield from (f"doubtful: {doubt}" for doubt in estimate.doubts)
     if not options.may_be_too_large:
         check_machine(recipe, estimate)
+        check_workers(options, estimate)
 
 
 def _outputs(sizes: dict[str, SourceSize], root: str) -> Iterator[str]:

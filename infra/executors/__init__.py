@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager
 
 from infra.devices import core_count
 from infra.executors.base import Executor, Failures, Handle, too_many
+from infra.executors.clusters import local_workers
 from infra.executors.dask import Cluster
 from infra.executors.local import Inline, Threads
 from infra.settings import Settings
@@ -27,6 +28,7 @@ __all__ = [
     "Handle",
     "Inline",
     "Threads",
+    "local_workers",
     "open_executor",
     "too_many",
 ]

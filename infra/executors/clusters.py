@@ -14,17 +14,25 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-from infra.devices import core_count, gpu_count
+from infra.devices import core_count, gpu_count, memory_limit
 from infra.executors.deaths import report_restarts
 from infra.executors.remote import scheduler_at
 from infra.settings import DaskSettings
+
+MIN_WORKER_BYTES = 1 << 30  # which every stage can do with, but for a large network
 
 
 def open_client(settings: DaskSettings) -> AbstractContextManager[Any]:
     """A client of the scheduler at the address, or of a new cluster on this machine."""
     if settings.address:
         return scheduler_at(settings)
-    return _local_processes(settings.workers or gpu_count() or core_count())
+    return _local_processes(local_workers(settings))
+
+
+def local_workers(settings: DaskSettings) -> int:
+    """How many processes a cluster on this machine has."""
+    by_memory = max(1, memory_limit() // MIN_WORKER_BYTES)
+    return settings.workers or gpu_count() or min(core_count(), by_memory)
 
 
 @contextmanager

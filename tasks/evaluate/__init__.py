@@ -103,7 +103,7 @@ def evaluate(
     """Measure, or take the output that is there.
 
     `test` is a labelled set of images, or several by name. `compare` names two of the models: the
-    gain is that of the first over the second. Images that cannot be decoded are logged and left out.
+    gain is that of the first over the second. Images that cannot be decoded are left out and said.
     Raises ProtegeError for models of different classes, answers that are not finite, a test set
     without a usable image, or an audit list that cannot be read; Failures for a test class that
     the models do not know.
