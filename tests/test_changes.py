@@ -9,7 +9,7 @@ from PIL import Image
 
 from infra.errors import ProtegeError
 from infra.store import Store
-from tasks.contract import Output
+from tasks.contract import Output, write_rejects
 from tasks.shard import changes, class_names
 from tests.builders.sources import fill, rejects, run
 
@@ -125,6 +125,18 @@ def test_reject_that_is_taken_out_of_a_labelled_source_is_mended(
     fill(folder, "cat/3.png")
     with pytest.raises(ProtegeError, match=r"0 files have changed and 1 are gone .*cat/1\.png"):
         run(root, folder, labelled=True, **ALL)
+
+
+def test_rejects_of_an_attempt_that_died_do_not_count(root: Store, tmp_path: Path) -> None:
+    """They are published first; the part that was made after all may have none."""
+    folder = fill(tmp_path / "in", "cat/1.png", "dog/2.png")
+    images = run(root, folder, labelled=True)
+    row = {"image_id": 0, "key": "cat/1.png", "reason": "unreadable", "detail": "away"}
+    write_rejects(images.store, 0, [row])
+    (folder / "cat" / "1.png").unlink()
+    fill(folder, "cat/3.png")
+    with pytest.raises(ProtegeError, match=r"0 files have changed and 1 are gone .*cat/1\.png"):
+        run(root, folder, labelled=True)
 
 
 def test_listed_file_that_was_missing_is_no_change(root: Store, tmp_path: Path) -> None:
