@@ -18,7 +18,7 @@ from tasks.train import TrainOptions
 BYTES = 4  # of a float32
 PROCESS_BYTES = 600 << 20  # of a process with torch, before it has a network
 MEASURED_PIXELS = 1 << 18  # of a step that is measured: enough for its time to be the layers'
-WAITING_BATCHES = 3  # one is computed, others are read meanwhile
+WAITING_BATCHES = 6  # of a training: four wait, one is being decoded, and one is computed
 LAYERS_AT_A_TIME = 3  # in a pass without training: what a layer reads, what it writes, and a skip
 COSTLESS_PIXELS = 1 << 20  # of a batch: any machine has the memory for it
 COSTLESS_WORK = 10**10  # pixels of a whole training: some hours at most
@@ -26,17 +26,25 @@ COSTLESS_WORK = 10**10  # pixels of a whole training: some hours at most
 
 @dataclass(frozen=True)
 class StepCost:
-    """Bytes are of one process; seconds are None where nothing was measured."""
+    """Bytes of one process; seconds are None where nothing was measured.
+
+    `image_bytes` are of an image that is computed, `pixel_bytes` of one that waits for it.
+    """
 
     parameters: int
     fixed_bytes: int
     image_bytes: int
+    pixel_bytes: int
     forward_image_bytes: int
     image_seconds: float | None
 
     def step_bytes(self, at_once: int) -> int:
-        """Memory of a training that computes so many images at once, those of a virtual rank."""
+        """Memory of a process that computes so many images at once, those of a virtual rank."""
         return self.fixed_bytes + at_once * self.image_bytes
+
+    def waiting_bytes(self, batch_size: int) -> int:
+        """Memory of the images that are decoded ahead, in all processes of a training."""
+        return WAITING_BATCHES * batch_size * self.pixel_bytes
 
     def forward_bytes(self, batch_size: int) -> int:
         """Memory of the network and of a pass without training."""
@@ -84,12 +92,12 @@ def cost_of(options: TrainOptions, num_classes: int, *, measure: bool) -> StepCo
     copies = 3 + 2 * (options.ema_decay > 0)  # weights, gradients, momentum; average, checkpoint
     values = 3 * options.inputs.size**2
     kept, largest = _floats(network, options)
-    waiting = WAITING_BATCHES * values  # bytes: pixels of uint8
     return StepCost(
         parameters=parameters,
         fixed_bytes=PROCESS_BYTES + copies * parameters * BYTES,
-        image_bytes=waiting + BYTES * (3 * values + kept),
-        forward_image_bytes=waiting + BYTES * (2 * values + LAYERS_AT_A_TIME * largest),
+        image_bytes=BYTES * (3 * values + kept),
+        pixel_bytes=values,
+        forward_image_bytes=3 * values + BYTES * (2 * values + LAYERS_AT_A_TIME * largest),
         image_seconds=_measure(options, num_classes) if measure else None,
     )
 

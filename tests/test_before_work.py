@@ -32,9 +32,7 @@ from tasks.train import TrainOptions
 from tests.builders.campaign import tiny
 from tests.builders.sources import image
 
-COST = StepCost(
-    parameters=1, fixed_bytes=1, image_bytes=1, forward_image_bytes=1, image_seconds=None
-)
+COST = StepCost(1, 1, 1, pixel_bytes=1, forward_image_bytes=1, image_seconds=None)
 
 
 def table(path: Path, labels: list[Any]) -> str:
@@ -218,7 +216,7 @@ def test_a_training_that_does_not_fit_is_refused_with_the_options_that_do() -> N
         check_machine(BILLION_SCALE, estimate)
     text = str(error.value)
     assert "teacher: a step of resnet50 on 32 images at once, of 224 pixels, takes about" in text
-    assert "teacher.virtual_ranks=16" in text
+    assert "teacher.virtual_ranks=32" in text
     assert "the preset small" in text
 
 

@@ -52,8 +52,8 @@ FAULTS: dict[str, tuple[dict[str, dict[str, Any]], str]] = {
         "pile.source and test.source must be different places",
     ),
     "machine": (
-        {"teacher": {"model": "small_resnet_8", "batch_size": 1_000_000}},
-        "teacher: a step of small_resnet_8 on 1,000,000 images",
+        {"teacher": {"model": "small_resnet_8", "batch_size": 1_000_000, "virtual_ranks": 1}},
+        "teacher: a step of small_resnet_8 on 1,000,000 images at once",
     ),
 }
 

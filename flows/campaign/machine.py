@@ -50,7 +50,9 @@ class Machine:
         """
         ranks = ranks or options.num_virtual_ranks
         one = cost.step_bytes(options.batch_size // ranks)
-        return one - PROCESS_BYTES if self.has_gpu else min(self.processes, ranks) * one
+        if self.has_gpu:
+            return one - PROCESS_BYTES
+        return min(self.processes, ranks) * one + cost.waiting_bytes(options.batch_size)
 
     def fitting_ranks(self, cost: StepCost, options: TrainOptions) -> int:
         """The fewest virtual ranks of some images each that fit; 0 where none do."""
