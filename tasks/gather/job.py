@@ -23,16 +23,12 @@ from tasks.topk import read_chosen
 
 @dataclass(frozen=True)
 class Plan:
-    """The lessons without their images, the part of each, and the number of parts."""
+    """The lessons without their images, the part of each, and the source shards of all."""
 
     lessons: Lessons
     part_of: npt.NDArray[np.intp]
     num_parts: int
-
-    @property
-    def shards(self) -> npt.NDArray[np.int64]:
-        """The source shards that lessons are taken from."""
-        return np.unique(self.lessons.image_ids >> tables.ROW_BITS)
+    shards: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -57,7 +53,8 @@ def _plan(job: GatherJob) -> Plan:
     num_parts = _count_parts(lessons, job.images, job.options)
     places = np.empty(len(lessons), np.intp)
     places[np.lexsort((lessons.image_ids, lessons.order))] = np.arange(len(lessons))
-    return Plan(lessons, places * num_parts // max(len(lessons), 1), num_parts)
+    part_of = places * num_parts // max(len(lessons), 1)
+    return Plan(lessons, part_of, num_parts, np.unique(lessons.image_ids >> tables.ROW_BITS))
 
 
 def _taken(job: GatherJob) -> pa.Table:

@@ -18,11 +18,11 @@ PIECE_LESSONS = 100_000
 
 def collect_lessons(job: GatherJob, part: PartId) -> Receipt:
     """Make one part."""
-    writer = PartWriter(job.uri, part)
+    writer, num_parts = PartWriter(job.uri, part), job.plan.num_parts
     images: list[bytes] = []
     others: list[pa.Table] = []
     for number in range(count_spills(job)):
-        for table in read_spill(writer.store, number, part.number, job.plan.num_parts):
+        for table in read_spill(writer.store, number, part.number, num_parts):
             images += table["image"].to_pylist()
             # More than 2 GiB of images do not fit into one column, and are not sorted as one.
             others.append(table.drop_columns(["image"]))
