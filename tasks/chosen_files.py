@@ -5,13 +5,11 @@ In: an output of topk. Out: a table with a row for each chosen image, in the ord
     chosen_files(chosen).to_pandas()
 """
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from infra.errors import ProtegeError
-from tasks import contract, tables
 from tasks.contract import Output, output_of
+from tasks.shard import read_key_column
 from tasks.topk import read_chosen
 
 SCHEMA = pa.schema(
@@ -36,7 +34,7 @@ def chosen_files(chosen: Output) -> pa.Table:
     table = read_chosen(chosen)
     names = pa.array(chosen.classes, pa.string())
     ranks = pa.array(table["rank"].to_numpy() + 1, pa.int32())
-    keys = _keys(images, table["image_id"].to_numpy())
+    keys = read_key_column(images, table["image_id"].to_numpy())
     columns = [names.take(table["label"].combine_chunks()), ranks, keys]
     columns += [table["log_odds"], table["repeats"]]
     return pa.Table.from_arrays(columns, schema=SCHEMA)
@@ -48,18 +46,3 @@ def images_behind(chosen: Output) -> Output | None:
         if node.stage == "shard" and node.role == "images" and node.manifest:
             return output_of(node)
     return None
-
-
-def _keys(images: Output, ids: npt.NDArray[np.int64]) -> pa.Array:
-    """The keys of these ids, in their order; of the others in a shard, none is kept."""
-    found = [tables.IMAGES.empty_table().select(["image_id", "key"])]
-    shards = ids >> tables.ROW_BITS
-    for shard in np.unique(shards).tolist():
-        name, wanted = contract.part_name(shard), np.unique(ids[shards == shard])
-        found.append(
-            contract.read_part(images.store, name, tables.IMAGES, ["image_id", "key"], wanted)
-        )
-    table = pa.concat_tables([piece.replace_schema_metadata() for piece in found])
-    order = np.argsort(table["image_id"].to_numpy(), kind="stable")
-    places = np.searchsorted(table["image_id"].to_numpy(), ids, sorter=order)
-    return table["key"].combine_chunks().take(pa.array(order[places]))

@@ -49,7 +49,14 @@ from tasks.shard.pins import (
     rechecked_reasons,
     snapshot_parts,
 )
-from tasks.shard.read import read_images, read_keys, read_many, read_shard, reject_images
+from tasks.shard.read import (
+    read_images,
+    read_key_column,
+    read_keys,
+    read_many,
+    read_shard,
+    reject_images,
+)
 from tasks.shard.recheck import Recheck, recheck_rejects
 from tasks.shard.sources import describe_passed_over, table_size
 
@@ -65,6 +72,7 @@ __all__ = [
     "class_names",
     "pin",
     "read_images",
+    "read_key_column",
     "read_keys",
     "read_many",
     "read_shard",

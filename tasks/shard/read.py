@@ -88,10 +88,21 @@ def read_many(images: Output, ids: npt.NDArray[np.int64]) -> Iterator[tuple[int,
         yield from read_images(images, shard, only=inside)
 
 
+def read_key_column(images: Output, ids: npt.NDArray[np.int64]) -> pa.Array:
+    """The keys of these ids, in their order; of the others in a shard, none is kept."""
+    columns = ["image_id", "key"]
+    found = [tables.IMAGES.empty_table().select(columns)]
+    shards = ids >> tables.ROW_BITS
+    for shard in np.unique(shards).tolist():
+        name, wanted = contract.part_name(shard), np.unique(ids[shards == shard])
+        found.append(contract.read_part(images.store, name, tables.IMAGES, columns, wanted))
+    table = pa.concat_tables([piece.replace_schema_metadata() for piece in found])
+    order = np.argsort(table["image_id"].to_numpy(), kind="stable")
+    places = np.searchsorted(table["image_id"].to_numpy(), ids, sorter=order)
+    return table["key"].combine_chunks().take(pa.array(order[places]))
+
+
 def read_keys(images: Output, ids: npt.NDArray[np.int64]) -> list[str]:
     """The keys of these ids, in their order."""
-    found: dict[int, str] = {}
-    for shard in np.unique(ids >> tables.ROW_BITS).tolist():
-        table = read_shard(images, shard, ["key"])
-        found.update(zip(table["image_id"].to_pylist(), table["key"].to_pylist(), strict=True))
-    return [found[image_id] for image_id in ids.tolist()]
+    keys: list[str] = read_key_column(images, ids).to_pylist()
+    return keys
