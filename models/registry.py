@@ -52,6 +52,8 @@ def _resnet(
     widths: tuple[int, ...] = (64, 128, 256, 512),
     *,
     small_stem: bool = False,
+    groups: int = 1,
+    width_per_group: int = 64,
 ) -> "Callable[[int], Network]":
     """A function that builds this ResNet for a number of classes.
 
@@ -59,10 +61,13 @@ def _resnet(
     """
 
     def build_resnet(num_classes: int) -> "Network":
-        from models.networks.resnet import BasicBlock, Bottleneck, ResNet
+        from models.networks.resnet import BasicBlock, Bottleneck, Grouping, ResNet
 
         block_type = BasicBlock if block == "basic" else Bottleneck
-        return ResNet(block_type, depths, widths, num_classes, small_stem=small_stem)
+        grouping = Grouping(groups, width_per_group)
+        return ResNet(
+            block_type, depths, widths, num_classes, small_stem=small_stem, grouping=grouping
+        )
 
     return build_resnet
 
@@ -85,36 +90,86 @@ def _measured_by_timm(weights: str, top1: float, top5: float) -> PublishedAccura
     return PublishedAccuracy(weights, top1, top5, "timm, results/results-imagenet.csv")
 
 
+def _imagenet_resnet(
+    name: str,
+    num_parameters: int,
+    build_resnet: "Callable[[int], Network]",
+    *published: tuple[str, float, float],
+) -> NetworkRecord:
+    """A ResNet or ResNeXt of ImageNet's size; (weights, top-1, top-5) as timm measured them."""
+    measured = tuple(_measured_by_timm(f"{name}.{weights}", *rest) for weights, *rest in published)
+    return NetworkRecord(name, "resnet", build_resnet, 224, num_parameters, measured)
+
+
+_R50, _R101 = (3, 4, 6, 3), (3, 4, 23, 3)
+_SSL, _SWSL, _WSL = "fb_ssl_yfcc100m_ft_in1k", "fb_swsl_ig1b_ft_in1k", "fb_wsl_ig1b_ft_in1k"
+
+
+def _resnext(depths: tuple[int, ...], width: int) -> "Callable[[int], Network]":
+    return _resnet("bottleneck", depths, groups=32, width_per_group=width)
+
+
+_RESNETS = (
+    _imagenet_resnet(
+        "resnet18",
+        11_689_512,
+        _resnet("basic", (2, 2, 2, 2)),
+        ("tv_in1k", 69.752, 89.082),
+        (_SSL, 72.636, 91.416),
+        (_SWSL, 73.286, 91.754),
+    ),
+    _imagenet_resnet("resnet34", 21_797_672, _resnet("basic", _R50)),
+    _imagenet_resnet(
+        "resnet50",
+        25_557_032,
+        _resnet("bottleneck", _R50),
+        ("tv_in1k", 76.156, 92.866),
+        (_SSL, 79.252, 94.826),
+        (_SWSL, 81.146, 95.980),
+    ),
+    _imagenet_resnet("resnet101", 44_549_160, _resnet("bottleneck", _R101)),
+    _imagenet_resnet("resnet152", 60_192_808, _resnet("bottleneck", (3, 8, 36, 3))),
+    _imagenet_resnet(
+        "resnext50_32x4d",
+        25_028_904,
+        _resnext(_R50, 4),
+        (_SSL, 80.316, 95.386),
+        (_SWSL, 82.162, 96.224),
+    ),
+    _imagenet_resnet(
+        "resnext101_32x4d",
+        44_177_704,
+        _resnext(_R101, 4),
+        (_SSL, 80.936, 95.732),
+        (_SWSL, 83.268, 96.760),
+    ),
+    _imagenet_resnet(
+        "resnext101_32x8d",
+        88_791_336,
+        _resnext(_R101, 8),
+        (_SSL, 81.620, 96.036),
+        (_SWSL, 84.276, 97.188),
+        (_WSL, 82.720, 96.624),
+    ),
+    _imagenet_resnet(
+        "resnext101_32x16d",
+        194_026_792,
+        _resnext(_R101, 16),
+        (_SSL, 81.856, 96.084),
+        (_SWSL, 83.340, 96.844),
+        (_WSL, 84.166, 97.192),
+    ),
+    _imagenet_resnet("resnext101_32x32d", 468_530_472, _resnext(_R101, 32), (_WSL, 85.090, 97.442)),
+    _imagenet_resnet("resnext101_32x48d", 828_411_176, _resnext(_R101, 48)),
+)
+
 NETWORKS = {
     record.name: record
     for record in (
         _small_resnet(8, 52_624),
         _small_resnet(16, 142_392),
         _small_resnet(32, 436_360),
-        NetworkRecord(
-            name="resnet18",
-            family="resnet",
-            build=_resnet("basic", (2, 2, 2, 2)),
-            input_size=224,
-            num_parameters=11_689_512,
-            published=(
-                _measured_by_timm("resnet18.tv_in1k", 69.752, 89.082),
-                _measured_by_timm("resnet18.fb_ssl_yfcc100m_ft_in1k", 72.636, 91.416),
-                _measured_by_timm("resnet18.fb_swsl_ig1b_ft_in1k", 73.286, 91.754),
-            ),
-        ),
-        NetworkRecord(
-            name="resnet50",
-            family="resnet",
-            build=_resnet("bottleneck", (3, 4, 6, 3)),
-            input_size=224,
-            num_parameters=25_557_032,
-            published=(
-                _measured_by_timm("resnet50.tv_in1k", 76.156, 92.866),
-                _measured_by_timm("resnet50.fb_ssl_yfcc100m_ft_in1k", 79.252, 94.826),
-                _measured_by_timm("resnet50.fb_swsl_ig1b_ft_in1k", 81.146, 95.980),
-            ),
-        ),
+        *_RESNETS,
         NetworkRecord("mean_colour", "mean_colour", _mean_colour, 32, 4_000),
     )
 }

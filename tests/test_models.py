@@ -14,7 +14,14 @@ from tests.builders.models import head_of
 OFF = Augmentation(False, 0, 0, 0, 0, 0, 0)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+LARGE = 30_000_000  # parameters; above, the layers are built without memory for their weights
+
+
+def small_networks() -> list[str]:
+    return [name for name, record in NETWORKS.items() if record.num_parameters < LARGE]
+
+
+@pytest.mark.parametrize("name", small_networks())
 def test_every_name_builds_and_gives_logits_of_each_class(name: str) -> None:
     network = build(name, num_classes=7).eval()
     with torch.inference_mode():
@@ -24,12 +31,12 @@ def test_every_name_builds_and_gives_logits_of_each_class(name: str) -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_record_counts_the_parameters_and_its_input_size_fits(name: str) -> None:
     record = NETWORKS[name]
-    network = build(name, num_classes=1000).eval()
-    parameters = network.parameters()
-    assert sum(parameter.numel() for parameter in parameters) == record.num_parameters
-    with torch.inference_mode():
+    with torch.device("meta"):
+        network = build(name, num_classes=1000).eval()
+        parameters = network.parameters()
+        assert sum(parameter.numel() for parameter in parameters) == record.num_parameters
         images_BCHW = torch.rand(1, 3, record.input_size, record.input_size)
-        assert network(images_BCHW).shape == (1, 1000)
+        assert network.features(images_BCHW).shape == (1, network.head.in_features)
 
 
 def test_records_say_where_their_figures_are_from() -> None:

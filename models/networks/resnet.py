@@ -1,4 +1,4 @@
-"""ResNets: the torchvision-compatible ones, and a small family for inputs of 28 to 64 pixels.
+"""ResNets and ResNeXts with torchvision's keys, and small ones for inputs of 28 to 64 pixels.
 
 In: images_BCHW, float32. Out: logits_BC. State-dict keys and shapes of `ResNet` are torchvision's
 (`conv1.weight`, `layer1.0.bn1.running_mean`, `fc.bias`, ...), so that published weights load as
@@ -6,6 +6,7 @@ they are. "Deep residual learning for image recognition" (He et al. 2015), secti
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -13,12 +14,20 @@ from torch import Tensor, nn
 from models.network import Network
 
 
+@dataclass(frozen=True)
+class Grouping:
+    """Groups of the 3x3 convolutions of a bottleneck; a group of the first stage has this width."""
+
+    groups: int = 1
+    width_per_group: int = 64
+
+
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions and a shortcut."""
 
     expansion = 1
 
-    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+    def __init__(self, in_channels: int, channels: int, stride: int, _grouping: Grouping) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(channels)
@@ -35,18 +44,23 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions; the stride is on the 3x3, as in torchvision ("v1.5")."""
+    """1x1, 3x3 and 1x1 convolutions; the stride is on the 3x3, as in torchvision ("v1.5").
+
+    With groups it is the block of "Aggregated residual transformations for deep neural networks"
+    (Xie et al. 2016, figure 3c).
+    """
 
     expansion = 4
 
-    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+    def __init__(self, in_channels: int, channels: int, stride: int, grouping: Grouping) -> None:
         super().__init__()
-        out_channels = channels * self.expansion
-        self.conv1 = nn.Conv2d(in_channels, channels, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(channels)
-        self.conv2 = nn.Conv2d(channels, channels, 3, stride, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(channels)
-        self.conv3 = nn.Conv2d(channels, out_channels, 1, bias=False)
+        out_channels, groups = channels * self.expansion, grouping.groups
+        width = channels * grouping.width_per_group // 64 * groups
+        self.conv1 = nn.Conv2d(in_channels, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, padding=1, groups=groups, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, out_channels, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(out_channels)
         self.relu = nn.ReLU(inplace=True)
         self.downsample = _shortcut(in_channels, out_channels, stride)
@@ -76,6 +90,7 @@ class ResNet(Network):
         num_classes: int,
         *,
         small_stem: bool,
+        grouping: Grouping = Grouping(),
     ) -> None:
         super().__init__()
         kernel = 3 if small_stem else 7
@@ -88,7 +103,8 @@ class ResNet(Network):
         for number, (depth, width) in enumerate(zip(depths, widths, strict=True), start=1):
             blocks = []
             for index in range(depth):
-                blocks.append(block(channels, width, 2 if number > 1 and index == 0 else 1))
+                stride = 2 if number > 1 and index == 0 else 1
+                blocks.append(block(channels, width, stride, grouping))
                 channels = width * block.expansion
             # Named one by one, because the state dict must have torchvision's keys.
             self.add_module(f"layer{number}", nn.Sequential(*blocks))
