@@ -6,7 +6,8 @@
 A record says the family, the usual input size, the number of parameters and the accuracy of
 published weights. A new network is a record here; its layers are in `models/networks/`. The layers
 are imported when a network is built, so that names can be checked without loading torch. Beside the
-records, `timm/<name>` is any network of the package timm, where it is installed.
+records, `timm/<name>` is any network of the package timm, where it is installed, and `onnx` what
+another program has written in that format.
 """
 
 import difflib
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from models.network import Network
 
 TIMM_PREFIX = "timm/"
+ONNX = "onnx"  # a network that another program has written, in a file of that format
 
 
 @dataclass(frozen=True)
@@ -177,10 +179,10 @@ NETWORKS = {
 
 def check_name(name: str) -> str:
     """The name itself. Raises ValueError, with the nearest name, when it cannot be built."""
-    if name not in NETWORKS and not name.startswith(TIMM_PREFIX):
+    if name not in (*NETWORKS, ONNX) and not name.startswith(TIMM_PREFIX):
         nearest = difflib.get_close_matches(name, NETWORKS, n=1)
         hint = f"did you mean {nearest[0]!r}?" if nearest else f"there are: {', '.join(NETWORKS)}"
-        raise ValueError(f"there is no model {name!r}; {hint} (or timm/<name>)")
+        raise ValueError(f"there is no model {name!r}; {hint} (or timm/<name>, or onnx)")
     return name
 
 
@@ -192,6 +194,8 @@ def build(name: str, num_classes: int) -> "Network":
     check_name(name)
     if name in NETWORKS:
         return NETWORKS[name].build(num_classes)
+    if name == ONNX:
+        return _build_onnx(num_classes)
     try:
         from models.networks.timm_network import TimmNetwork
     except ModuleNotFoundError as error:
@@ -201,3 +205,13 @@ def build(name: str, num_classes: int) -> "Network":
         ) from error
 
     return TimmNetwork(name.removeprefix(TIMM_PREFIX), num_classes)
+
+
+def _build_onnx(num_classes: int) -> "Network":
+    try:
+        from models.networks.onnx_network import OnnxNetwork
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"the model onnx needs onnxruntime ({error}): pip install 'protege[onnx]'"
+        ) from error
+    return OnnxNetwork(num_classes)

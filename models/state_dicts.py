@@ -63,25 +63,37 @@ class OtherClasses(ValueError):
     """The weights are those of the network, but for the number of its classes."""
 
 
-def load_published(network: Network, content: object) -> list[str]:
+def load_published(network: Network, content: object, *, keep_head: bool = True) -> list[str]:
     """Load the content of a file of weights, strictly.
 
+    Without `keep_head`, the head of the network stays as it is, and the file may have any or none.
     Returns where in the file the weights were, in sentences. Raises ValueError, with the keys that
     do not fit and the remedy, for weights of another network.
     """
     envelopes, weights = _open_envelopes(content)
-    own = network.state_dict()
+    head = set() if keep_head else _head_keys(network)
+    own = {key: tensor for key, tensor in network.state_dict().items() if key not in head}
     # (tensors by key, the prefix that all keys had), by publisher.
     renamed = [_strip_prefix(_rename(weights, rules), own) for rules in KEY_MAPS.values()]
     # Rules of another publisher may give two tensors the same key, and one would be lost.
-    candidates = [candidate for candidate in renamed if len(candidate[0]) == len(weights)]
+    candidates = [
+        ({key: tensor for key, tensor in candidate.items() if key not in head}, prefix)
+        for candidate, prefix in renamed
+        if len(candidate) == len(weights)
+    ]
     best, prefix = min(candidates, key=lambda candidate: _differences(candidate[0], own).count)
     differences = _differences(best, own)
     if differences.count:
         raise _misfit(differences, best, network)
-    network.load_state_dict(best)
+    network.load_state_dict(best, strict=False)
     notes = [f"the weights were under {' / '.join(map(repr, envelopes))}"] if envelopes else []
     return notes + ([f"all their keys began with {prefix!r}"] if prefix else [])
+
+
+def _head_keys(network: Network) -> set[str]:
+    head = {id(parameter) for parameter in network.head.parameters()}
+    own = network.state_dict(keep_vars=True)
+    return {key for key, tensor in own.items() if id(tensor) in head}
 
 
 def _open_envelopes(content: object) -> tuple[list[str], dict[str, Tensor]]:
@@ -157,14 +169,12 @@ def _misfit(
 ) -> ValueError:
     """What to raise, with the remedy."""
     text = _describe(differences, weights, network.state_dict())
-    head = {id(parameter) for parameter in network.head.parameters()}
-    own = network.state_dict(keep_vars=True)
-    others = [key for key in differences.misshaped if id(own[key]) not in head]
+    others = set(differences.misshaped) - _head_keys(network)
     if others or differences.missing or differences.unexpected:
         return ValueError(f"{text}; choose the model that these weights were saved from")
     return OtherClasses(
         f"{text}; the weights are for another number of classes than {network.head.out_features}: "
-        "take images with the classes of the weights"
+        "take images with the classes of the weights, or another head: start.head=new or linear"
     )
 
 

@@ -7,6 +7,7 @@ from flows.billion_scale.options import BaselineOptions, BillionScale
 from flows.recipes import BILLION_SCALE
 from tasks.options import Length
 from tasks.train import TrainOptions
+from tasks.train.options import Start
 
 LABELLED = 1_000
 STUDENT = TrainOptions(model="small_resnet_8", length=Length(amount=1e9, unit="images"))
@@ -39,11 +40,17 @@ def test_baseline_of_the_paper_learns_for_90_epochs_and_not_from_a_billion_image
     assert options.student.total_steps(images) == 651_042
 
 
+def test_baseline_starts_as_the_student_does() -> None:
+    started = STUDENT.model_copy(update={"start": Start(weights="w.pth", head="new")})
+    assert BillionScale(student=started).baseline_training.start == started.start
+
+
 def test_baseline_beside_a_student_with_given_weights_is_trained_all_the_same() -> None:
-    given = STUDENT.model_copy(update={"checkpoint": "w.pth", "checkpoint_classes": "labelled"})
+    start = Start(weights="w.pth", classes="labelled")
+    given = STUDENT.model_copy(update={"start": start, "length": Length()})
     options = BillionScale(student=given)
     assert options.student.total_steps(LABELLED) == 0
     assert planned_steps(options) == planned_steps(BillionScale(student=STUDENT)) > 0
     training = options.baseline_training
-    assert (training.checkpoint, training.checkpoint_classes) == ("", "")
+    assert training.start == Start()
     assert training.model == given.model

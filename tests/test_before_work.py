@@ -29,6 +29,7 @@ from tasks.estimate import Estimate
 from tasks.images import Inputs
 from tasks.shard import ShardOptions
 from tasks.train import TrainOptions
+from tasks.train.options import Start
 from tests.builders.campaign import tiny
 from tests.builders.sources import image
 
@@ -113,9 +114,9 @@ FAULTS: dict[str, tuple[Callable[[BillionScale, Path], dict[str, Any]], str]] = 
     ),
     "audit": (audit, "evaluate.audit: "),
     "no pile": (lambda *_: {"pile": {"source": "/nowhere"}}, "pile.source: /nowhere"),
-    "checkpoint": (
-        lambda *_: {"teacher": {"checkpoint": "/nowhere.pth"}},
-        "teacher.checkpoint: there is no file /nowhere.pth",
+    "weights": (
+        lambda *_: {"teacher": {"start": Start(weights="/nowhere.pth")}},
+        "there is no file /nowhere.pth",
     ),
 }
 
@@ -173,12 +174,17 @@ def test_relative_places_are_stored_resolved(
     pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(pictures)
-    relative = tiny(Path(), evaluate={"audit": "a.csv"}, pile={"source": "s3://bucket/pile"})
+    teacher = {"start": Start(weights="w.pth", classes="labelled")}
+    relative = tiny(
+        Path(), teacher=teacher, evaluate={"audit": "a.csv"}, pile={"source": "s3://bucket/pile"}
+    )
     options = relative.resolved()
     assert options.labelled.source == str(pictures / "labelled")
     assert options.evaluate.audit == str(pictures / "a.csv")
     assert options.pile.source == "s3://bucket/pile"
-    assert options.teacher.checkpoint == ""
+    assert options.teacher.start.weights == str(pictures / "w.pth")
+    assert options.teacher.start.classes == "labelled"
+    assert options.student.start.weights == ""
 
 
 def test_memory_of_a_step_is_that_of_its_layers() -> None:

@@ -14,6 +14,8 @@ from infra.errors import ProtegeError
 from models.registry import build
 from tasks.images import Inputs
 from tasks.inference.weights import Description, save_weights
+from tasks.options import Length
+from tasks.train.options import Start
 from tests.builders.campaign import tiny
 
 INPUTS = Inputs(size=16, resize=16, pixels="unit")
@@ -34,7 +36,7 @@ REFUSED: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "other network": (
         "w.pth",
         lambda path: published(path, model="small_resnet_16"),
-        "teacher: checkpoint .* does not fit the model: .*choose the model",
+        "teacher: weights .* do not fit the model: .*choose the model",
     ),
     "other number of classes": (
         "w.pth",
@@ -49,7 +51,7 @@ REFUSED: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "other classes": (
         "w.safetensors",
         lambda path: described(path, classes=("ant", "bee", "cat")),
-        "does not know the class 'blue'",
+        "do not know the class 'blue'",
     ),
     "another network of ours": (
         "w.safetensors",
@@ -60,7 +62,8 @@ REFUSED: dict[str, tuple[str, Callable[[Path], object], str]] = {
 
 
 def given(pictures: Path, path: Path, **changes: Any) -> Any:
-    teacher = {"checkpoint": str(path), "model": "small_resnet_8", "checkpoint_classes": "labelled"}
+    start = Start(weights=str(path), classes="labelled")
+    teacher = {"start": start, "model": "small_resnet_8", "length": Length()}
     return tiny(pictures, teacher=teacher, **changes)
 
 
@@ -76,8 +79,8 @@ def test_weights_that_do_not_fit_are_refused_before_work(
 
 def test_weights_of_unnamed_classes_are_refused_before_work(pictures: Path, tmp_path: Path) -> None:
     published(tmp_path / "w.pth")
-    options = tiny(pictures, teacher={"checkpoint": str(tmp_path / "w.pth")})
-    with pytest.raises(ProtegeError, match=r"set teacher\.checkpoint_classes to a text file"):
+    options = tiny(pictures, teacher={"start": Start(weights=str(tmp_path / "w.pth"))})
+    with pytest.raises(ProtegeError, match=r"or teacher\.start\.classes to a text file"):
         check(BILLION_SCALE, Sources(options))
 
 

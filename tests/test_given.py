@@ -25,13 +25,15 @@ from tasks.gather import gather
 from tasks.images import Inputs
 from tasks.inference.weights import (
     Description,
-    load_given,
     load_network,
     parse_network,
     save_weights,
 )
+from tasks.options import Length
 from tasks.shard import ShardOptions, shard
 from tasks.train import TrainOptions, train
+from tasks.train.options import Start
+from tasks.train.start.source import Source
 from tests.builders.trainings import CLASSES, SMALL
 
 ONE = Processes(count=1, threads=1)
@@ -44,7 +46,9 @@ def lessons(root: Store, pictures: Path) -> Output:
 
 
 def given(path: Path, **changes: Any) -> TrainOptions:
-    return SMALL.model_copy(update={"checkpoint": str(path), **changes})
+    """Weights that are used as they are; `changes` are those of the section `start`."""
+    start = Start(weights=str(path), **changes)
+    return SMALL.model_copy(update={"start": start, "length": Length()})
 
 
 def network_of(num_classes: int) -> torch.nn.Module:
@@ -82,9 +86,9 @@ def test_weights_of_others_have_the_classes_that_are_said(
     (tmp_path / "names.txt").write_text("red\ngreen\nblue\n", encoding="utf-8")
     with torch.no_grad():
         expected_BC = network(IMAGES_BCHW)
-    same = given(tmp_path / "w.pth", checkpoint_classes="labelled")
+    same = given(tmp_path / "w.pth", classes="labelled")
     torch.testing.assert_close(taken(root, lessons, same), expected_BC)
-    said = given(tmp_path / "w.pth", checkpoint_classes=str(tmp_path / "names.txt"))
+    said = given(tmp_path / "w.pth", classes=str(tmp_path / "names.txt"))
     torch.testing.assert_close(taken(root, lessons, said), expected_BC.flip(1))
 
 
@@ -96,7 +100,7 @@ def ours(**changes: Any) -> bytes:
 REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "other classes": (
         lambda: ours(classes=("ant", "bee", "cat")),
-        "its classes are ant, bee, cat, and those of the images are blue, green, red",
+        "their classes are ant, bee, cat, and those of the images are blue, green, red",
     ),
     "other network": (lambda: ours(model="small_resnet_16"), "set options.model=small_resnet_16"),
     "other inputs": (
@@ -105,7 +109,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "nobody says the classes": (
         lambda: safetensors.torch.save(network_of(3).state_dict()),
-        "does not say what its classes are: set options.checkpoint_classes to",
+        "do not say what their classes are: set options.start.head to linear or new",
     ),
     "no weights": (lambda: b"<html>404</html>", "no weights in the safetensors format"),
 }
@@ -126,8 +130,8 @@ def test_weights_for_another_number_of_classes_are_refused(
     root: Store, lessons: Output, tmp_path: Path
 ) -> None:
     torch.save(network_of(7).state_dict(), tmp_path / "w.pth")
-    options = given(tmp_path / "w.pth", checkpoint_classes="labelled")
-    with pytest.raises(ProtegeError, match="does not fit the model: 2 of another shape"):
+    options = given(tmp_path / "w.pth", classes="labelled")
+    with pytest.raises(ProtegeError, match="do not fit the model: 2 of another shape"):
         train(root, lessons, options, processes=ONE)
 
 
@@ -159,7 +163,7 @@ def test_usual_envelopes_and_prefixes_are_opened__and_said(
 ) -> None:
     (tmp_path / "w.pth").write_bytes(pickled(LOADED[name]))
     network = build("small_resnet_8", 3)
-    load_given(str(tmp_path / "w.pth"), network)
+    Source(str(tmp_path / "w.pth")).load_into(network, keep_head=True)
     for key, tensor in network.state_dict().items():
         assert torch.equal(tensor, STATE[key])
     assert "the weights were under '" in caplog.text
@@ -189,7 +193,7 @@ def test_every_other_file_is_one_sentence_with_the_remedy(tmp_path: Path, name: 
     data, sentence = UNREADABLE[name]
     (tmp_path / "w.pth").write_bytes(data)
     with pytest.raises(ProtegeError, match=sentence) as caught:
-        load_given(str(tmp_path / "w.pth"), build("small_resnet_8", 3))
+        Source(str(tmp_path / "w.pth")).load_into(build("small_resnet_8", 3), keep_head=True)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 700
 
@@ -198,7 +202,7 @@ def test_every_other_file_is_one_sentence_with_the_remedy(tmp_path: Path, name: 
 def test_place_without_weights_is_said(
     root: Store, lessons: Output, tmp_path: Path, place: str
 ) -> None:
-    with pytest.raises(ProtegeError, match="cannot be read"):
+    with pytest.raises(ProtegeError, match=r"there is no file .*; give the path"):
         train(root, lessons, given(tmp_path / place), processes=ONE)
 
 

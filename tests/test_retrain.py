@@ -108,7 +108,7 @@ def test_teacher_is_kept_for_new_labels_and_is_the_same_ever_after(
     assert again(run, "keep").teacher == held_back(place).teacher, "the same labels: found again"
     add_labels(place)
     kept = again(run, "keep")
-    assert kept.teacher.checkpoint == f"{model.uri}/weights.safetensors"
+    assert kept.teacher.start.weights == f"{model.uri}/weights.safetensors"
     finish(root, kept, model, day=2, repeats=first.id)
     assert again(run, "keep") == kept, "or its scores would be made again each time"
 
@@ -144,7 +144,7 @@ def test_teacher_that_was_kept_is_found_in_a_root_that_was_moved(
     shutil.move(str(place / "root"), str(place / "moved"))
     moved = LocalStore(str(place / "moved"))
     kept = again(Run(moved, Inline()), "keep")
-    assert moved.exists(kept.teacher.checkpoint.removeprefix(f"{moved.uri}/"))
+    assert moved.exists(kept.teacher.start.weights.removeprefix(f"{moved.uri}/"))
 
 
 def test_teacher_that_has_seen_the_images_held_out_is_not_kept(

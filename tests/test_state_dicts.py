@@ -139,7 +139,7 @@ def test_weights_for_other_classes_say_that_only_the_head_differs() -> None:
     assert error_of(build("resnet18", 7), published()) == (
         "2 of another shape (fc.weight is (1000, 512) instead of (7, 512), fc.bias is (1000,) "
         "instead of (7,)); the weights are for another number of classes than 7: take images with "
-        "the classes of the weights"
+        "the classes of the weights, or another head: start.head=new or linear"
     )
 
 

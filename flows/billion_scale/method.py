@@ -34,7 +34,7 @@ def billion_scale(run: Run, options: BillionScale) -> Mapping[str, Output]:
     # The teacher learns from the labels, scores the pile, and chooses.
     labels = run.gather(labelled, options=options.gather, classes=classes, role="labelled_lessons")
     teacher = run.train(labels, options.teacher, classes=classes, role="teacher")
-    unseen = labelled if options.teacher.checkpoint else test
+    unseen = labelled if options.teacher.is_given else test
     run.check_teacher(teacher, unseen, options.approval, batch_size=options.evaluate.batch_size)
     max_lessons = options.topk.k * len(classes)
     run.approve(

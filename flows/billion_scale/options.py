@@ -13,7 +13,7 @@ from tasks.score import ScoreOptions
 from tasks.shard import ShardOptions
 from tasks.topk import TopkOptions
 from tasks.train import Training, TrainOptions
-from tasks.train.options import LearningRate, check_warmup
+from tasks.train.options import LearningRate, Start, check_warmup
 
 
 class BaselineOptions(Options):
@@ -92,6 +92,11 @@ class BillionScale(RecipeOptions):
 
     @property
     def baseline_training(self) -> TrainOptions:
-        """The baseline's training before it is fine-tuned: the student's, in its own way."""
+        """The baseline's training before it is fine-tuned: the student's, in its own way.
+
+        It starts as the student does, but not from a student that somebody has trained already.
+        """
         own = dict(self.baseline)
-        return self.student.model_copy(update={**own, "checkpoint": "", "checkpoint_classes": ""})
+        if self.student.is_given:
+            own["start"] = Start()
+        return self.student.model_copy(update=own)

@@ -8,6 +8,8 @@ from tasks.estimate import Estimate, Work
 from tasks.train.estimate import estimate_training
 
 FEW_STEPS = 200  # from random weights
+FEW_LABELS = 100  # of a class, for photographs and random weights
+PHOTOGRAPH = 48  # pixels: smaller ones are digits and the like, which a few labels teach
 MANY_PASSES = 1_000
 
 
@@ -32,6 +34,7 @@ def plan(
     )
     doubts = [*_doubts_of_choice(options, classes, pile_images)]
     doubts += _doubts_of_lengths(estimate, lessons)
+    doubts += _doubts_of_labels(options, labelled_images, classes)
     return replace(estimate, doubts=tuple(doubts))
 
 
@@ -74,11 +77,25 @@ def _doubts_of_lengths(estimate: Estimate, lessons: int) -> Iterator[str]:
     for work in estimate.works:
         if work.training is None or work.stage != "train":
             continue
-        if work.role == "teacher" and work.units < FEW_STEPS and not work.training.checkpoint:
+        is_random = not work.training.start.weights
+        if work.role == "teacher" and work.units < FEW_STEPS and is_random:
             yield (
                 f"teacher: {work.units:,} steps from random weights learn next to nothing; raise "
-                "teacher.length, or give teacher.checkpoint"
+                "teacher.length, or give teacher.start.weights"
             )
         passes = work.units * work.training.batch_size / max(1, lessons)
         if work.role == "pretrained" and passes > MANY_PASSES:
             yield f"student: it sees each lesson {passes:,.0f} times; lower student.length"
+
+
+def _doubts_of_labels(options: BillionScale, labelled_images: int, classes: int) -> Iterator[str]:
+    teacher = options.teacher
+    if teacher.start.weights or teacher.inputs.size < PHOTOGRAPH:
+        return
+    if labelled_images < FEW_LABELS * classes:
+        yield (
+            f"teacher: {labelled_images:,} labelled images of {classes:,} classes teach a network "
+            "from random weights hardly anything, and it chooses by what it knows: start from "
+            "weights that know photographs (teacher.start.weights, teacher.start.head=linear; "
+            "`protege models` lists networks), or take the preset photos"
+        )

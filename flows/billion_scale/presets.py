@@ -140,7 +140,7 @@ def imagenet_yfcc() -> BillionScale:
     Batch 1,536, of 24 images on each of 64 GPUs; pre-training on 1 billion images, the rate rising
     from 0.1 to 0.6 and then halved 13 times; fine-tuning for 30 epochs from 0.0015, divided by 10
     three times; weight decay 1e-4.
-    The paper's teacher is a ResNeXt-101-32x48: give its weights as teacher.checkpoint.
+    The paper's teacher is a ResNeXt-101-32x48: give its weights as teacher.start.weights.
     """
     batch_size = 1_536
     pre_training = LearningRate(

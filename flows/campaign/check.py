@@ -5,19 +5,17 @@ sources that are empty or have no classes, classes of the test set that nothing 
 lists and networks that are not there, weights that are not there or do not fit.
 """
 
-from collections.abc import Sequence
 from importlib.util import find_spec
 
 from flows.campaign.find import sections_of
 from flows.campaign.survey import Sources, SourceSize
 from flows.recipes import Recipe
 from infra.errors import ProtegeError, name_options
-from infra.store import split_uri
 from models.registry import TIMM_PREFIX
 from tasks.evaluate import EvaluateOptions
 from tasks.evaluate.choice import audit_digest
 from tasks.train import TrainOptions
-from tasks.train.fit import check_fit
+from tasks.train.start.fit import check_fit
 
 LISTED = 5
 
@@ -56,28 +54,12 @@ def _check_classes(labelled: str, sizes: dict[str, SourceSize]) -> None:
 def _check_network(section: str, options: TrainOptions, labelled: SourceSize | None) -> None:
     if options.model.startswith(TIMM_PREFIX):
         _check_timm(section, options.model.removeprefix(TIMM_PREFIX))
-    if options.checkpoint:
-        _check_checkpoint(section, options, labelled.classes if labelled else None)
-
-
-def _check_checkpoint(section: str, options: TrainOptions, classes: Sequence[str] | None) -> None:
-    store, name = split_uri(options.checkpoint)
-    try:
-        found = store.exists(name)
-    except OSError as error:
-        raise ProtegeError(
-            f"{section}.checkpoint: {options.checkpoint} cannot be read: {error}"
-        ) from error
-    if not found:
-        raise ProtegeError(
-            f"{section}.checkpoint: there is no file {options.checkpoint}; give the path or the "
-            "s3:// address of published weights (.safetensors, .pth)"
-        )
-    try:
-        check_fit(options, classes)
-    except ProtegeError as error:
-        name_options(error, f"{section}.{{}}".format)
-        raise ProtegeError(f"{section}: {error}") from None
+    if options.start.weights:
+        try:
+            check_fit(options, labelled.classes if labelled else None)
+        except ProtegeError as error:
+            name_options(error, f"{section}.{{}}".format)
+            raise ProtegeError(f"{section}: {error}") from None
 
 
 def _check_timm(section: str, name: str) -> None:

@@ -11,6 +11,7 @@ from flows.recipes import Recipe
 from infra.devices import gpu_count, gpu_memory, memory_limit
 from infra.errors import ProtegeError
 from infra.settings import Settings
+from models.registry import ONNX
 from tasks.cost import PROCESS_BYTES, StepCost, is_costless, step_costs
 from tasks.estimate import Estimate, Work, show_duration
 from tasks.train import TrainOptions
@@ -81,7 +82,10 @@ def with_costs(
     looked_at = {
         work.role: work.training
         for work in estimate.works
-        if work.training is not None and (every or not is_costless(work.training, work.units))
+        if work.training is not None
+        # What a file of onnx takes is not known from its layers.
+        and work.training.model != ONNX
+        and (every or not is_costless(work.training, work.units))
     }
     has_gpu = bool(looked_at) and gpu_count() > 0
     costs = step_costs(looked_at, num_classes, measure=measure and not has_gpu)

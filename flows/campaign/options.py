@@ -6,13 +6,25 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field
 
 from tasks.options import Options
-from tasks.train.options import LABELLED
+from tasks.train.start.source import names_place
 
-PATHS = ("source", "checkpoint", "checkpoint_classes", "audit")  # fields that name a place
+PATHS = ("source", "weights", "classes", "audit")  # fields that name a place
 
 
 def _absolute(address: str) -> str:
     return address if "://" in address else str(Path(address).absolute())
+
+
+def _resolved(section: Options) -> Options:
+    """The section, and those inside it, with absolute paths."""
+    changed: dict[str, object] = {}
+    for field in type(section).model_fields:
+        value = getattr(section, field)
+        if isinstance(value, Options):
+            changed[field] = _resolved(value)
+        elif field in PATHS and isinstance(value, str) and names_place(field, value):
+            changed[field] = _absolute(value)
+    return section.model_copy(update=changed)
 
 
 class ApprovalOptions(Options):
@@ -46,16 +58,8 @@ class RecipeOptions(Options):
         changed = {}
         for name in type(self).model_fields:
             section = getattr(self, name)
-            paths = {
-                field: _absolute(value)
-                for field in PATHS
-                if isinstance(value := getattr(section, field, None), str)
-                and value
-                # A word of this field, and no file.
-                and (field, value) != ("checkpoint_classes", LABELLED)
-            }
-            if paths:
-                changed[name] = section.model_copy(update=paths)
+            if isinstance(section, Options):
+                changed[name] = _resolved(section)
         return self.model_copy(update=changed)
 
     def seeded(self, seed: int) -> Self:

@@ -25,6 +25,7 @@ from tasks.contract import Output
 from tasks.options import Length, Options
 from tasks.shard import class_names, pin
 from tasks.train import TrainOptions
+from tasks.train.options import Start
 
 STAGE, WEIGHTS = "train", "weights.safetensors"
 LISTED_CLASSES = 5
@@ -98,20 +99,21 @@ def _with_teacher(line: Line, options: Options, earlier: Campaign, run: Run) -> 
     known = line.recipe
     training: TrainOptions = getattr(options, known.teacher)
     model = earlier.outputs[known.teacher]
-    checkpoint = str(earlier.options[known.teacher]["checkpoint"])
-    was_kept = checkpoint != training.checkpoint
+    start = Start.model_validate(earlier.options[known.teacher]["start"])
+    was_kept = start != training.start
     same_labels = (
         pin(line.root, getattr(options, known.labelled)).digest
         == earlier.snapshots[known.labelled].digest
     )
-    if training.checkpoint or (same_labels and not was_kept):
+    if training.is_given or (same_labels and not was_kept):
         return options
     if not same_labels and _has_other_classes(known, options, model, run):
         return options
     # Who kept it names it by where the root was then.
-    folder = "/".join(checkpoint.split("/")[-3:-1]) if was_kept else f"{STAGE}/{model.fingerprint}"
+    kept_folder = "/".join(start.weights.split("/")[-3:-1])
+    folder = kept_folder if was_kept else f"{STAGE}/{model.fingerprint}"
     weights = f"{line.root.uri}/{folder}/{WEIGHTS}"
-    kept = training.model_copy(update={"checkpoint": weights, "length": Length()})
+    kept = training.model_copy(update={"start": Start(weights=weights), "length": Length()})
     return with_sections(options, **{known.teacher: kept})
 
 

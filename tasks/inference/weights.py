@@ -3,16 +3,12 @@
 <output>/weights.safetensors      the tensors; network, classes and inputs are in its metadata
 """
 
-import io
 import json
-import logging
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from infra.errors import ProtegeError
-from infra.store import split_uri
 from models.registry import build
 from tasks.contract import Output, bytes_digest
 from tasks.images import Inputs
@@ -27,7 +23,6 @@ if TYPE_CHECKING:
 WEIGHTS = "weights.safetensors"
 METADATA = "protege"
 MAX_REASON_LETTERS = 200
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -114,60 +109,12 @@ def parse_network(weights: bytes) -> "tuple[Network, Description]":
         network.load_state_dict(safetensors.torch.load(weights))
     except (ValueError, RuntimeError, KeyError, safetensors.SafetensorError) as error:
         raise ProtegeError(
-            f"these weights cannot be loaded as {description.model}: {_shorten(error)}"
+            f"these weights cannot be loaded as {description.model}: {shorten(error)}"
         ) from error
     return network.eval(), description
 
 
-def load_given(uri: str, network: "Network") -> None:
-    """Load weights that somebody else has published, strictly. Raises ProtegeError."""
-    from models.state_dicts import load_published
-
-    content = _read_given(uri)
-    try:
-        notes = load_published(network, content)
-    except (RuntimeError, ValueError) as error:
-        raise ProtegeError(f"checkpoint {uri} does not fit the model: {error}") from error
-    for note in notes:
-        logger.warning("checkpoint %s: %s", uri, note)
-
-
-def _read_given(uri: str) -> object:
-    """The content of a file of weights; nothing in it is executed."""
-    import safetensors.torch
-    import torch
-
-    store, name = split_uri(uri)
-    try:
-        data = store.read(name)
-    except OSError as error:
-        raise ProtegeError(f"checkpoint {uri} cannot be read: {error}") from error
-    try:
-        if name.lower().endswith(".safetensors"):
-            return safetensors.torch.load(data)
-        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except MemoryError:
-        raise
-    except Exception as error:
-        # A torn or foreign file makes the unpickler fail in any way there is.
-        raise ProtegeError(f"checkpoint {uri} cannot be read: {_reason(error)}") from error
-
-
-def _reason(error: Exception) -> str:
-    """Why a file of weights cannot be read, and what to do."""
-    refused = re.search(r"GLOBAL (\S+)", str(error))
-    if refused:
-        return (
-            f"it holds a {refused[1]} beside the weights, which would have to be executed. Save "
-            "the weights alone: torch.save(network.state_dict(), path)"
-        )
-    return (
-        f"it is no file of weights, or a damaged one ({_shorten(error)}). Give a .safetensors "
-        "file, or what torch.save(network.state_dict(), path) writes"
-    )
-
-
-def _shorten(error: Exception) -> str:
+def shorten(error: Exception) -> str:
     """The class of an error and what it says, in one line."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:MAX_REASON_LETTERS]}"

@@ -10,7 +10,7 @@ crash does not end the caller.
 
 trainer.py     the loop: steps, history, checkpoints
 objectives/    what the network is trained to do: one file a loss
-given.py       weights that somebody else has trained: their classes and inputs
+start/         what the network knows before the first step
 data/          which samples a step gets
 history.py     the measurements of the course
 checkpoint.py  what a training needs to resume
@@ -34,7 +34,6 @@ from tasks import contract
 from tasks.contract import Made, OnProgress, Output, Receipt, Session, Target, make_output, silent
 from tasks.images import IMAGES_VERSION, Inputs
 from tasks.inference.weights import WEIGHTS
-from tasks.train.given import GivenWeights, list_classes, look_at_given
 from tasks.train.job import (
     CHECKPOINTS,
     HISTORY,
@@ -44,6 +43,7 @@ from tasks.train.job import (
     TrainJob,
 )
 from tasks.train.options import Training, TrainOptions
+from tasks.train.start.given import GivenWeights, list_classes, look_at_given
 
 STAGE = "train"
 VERSION = 4
@@ -88,8 +88,8 @@ def train(
     content = {
         "classes": list(classes),
         "images_version": IMAGES_VERSION,
-        "checkpoint": given.digest,
-        "checkpoint_classes": list(given.classes),
+        "start_digest": given.digest,
+        "start_classes": list(given.classes),
         "objective": OBJECTIVE,
         "init_head": init_head,
     }
@@ -152,6 +152,11 @@ class _Training:
     def total_steps(self) -> int:
         return self.options.total_steps(self.images_per_epoch)
 
+    @property
+    def total_work(self) -> int:
+        """Steps; for a linear head, images whose features are computed."""
+        return self.images_per_epoch if self.options.is_linear else self.total_steps
+
 
 def _make(training: _Training, processes: Processes | None, session: Session) -> Made:
     processes, options = processes or Settings().training_processes(), training.options
@@ -163,6 +168,9 @@ def _make(training: _Training, processes: Processes | None, session: Session) ->
             options.num_virtual_ranks,
         )
         processes = replace(processes, count=options.num_virtual_ranks)
+    if not training.total_steps:
+        # Nothing is shared out: weights are taken as they are, or only a head is fitted.
+        processes = replace(processes, count=1)
     if not session.store.exists(WEIGHTS):
         # The weights were deleted, to be made again; the old history is not that of the new ones.
         session.store.delete(HISTORY)
@@ -187,7 +195,7 @@ def _run(training: _Training, processes: Processes, session: Session) -> dict[st
 
     Processes that die are launched again and resume, unless they die without getting any further.
     """
-    total, reached, stuck = training.total_steps, -1, 0
+    total, reached, stuck = training.total_work, -1, 0
     session.on_progress(0, total, "starting")
     while True:
         reached_before, seconds = reached, dict[str, float]()

@@ -14,15 +14,18 @@ def estimate_training(role: str, options: TrainOptions, images: int) -> Estimate
 
 
 def _describe(options: TrainOptions, images: int) -> str:
-    if options.checkpoint:
-        return f"{options.model} as given by {options.checkpoint}"
+    if options.is_given:
+        return f"{options.model} as given by {options.start.weights}"
+    start = f" from {options.start.weights}" if options.start.weights else ""
+    if options.is_linear:
+        return f"{options.model}{start}, a linear head on the features of {images:,} images"
     schedule, rate = options.schedule(images), options.learning_rate
     steps = schedule.total_steps
     seen = Length(amount=steps * options.batch_size, unit="images")
     length = "" if options.length.unit == "steps" else f"{options.length} = "
     decay = f"{rate.num_steps_down} steps down by {rate.gamma:g}"
     return (
-        f"{options.model}, {length}{steps:,} steps of {options.batch_size:,} ({seen}); "
+        f"{options.model}{start}, {length}{steps:,} steps of {options.batch_size:,} ({seen}); "
         f"{schedule.warmup_steps:,} steps of warm-up from {rate.warmup_start:g} to "
         f"{schedule.peak_rate:g}, then {'cosine' if rate.schedule == 'cosine' else decay}"
     )

@@ -54,6 +54,11 @@ class History:
         self._measurements.clear()
         return loss
 
+    def add_fit(self, loss: float, images: int, measurements: Mapping[str, float]) -> None:
+        """The one row of a head that was fitted, not trained by steps."""
+        row = {"step": 0, "images": images, "loss": loss, "learning_rate": 0.0}
+        self.rows.append({**row, "measurements": dict(measurements)})
+
     def table(self) -> pa.Table:
         """All rows."""
         return pa.Table.from_pylist(self.rows, schema=tables.HISTORY)

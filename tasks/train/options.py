@@ -5,15 +5,32 @@ from typing import ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from models.precision import Precision
-from models.registry import check_name
+from models.registry import ONNX, check_name
 from models.schedule import Schedule, scaled_rate
 from tasks.images import Inputs
 from tasks.options import Length, Options
 
-LABELLED = "labelled"  # as checkpoint_classes: those of the labelled images, sorted
+LABELLED = "labelled"  # as start.classes: those of the labelled images, sorted
 # Smaller shares make batch norm noisy, larger ones leave less to share out among processes.
 IMAGES_PER_VIRTUAL_RANK = 32
 MAX_VIRTUAL_RANKS = 4096
+
+
+class Start(Options):
+    """What the network knows before its first step. Teacher, student and baseline start alike."""
+
+    weights: str = ""
+    """Weights to start from: a file, a published name, timm/..., a model of ours; empty: random."""
+    head: Literal["keep", "new", "linear"] = "keep"
+    """Their last layer: kept, new, or fitted to the frozen features, with nothing trained after."""
+    classes: str = ""
+    """Text file with the class of each output of a kept head, in lines; or `labelled`: sorted."""
+
+    @model_validator(mode="after")
+    def _head_is_of_weights(self) -> "Start":
+        if self.head != "keep" and not self.weights:
+            raise ValueError(f"head={self.head} is what becomes of the head of weights: give them")
+        return self
 
 
 class Augment(Options):
@@ -143,14 +160,12 @@ class Training(Options):
 class TrainOptions(Training):
     """One training job: a network and how it is trained."""
 
-    FIRST: ClassVar[tuple[str, ...]] = ("model", "checkpoint", "checkpoint_classes", "inputs")
+    FIRST: ClassVar[tuple[str, ...]] = ("model", "start", "inputs")
 
     model: str = "resnet50"
     """Network: small_resnet_8, small_resnet_16, small_resnet_32, resnet18, resnet50, timm/..."""
-    checkpoint: str = ""
-    """Published weights (.safetensors, .pth) to use instead of training; the length is ignored."""
-    checkpoint_classes: str = ""
-    """Text file with the class of each output of these weights, in lines; or `labelled`: sorted."""
+    start: Start = Start()
+    """What the network knows before its first step; with a length of 0, that is the result."""
     inputs: Inputs = Inputs()
     """What an image becomes before the network sees it."""
 
@@ -162,11 +177,41 @@ class TrainOptions(Training):
     def continued(self, training: Training) -> "TrainOptions":
         """The options of a training that continues with this network."""
         shared = {name: getattr(training, name) for name in Training.model_fields}
-        return self.model_copy(update={**shared, "checkpoint": "", "checkpoint_classes": ""})
+        return self.model_copy(update={**shared, "start": Start()})
+
+    @model_validator(mode="after")
+    def _learns_something(self) -> "TrainOptions":
+        if not (self.length.amount or self.start.weights):
+            raise ValueError("a length of 0 leaves random weights: give start.weights, or a length")
+        return self
+
+    @model_validator(mode="after")
+    def _onnx_is_not_trained(self) -> "TrainOptions":
+        is_file = self.start.weights.lower().endswith(".onnx")
+        if is_file and self.model != ONNX:
+            raise ValueError(f"{self.start.weights} is a file of onnx: set model={ONNX}")
+        if self.model == ONNX and not is_file:
+            raise ValueError("model onnx is a file: start.weights must be a file .onnx")
+        if self.model == ONNX and not (self.is_given or self.is_linear):
+            raise ValueError(
+                "model onnx cannot be trained: set length to 0 steps to use it as it is, or "
+                "start.head=linear for other classes"
+            )
+        return self
+
+    @property
+    def is_given(self) -> bool:
+        """Whether the result is the weights that somebody gave, as they are."""
+        return bool(self.start.weights) and self.start.head == "keep" and not self.length.amount
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether nothing but the head is fitted."""
+        return self.start.head == "linear"
 
     def total_steps(self, images_per_epoch: int) -> int:
-        """The length in steps; 0 when published weights are used as they are."""
-        if self.checkpoint:
+        """The length in steps; 0 when weights are used as they are, or only the head is fitted."""
+        if self.is_linear:
             return 0
         return self.length.steps(images_per_epoch=images_per_epoch, batch_size=self.batch_size)
 

@@ -24,18 +24,15 @@ from infra.prefetch import prefetch
 from infra.store import open_store
 from models.augment import Augmentation, augment
 from models.ema import Ema
-from models.network import Network
 from models.optim import OptimizerSettings, make_optimizer, parameter_groups
 from models.pixels import channels_last, to_unit
 from models.precision import computing_in
-from models.registry import build
 from tasks.contract import RowCounts, Stopwatch, write_part
 from tasks.inference.device_facts import device_facts
+from tasks.inference.model import Model
 from tasks.inference.weights import (
     WEIGHTS,
     Description,
-    load_given,
-    load_network,
     save_weights,
 )
 from tasks.train.checkpoint import State, last_state, save_state
@@ -44,6 +41,8 @@ from tasks.train.history import MAX_ROWS, History
 from tasks.train.job import HISTORY, TRAIN_SET, TrainJob
 from tasks.train.objectives import OBJECTIVES, TensorBatch
 from tasks.train.options import MAX_VIRTUAL_RANKS, TrainOptions
+from tasks.train.start.initial import initial_network
+from tasks.train.start.linear import fit_linear
 from tasks.train.virtual_ranks import BufferAverage, own_ranks
 from tasks.train.world import World, check_same_step, join_world, leave_world
 
@@ -72,7 +71,9 @@ class Trainer:
         # The objective, and a reader for each data set that it draws from.
         options = job.options
         self._objective = OBJECTIVES[job.objective](options, len(job.classes))
-        samples = {role: open_samples(job.data[role], job.classes) for role in job.data}
+        self._samples = samples = {
+            role: open_samples(job.data[role], job.classes) for role in job.data
+        }
         self._readers = {
             role: BatchReader(samples[role], options, round(options.batch_size * share))
             for role, share in self._objective.sources.items()
@@ -80,7 +81,7 @@ class Trainer:
         self._schedule = options.schedule(sum(samples[TRAIN_SET].part_rows))
 
         # The network, its average and its optimizer.
-        self._network = channels_last(_initial_network(job).to(world.device))
+        self._network = channels_last(initial_network(job).to(world.device))
         self._ema = Ema(self._network, options.ema_decay)
         self._optimizer = make_optimizer(
             "sgd",
@@ -100,7 +101,10 @@ class Trainer:
             self._model = DistributedDataParallel(self._network, broadcast_buffers=False)
 
     def run(self) -> None:
-        """All steps that are left."""
+        """All steps that are left, or the fit of a linear head."""
+        if self._options.is_linear:
+            self._fit_head()
+            return
         total_steps = self._schedule.total_steps
         row_steps = max(1, total_steps // MAX_ROWS)
         saved_at = reported_at = time.monotonic()
@@ -127,14 +131,21 @@ class Trainer:
                 self._save()
                 saved_at = now
 
+    def _fit_head(self) -> None:
+        model = Model(self._network, self._description(), self._world.device)
+        fit = fit_linear(model, self._samples[TRAIN_SET], self._report_images)
+        self._ema.network.load_state_dict(self._network.state_dict())
+        images = sum(self._samples[TRAIN_SET].part_rows)
+        self._history.add_fit(fit.loss, images, fit.measurements)
+        self._watch.lap("compute")
+
     def finish(self) -> None:
         """Publish the weights, then the history, unless another attempt was first.
 
         The checkpoints stay until the manifest is published.
         """
         network = self._ema.network if self._options.ema_decay else self._network
-        description = Description(self._options.model, self._job.classes, self._options.inputs)
-        self._store.create(WEIGHTS, save_weights(network, description))
+        self._store.create(WEIGHTS, save_weights(network, self._description()))
         table = self._history.table()
         counts = RowCounts(len(table), len(table), 0)
         write_part(self._store, HISTORY, table, counts, facts=self._facts())
@@ -249,28 +260,14 @@ class Trainer:
         }
 
     def _report(self) -> None:
-        line = {
-            "step": self.step,
-            "total": self._schedule.total_steps,
-            "loss": self._history.last_loss,
-            "seconds": self._watch.seconds,
-        }
+        self._report_images(self.step)
+
+    def _report_images(self, done: int) -> None:
+        line = {"step": done, "loss": self._history.last_loss, "seconds": self._watch.seconds}
         write_progress(Path(self._job.progress), line)
 
-
-def _initial_network(job: TrainJob) -> Network:
-    """The network at step 0: of another training, of published weights, or random."""
-    init = load_network(job.init)[0] if job.init else None
-    torch.manual_seed(job.options.seed)
-    if init is not None:
-        return init.with_new_head(len(job.classes)) if job.init_head == "new" else init
-    if not job.options.checkpoint:
-        return build(job.options.model, len(job.classes))
-    network = build(job.options.model, len(job.given_classes))
-    load_given(job.options.checkpoint, network)
-    if job.given_classes == job.classes:
-        return network
-    return network.with_classes([job.given_classes.index(name) for name in job.classes])
+    def _description(self) -> Description:
+        return Description(self._options.model, self._job.classes, self._options.inputs)
 
 
 def _augmentation(options: TrainOptions) -> Augmentation:

@@ -17,8 +17,9 @@ from infra.executors import Failures
 from infra.store import open_store
 from models.registry import build
 from tasks.images import Limits, Unusable, check, decode
-from tasks.inference.weights import load_given, parse_network
+from tasks.inference.weights import parse_network
 from tasks.shard import ShardOptions, shard
+from tasks.train.start.source import Source
 from tests.builders.peak import forget_peak, peak_mib
 from tests.builders.reference import pillow_pixels
 from tests.fuzz.cases import Case
@@ -90,7 +91,7 @@ def _try_source(case: Case, folder: Path) -> Verdict:
 def _try_weights(case: Case, folder: Path) -> Verdict:
     name = next(iter(case.files))
     (folder / name).write_bytes(case.data)
-    load_given(str(folder / name), build(MODEL, len(CLASSES)))
+    Source(str(folder / name)).load_into(build(MODEL, len(CLASSES)), keep_head=True)
     return Verdict("kept")
 
 

@@ -18,13 +18,14 @@ from tasks.contract import Output
 from tasks.train.data.lessons import LessonSamples
 from tasks.train.data.order import epoch_order
 from tasks.train.data.reader import Batch, BatchReader
-from tasks.train.data.samples import Samples, Targets
+from tasks.train.data.samples import Samples, Targets, cannot_learn_from
 
 __all__ = [
     "Batch",
     "BatchReader",
     "Samples",
     "Targets",
+    "cannot_learn_from",
     "epoch_order",
     "open_samples",
 ]

@@ -13,7 +13,7 @@ import numpy as np
 from infra.errors import ProtegeError
 from tasks.images import Limits, Pixels, Unusable, decode
 from tasks.train.data.order import SampleOrder
-from tasks.train.data.samples import Samples, Targets
+from tasks.train.data.samples import Samples, Targets, cannot_learn_from
 from tasks.train.data.views import View
 from tasks.train.options import TrainOptions
 
@@ -63,10 +63,7 @@ class BatchReader:
         try:
             decoded = decode(self._part(part).images[row], Limits())
         except Unusable as unusable:
-            raise ProtegeError(
-                f"{self._samples.uri}: an image to train on cannot be decoded ({unusable}). Shard "
-                "its source with verify=decode, which rejects such images"
-            ) from unusable
+            raise ProtegeError(cannot_learn_from(self._samples.uri, unusable)) from unusable
         pixels = self._view.crop(decoded, position)
         if self._cache is not None:
             self._cache[place] = pixels

@@ -12,6 +12,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from tasks.images import Unusable
+
 
 @dataclass(frozen=True)
 class Targets:
@@ -39,6 +41,24 @@ class Targets:
             np.concatenate([classes for classes, _ in samples]),
             np.concatenate([weights for _, weights in samples]),
         )
+
+    @staticmethod
+    def join(parts: Sequence["Targets"], part_rows: Sequence[int]) -> "Targets":
+        """The targets of several parts, whose images are counted on from part to part."""
+        firsts = np.cumsum([0, *part_rows[:-1]])
+        return Targets(
+            np.concatenate([part.rows_P + first for part, first in zip(parts, firsts)]),
+            np.concatenate([part.classes_P for part in parts]),
+            np.concatenate([part.weights_P for part in parts]),
+        )
+
+
+def cannot_learn_from(uri: str, problem: Unusable) -> str:
+    """What to say of an image of a training set that cannot be used."""
+    return (
+        f"{uri}: an image to train on cannot be used ({problem}). Shard its source with "
+        "verify=decode, which rejects such images"
+    )
 
 
 @dataclass(frozen=True)

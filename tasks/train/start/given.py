@@ -1,0 +1,110 @@
+"""Given weights: whose classes and inputs they are, before anything is trained or scored with them.
+
+In: options with `start.weights`, and the classes of this training. Out: `GivenWeights`, with the
+classes in the order of the weights' head, where it is kept. A file that protege wrote says itself
+what it is; of any other, somebody must say its classes, because weights with as many classes in
+another order would give every image a wrong one.
+
+    given = look_at_given(options, classes)
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from infra.errors import ProtegeError
+from infra.store import split_uri
+from tasks.inference.weights import Description
+from tasks.train.options import LABELLED, TrainOptions
+from tasks.train.start.source import find_source
+
+LISTED_CLASSES = 5
+
+
+@dataclass(frozen=True)
+class GivenWeights:
+    """The digest of a file of weights, and the classes of a head that is kept, in their order."""
+
+    digest: str = ""
+    classes: tuple[str, ...] = ()
+
+
+def look_at_given(options: TrainOptions, classes: Sequence[str] | None) -> GivenWeights:
+    """What is known of the weights that the options name; nothing without.
+
+    The classes of the images are None before their labels have been read.
+    Raises ProtegeError when they cannot be read, when they are of another network, have other
+    inputs or lack a class, and when nobody says the classes of a head that is kept.
+    """
+    weights = options.start.weights
+    if not weights:
+        return GivenWeights()
+    digest, description = find_source(weights).look()
+    if description is not None:
+        _check_description(description, options)
+    if options.start.head != "keep":
+        return GivenWeights(digest)
+    known = _named_classes(options, classes) if description is None else description.classes
+    missing = [name for name in classes or () if name not in known]
+    if classes and missing:
+        raise ProtegeError(
+            f"weights {weights} do not know the class {missing[0]!r}: their classes are "
+            f"{list_classes(known)}, and those of the images are {list_classes(classes)}. Set "
+            "options.start.head to linear or new for these classes, or name the folders as the "
+            "weights name theirs"
+        )
+    return GivenWeights(digest, tuple(known))
+
+
+def list_classes(classes: Sequence[str]) -> str:
+    """The first few classes, and how many there are."""
+    more = f", ... {len(classes):,} in all" if len(classes) > LISTED_CLASSES else ""
+    return ", ".join(classes[:LISTED_CLASSES]) + more
+
+
+def _named_classes(options: TrainOptions, classes: Sequence[str] | None) -> tuple[str, ...]:
+    """The classes of weights that do not name them, as the options do."""
+    start = options.start
+    if start.classes == LABELLED:
+        return tuple(classes or ())
+    if not start.classes:
+        theirs = f" ({list_classes(classes)})" if classes else ""
+        raise ProtegeError(
+            f"weights {start.weights} do not say what their classes are: set options.start.head to "
+            "linear or new for the classes of the labelled images, or options.start.classes to a "
+            "text file with the name of a class in each line, in the order of the weights, or to "
+            f"{LABELLED!r} if it is that of the labelled images{theirs}"
+        )
+    names = _read_names(start.classes)
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ProtegeError(f"options.start.classes: {start.classes} names {twice!r} twice")
+    return names
+
+
+def _read_names(uri: str) -> tuple[str, ...]:
+    store, name = split_uri(uri)
+    try:
+        text = store.read(name).decode("utf-8-sig", errors="replace")
+    except OSError as error:
+        raise ProtegeError(f"options.start.classes: {uri} cannot be read: {error}") from error
+    return tuple(line.strip() for line in text.splitlines() if line.strip())
+
+
+def _check_description(description: Description, options: TrainOptions) -> None:
+    """Refuse another network, and inputs that these weights were not trained with."""
+    weights = options.start.weights
+    if description.model != options.model:
+        raise ProtegeError(
+            f"weights {weights} are those of a {description.model}: set options.model="
+            f"{description.model} (now {options.model})"
+        )
+    now, theirs = dict(options.inputs), dict(description.inputs)
+    # What goes on learning may do so in another size, but not with other colours.
+    names = list(theirs) if options.is_given else ["pixels"]
+    wanted = ", ".join(
+        f"options.inputs.{name}={theirs[name]} (now {now[name]})"
+        for name in names
+        if theirs[name] != now[name]
+    )
+    if wanted:
+        raise ProtegeError(f"weights {weights} were trained with other inputs: set {wanted}")
