@@ -111,6 +111,38 @@ def _resnext(depths: tuple[int, ...], width: int) -> "Callable[[int], Network]":
     return _resnet("bottleneck", depths, groups=32, width_per_group=width)
 
 
+def _efficientnet(
+    size: str,
+    scale: tuple[float, float, float],
+    input_size: int,
+    num_parameters: int,
+    *,
+    lite: bool = False,
+) -> NetworkRecord:
+    """An EfficientNet; its scale is the factors of channels and blocks, and the dropout."""
+
+    def build_efficientnet(num_classes: int) -> "Network":
+        from models.networks.efficientnet import EfficientNet, Scale
+
+        return EfficientNet(Scale(*scale, lite=lite), num_classes)
+
+    name = f"efficientnet_{size}"
+    return NetworkRecord(name, "efficientnet", build_efficientnet, input_size, num_parameters)
+
+
+_EFFICIENTNETS = (
+    _efficientnet("b0", (1.0, 1.0, 0.2), 224, 5_288_548),
+    _efficientnet("b1", (1.0, 1.1, 0.2), 240, 7_794_184),
+    _efficientnet("b2", (1.1, 1.2, 0.3), 260, 9_109_994),
+    _efficientnet("b3", (1.2, 1.4, 0.3), 300, 12_233_232),
+    _efficientnet("b4", (1.4, 1.8, 0.4), 380, 19_341_616),
+    _efficientnet("b5", (1.6, 2.2, 0.4), 456, 30_389_784),
+    _efficientnet("b6", (1.8, 2.6, 0.5), 528, 43_040_704),
+    _efficientnet("b7", (2.0, 3.1, 0.5), 600, 66_347_960),
+    _efficientnet("l2", (4.3, 5.3, 0.5), 800, 480_309_308),
+    _efficientnet("lite0", (1.0, 1.0, 0.2), 224, 4_652_008, lite=True),
+)
+
 _RESNETS = (
     _imagenet_resnet(
         "resnet18",
@@ -172,6 +204,7 @@ NETWORKS = {
         _small_resnet(16, 142_392),
         _small_resnet(32, 436_360),
         *_RESNETS,
+        *_EFFICIENTNETS,
         NetworkRecord("mean_colour", "mean_colour", _mean_colour, 32, 4_000),
     )
 }

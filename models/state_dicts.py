@@ -4,7 +4,7 @@
 
 In: the content of a file of weights: tensors by key, perhaps in an envelope. Out: the network, with
 these weights, and where they were in the file. Publishers use different keys for the same tensor;
-`KEY_MAPS` says how the keys of each become ours, as data. Of all maps the best fitting is used.
+`models/key_maps.py` says how the keys of each become ours. Of all maps the best fitting is used.
 Then every tensor of the network and of the file must fit, or an error says which do not, and what
 to do.
 """
@@ -16,6 +16,7 @@ from typing import Any
 
 from torch import Tensor
 
+from models.key_maps import KEY_MAPS
 from models.network import Network
 
 # Training scripts save an optimizer and an epoch beside the weights, which are then under one of
@@ -39,10 +40,6 @@ MAX_ENVELOPES = 3  # one inside the other
 OPTIONAL = re.compile(r"(^|\.)num_batches_tracked$")
 
 MAX_NAMED = 3  # keys of each kind in an error, because a wrong network differs in hundreds
-
-# Of each publisher, how its keys become ours: regular expressions and their replacements. The rules
-# apply to every key, each to the result of the one before.
-KEY_MAPS: Mapping[str, Sequence[tuple[str, str]]] = {"torchvision": ()}
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models import state_dicts
+from models.key_maps import KEY_MAPS
 from models.network import Network
 from models.registry import build
 from models.state_dicts import load_published
@@ -96,7 +96,7 @@ def test_weights_that_old_torch_saved_without_counters_load() -> None:
 
 def test_keys_of_another_publisher_are_renamed_by_rules(monkeypatch: pytest.MonkeyPatch) -> None:
     rules = ((r"^trunk\.", ""), (r"^clf\.", "fc."), (r"\.kernel$", ".weight"))
-    monkeypatch.setitem(state_dicts.KEY_MAPS, "a publisher", rules)
+    monkeypatch.setitem(KEY_MAPS, "a publisher", rules)
     weights = published()
     theirs = {
         key.replace("fc.", "clf.") if key.startswith("fc.") else f"trunk.{key}": tensor
