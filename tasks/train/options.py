@@ -146,7 +146,7 @@ class TrainOptions(Training):
     FIRST: ClassVar[tuple[str, ...]] = ("model", "checkpoint", "checkpoint_classes", "inputs")
 
     model: str = "resnet50"
-    """Network: small_resnet_8, small_resnet_16, small_resnet_32, resnet18, resnet50, timm/..."""
+    """Network, for example resnet50 or timm/<name>; `protege models` lists them."""
     checkpoint: str = ""
     """Published weights (.safetensors, .pth) to use instead of training; the length is ignored."""
     checkpoint_classes: str = ""
