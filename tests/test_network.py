@@ -21,6 +21,7 @@ EVERY_NAME = (
     "resnext50_32x4d",
     "efficientnet_b0",
     "efficientnet_lite0",
+    "simclr_resnet50_1x_sk",
     "mean_colour",
     TIMM_NAME,
 )
