@@ -2,6 +2,7 @@
 
 protege demo                                       the whole method on digits, on this machine
 protege recipes                                    what can be run, with presets
+protege models resnext                             networks, and what their weights reach
 protege plan billion-scale --preset imagenet-yfcc  lengths in steps, before anything runs
 protege run billion-scale --config mine.yaml       run, or go on with what is unfinished
 protege resume billion-scale-1f3a0b2c-000          go on with a campaign by its name
@@ -21,7 +22,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from flows.commands import champion, chosen, lists, plan, run, server, show
+from flows.commands import champion, chosen, lists, models, plan, run, server, show
 from flows.terminal import be_quiet
 from infra.errors import ProtegeError
 from infra.settings import Settings
@@ -38,7 +39,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for group in (run, plan, lists, show, chosen, server, champion):
+for group in (run, plan, lists, models, show, chosen, server, champion):
     app.add_typer(group.app)
 
 

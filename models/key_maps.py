@@ -38,6 +38,43 @@ def _efficientnet_pytorch(*depths: int) -> Rules:
     )
 
 
+# The converter of SimCLRv2's weights, Separius/SimCLRv2-Pytorch: layers are numbered in sequences.
+_BLOCK = r"^net\.([1-4])\.blocks\.(\d+)\."
+_SIMCLR: Rules = (
+    (rf"{_BLOCK}projection\.", r"layer\1.\2.downsample."),
+    (rf"{_BLOCK}net\.0\.", r"layer\1.\2.conv1."),
+    (rf"{_BLOCK}net\.1\.0\.", r"layer\1.\2.bn1."),
+)
+_SIMCLR_PLAIN: Rules = (
+    *_SIMCLR,
+    (r"^net\.0\.0\.", "conv1."),
+    (r"^net\.0\.1\.0\.", "bn1."),
+    (r"\.downsample\.shortcut\.", ".downsample.0."),
+    (r"\.downsample\.bn\.0\.", ".downsample.1."),
+    (rf"{_BLOCK}net\.2\.", r"layer\1.\2.conv2."),
+    (rf"{_BLOCK}net\.3\.0\.", r"layer\1.\2.bn2."),
+    (rf"{_BLOCK}net\.4\.", r"layer\1.\2.conv3."),
+    (rf"{_BLOCK}net\.5\.0\.", r"layer\1.\2.bn3."),
+)
+_SIMCLR_SELECTIVE: Rules = (
+    *_SIMCLR,
+    (r"^net\.0\.0\.", "conv1.0."),
+    (r"^net\.0\.1\.0\.", "conv1.1."),
+    (r"^net\.0\.2\.", "conv1.3."),
+    (r"^net\.0\.3\.0\.", "conv1.4."),
+    (r"^net\.0\.4\.", "conv1.6."),
+    (r"^net\.0\.5\.0\.", "bn1."),
+    (r"\.downsample\.shortcut\.2\.", ".downsample.1."),
+    (r"\.downsample\.bn\.0\.", ".downsample.2."),
+    (rf"{_BLOCK}net\.2\.main_conv\.0\.", r"layer\1.\2.conv2.conv."),
+    (rf"{_BLOCK}net\.2\.main_conv\.1\.0\.", r"layer\1.\2.conv2.bn."),
+    (rf"{_BLOCK}net\.2\.mixing_conv\.0\.", r"layer\1.\2.conv2.reduce."),
+    (rf"{_BLOCK}net\.2\.mixing_conv\.1\.0\.", r"layer\1.\2.conv2.bn_reduce."),
+    (rf"{_BLOCK}net\.2\.mixing_conv\.2\.", r"layer\1.\2.conv2.mix."),
+    (rf"{_BLOCK}net\.3\.", r"layer\1.\2.conv3."),
+    (rf"{_BLOCK}net\.4\.0\.", r"layer\1.\2.bn3."),
+)
+
 KEY_MAPS: Mapping[str, Rules] = {
     # Ours are torchvision's for ResNets, and timm's for EfficientNets.
     "torchvision, timm": (),
@@ -48,4 +85,6 @@ KEY_MAPS: Mapping[str, Rules] = {
     "EfficientNet-PyTorch: B5": _efficientnet_pytorch(3, 5, 5, 7, 7, 9, 3),
     "EfficientNet-PyTorch: B6": _efficientnet_pytorch(3, 6, 6, 8, 8, 11, 3),
     "EfficientNet-PyTorch: B7": _efficientnet_pytorch(4, 7, 7, 10, 10, 13, 4),
+    "SimCLRv2-Pytorch": _SIMCLR_PLAIN,
+    "SimCLRv2-Pytorch, selective kernels": _SIMCLR_SELECTIVE,
 }

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.key_maps import KEY_MAPS
 from models.network import Network
@@ -33,6 +33,7 @@ ENVELOPES = (
     "net",
     "weights",
     "params",
+    "resnet",  # SimCLRv2-Pytorch, beside its "head"
 )
 MAX_ENVELOPES = 3  # one inside the other
 
@@ -91,6 +92,30 @@ def _head_keys(network: Network) -> set[str]:
     head = {id(parameter) for parameter in network.head.parameters()}
     own = network.state_dict(keep_vars=True)
     return {key for key, tensor in own.items() if id(tensor) in head}
+
+
+def load_projection(head: nn.Module, content: object) -> None:
+    """Load the projection head out of a file of SimCLRv2-Pytorch, strictly.
+
+    The converter has a shift in the last batch norm, where the original has none; it must be zero.
+    Raises ValueError for a file without a head, and for one that does not fit.
+    """
+    if not isinstance(content, Mapping) or not isinstance(content.get("head"), Mapping):
+        raise ValueError(
+            "the file has no projection head; take one that SimCLRv2-Pytorch has converted from "
+            "pretrained weights"
+        )
+    weights, own = dict(content["head"]), head.state_dict()
+    surplus = [key for key in weights if key not in own and not weights[key].any()]
+    for key in surplus:
+        del weights[key]
+    differences = _differences(weights, own)
+    if differences.count:
+        raise ValueError(
+            f"{_describe(differences, weights, own)}; choose the model that this head was trained "
+            "with"
+        )
+    head.load_state_dict(weights)
 
 
 def _open_envelopes(content: object) -> tuple[list[str], dict[str, Tensor]]:

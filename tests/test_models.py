@@ -9,6 +9,7 @@ import torch
 from models.augment import Augmentation, augment, mixup
 from models.ema import Ema
 from models.registry import NETWORKS, build, check_name
+from tests.builders.macs import count_gmacs, input_shape
 from tests.builders.models import head_of
 
 OFF = Augmentation(False, 0, 0, 0, 0, 0, 0)
@@ -35,16 +36,66 @@ def test_record_counts_the_parameters_and_its_input_size_fits(name: str) -> None
         network = build(name, num_classes=1000).eval()
         parameters = network.parameters()
         assert sum(parameter.numel() for parameter in parameters) == record.num_parameters
-        images_BCHW = torch.rand(1, 3, record.input_size, record.input_size)
-        assert network.features(images_BCHW).shape == (1, network.head.in_features)
+        shape = input_shape(name)
+        assert network.features(torch.rand(shape)).shape == (1, network.head.in_features)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_record_counts_the_multiply_adds(name: str) -> None:
+    assert count_gmacs(name) == pytest.approx(NETWORKS[name].gmacs, rel=5e-4)
+
+
+# What torchvision publishes of its own implementations, as `_ops` of its weights.
+@pytest.mark.parametrize(
+    ("name", "gmacs"),
+    [
+        ("resnet18", 1.814),
+        ("resnet34", 3.664),
+        ("resnet50", 4.089),
+        ("resnet101", 7.801),
+        ("resnet152", 11.514),
+        ("resnext50_32x4d", 4.230),
+        ("resnext101_32x8d", 16.414),
+        ("efficientnet_b0", 0.386),
+        ("efficientnet_b1", 0.687),
+        ("efficientnet_b3", 1.827),
+        ("efficientnet_b4", 4.394),
+        ("efficientnet_b5", 10.266),
+        ("efficientnet_b6", 19.068),
+        ("efficientnet_b7", 37.746),
+    ],
+)
+def test_multiply_adds_are_the_published_ones(name: str, gmacs: float) -> None:
+    assert NETWORKS[name].gmacs == pytest.approx(gmacs, abs=1e-3)
+
+
+def test_inputs_are_scaled_as_they_were_published() -> None:
+    resized = {name: NETWORKS[name].inputs.resize for name in NETWORKS}
+    assert resized["resnet50"] == 256
+    assert resized["efficientnet_b4"] == 412
+    assert resized["efficientnet_l2"] == 833
+    for record in NETWORKS.values():
+        assert 0.8 < record.inputs.crop <= 1
+        assert len(record.inputs.mean) == len(record.inputs.std) == 3
+
+
+def test_best_weights_are_those_of_the_method_or_without_it() -> None:
+    record = NETWORKS["resnet50"]
+    plain, best = record.best(supervised=True), record.best(supervised=False)
+    assert plain is not None
+    assert best is not None
+    assert (plain.top1, best.top1) == (76.156, 81.146)
+    assert best.method == "semi-weakly supervised"
+    assert NETWORKS["efficientnet_l2"].best(supervised=True) is None
 
 
 def test_records_say_where_their_figures_are_from() -> None:
     for record in NETWORKS.values():
         for published in record.published:
-            assert 0 < published.top1 < published.top5 < 100
-            assert published.weights.startswith(record.name)
+            assert 0 < published.top1 < (published.top5 or 100) <= 100
             assert published.source
+        weights = [(published.weights, published.method) for published in record.published]
+        assert len(weights) == len(set(weights)), record.name
 
 
 def test_names_are_checked_without_torch() -> None:
@@ -78,8 +129,10 @@ def test_resnet_has_the_parameters_and_keys_of_torchvision(
 
 
 def test_unknown_name_is_answered_with_the_nearest() -> None:
-    with pytest.raises(ValueError, match="did you mean 'resnet50'"):
+    with pytest.raises(ValueError, match="did you mean 'resnet50' or "):
         check_name("resnet5O")
+    with pytest.raises(ValueError, match="`protege models` lists them"):
+        check_name("?")
 
 
 def test_average_forgets_the_start_and_follows_the_weights() -> None:

@@ -3,7 +3,7 @@
 import copy
 import sys
 from collections.abc import Iterator
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import ClassVar
 
 import pytest
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from models.network import Network
-from models.registry import NETWORKS, build
+from models.registry import NETWORKS, PublishedInputs, build, published_inputs
 
 TIMM_NAME = "timm/tiny"
 # Of every family, because what differs between its sizes does not matter here.
@@ -21,6 +21,7 @@ EVERY_NAME = (
     "resnext50_32x4d",
     "efficientnet_b0",
     "efficientnet_lite0",
+    "simclr_resnet50_1x_sk",
     "mean_colour",
     TIMM_NAME,
 )
@@ -89,8 +90,20 @@ def timm(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     def create_model(name: str, num_classes: int) -> nn.Module:
         return models[name](num_classes)
 
+    def get_pretrained_cfg(name: str, allow_unregistered: bool) -> SimpleNamespace:
+        if name not in models and not allow_unregistered:
+            raise RuntimeError("no pretrained cfg registered")
+        return SimpleNamespace(
+            input_size=(3, 240, 240),
+            crop_pct=0.9,
+            interpolation="bicubic",
+            mean=(0.5, 0.5, 0.5),
+            std=[0.2, 0.3, 0.4],
+        )
+
     package = ModuleType("timm")
     vars(package)["create_model"] = create_model
+    vars(package)["get_pretrained_cfg"] = get_pretrained_cfg
     monkeypatch.setitem(sys.modules, "timm", package)
     sys.modules.pop("models.networks.timm_network", None)
     yield package
@@ -201,3 +214,14 @@ def test_timm_network_without_timm_says_what_to_install(monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(ModuleNotFoundError, match=r"timm/tiny needs timm.*install both"):
         build(TIMM_NAME, 7)
+
+
+def test_inputs_of_published_weights_are_those_of_timm() -> None:
+    inputs = published_inputs(TIMM_NAME)
+    assert inputs == PublishedInputs(240, 0.9, "bicubic", (0.5, 0.5, 0.5), (0.2, 0.3, 0.4))
+    assert inputs.resize == 266
+    assert published_inputs("efficientnet_lite0").mean == (0.5, 0.5, 0.5)
+    with pytest.raises(ValueError, match="timm knows no weights 'large'"):
+        published_inputs("timm/large")
+    with pytest.raises(ValueError, match="there is no model 'small'"):
+        published_inputs("small")

@@ -18,7 +18,7 @@ from infra.store import open_store
 from models.registry import NETWORKS
 from tasks.campaigns import Campaign, campaigns
 from tests.builders.campaign import tiny
-from tests.test_cli import protege
+from tests.test_cli import protege, refused
 
 
 @pytest.fixture(scope="module")
@@ -122,5 +122,27 @@ def test_models_and_recipes_are_given_to_programs() -> None:
     assert set(models) == set(NETWORKS)
     assert models["resnet50"]["parameters"] == 25_557_032
     assert models["resnet50"]["input_size"] == 224
+    assert models["resnet50"]["gmacs"] == 4.089
+    assert models["resnet50"]["inputs"]["resize"] == 256
+    top1 = {known["method"]: known["top1"] for known in models["resnet50"]["published"]}
+    assert top1["supervised"] == 76.156
+    assert top1["semi-weakly supervised"] == 81.146
+    assert set(json.loads(lines_of("models", "resnext", "--json"))) == {
+        name for name in NETWORKS if "resnext" in name
+    }
     recipes = json.loads(lines_of("recipes", "--json"))
     assert recipes == {name: dict(recipe.presets) for name, recipe in RECIPES.items()}
+
+
+def test_table_of_models_has_accuracies_with_and_without_the_method() -> None:
+    lines = lines_of("models", "RESNET18").splitlines()
+    cells = ["resnet18", "11.69 M", "1.814", "224 px", "69.8 / 89.1", "73.3 / 91.8"]
+    (row,) = [line for line in lines if line.startswith("resnet18")]
+    assert [cell for cell in cells if cell in row] == cells
+    assert row.endswith("semi-weakly supervised")
+    assert len([line for line in lines if line.startswith("efficient")]) == 0
+    assert len(lines_of("models", "efficientnet").splitlines()) > len(lines)
+
+
+def test_filter_that_no_model_fits_names_the_nearest() -> None:
+    assert "try efficientnet_b7, " in refused("models", "efficentnet_b7")

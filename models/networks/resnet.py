@@ -58,8 +58,11 @@ class Bottleneck(nn.Module):
         width = channels * grouping.width_per_group // 64 * groups
         self.conv1 = nn.Conv2d(in_channels, width, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, stride, padding=1, groups=groups, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
+        # Modules of any kind, because a selective kernel can stand in their place.
+        self.conv2: nn.Module = nn.Conv2d(
+            width, width, 3, stride, padding=1, groups=groups, bias=False
+        )
+        self.bn2: nn.Module = nn.BatchNorm2d(width)
         self.conv3 = nn.Conv2d(width, out_channels, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(out_channels)
         self.relu = nn.ReLU(inplace=True)
@@ -94,10 +97,12 @@ class ResNet(Network):
     ) -> None:
         super().__init__()
         kernel = 3 if small_stem else 7
-        self.conv1 = nn.Conv2d(3, widths[0], kernel, 2, padding=kernel // 2, bias=False)
+        self.conv1: nn.Module = nn.Conv2d(3, widths[0], kernel, 2, padding=kernel // 2, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])
         self.relu = nn.ReLU(inplace=True)
-        self.maxpool = nn.Identity() if small_stem else nn.MaxPool2d(3, stride=2, padding=1)
+        self.maxpool: nn.Module = (
+            nn.Identity() if small_stem else nn.MaxPool2d(3, stride=2, padding=1)
+        )
         self.stages = []
         channels = widths[0]
         for number, (depth, width) in enumerate(zip(depths, widths, strict=True), start=1):

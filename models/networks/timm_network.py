@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from models.network import Network
+from models.records import PublishedInputs
 
 CHILD = "timm_model"
 
@@ -76,6 +77,21 @@ class TimmNetwork(Network):
         old = self.head.weight
         self.timm_model.reset_classifier(num_classes)
         self.head.to(old.device, old.dtype)
+
+
+def timm_inputs(name: str) -> PublishedInputs:
+    """The inputs that timm's weights of this name expect. Raises ValueError for an unknown name."""
+    try:
+        config = timm.get_pretrained_cfg(name, allow_unregistered=False)
+    except RuntimeError as error:
+        raise ValueError(f"timm knows no weights {name!r}: {error}") from error
+    return PublishedInputs(
+        size=config.input_size[-1],
+        crop=config.crop_pct,
+        interpolation=config.interpolation,
+        mean=tuple(config.mean),
+        std=tuple(config.std),
+    )
 
 
 def _remove_child_name(

@@ -163,7 +163,7 @@ class TrainOptions(Training):
     FIRST: ClassVar[tuple[str, ...]] = ("model", "start", "inputs")
 
     model: str = "resnet50"
-    """Network: small_resnet_8, small_resnet_16, small_resnet_32, resnet18, resnet50, timm/..."""
+    """Network, for example resnet50 or timm/<name>; `protege models` lists them."""
     start: Start = Start()
     """What the network knows before its first step; with a length of 0, that is the result."""
     inputs: Inputs = Inputs()
