@@ -7,9 +7,7 @@ import pytest
 import torch
 
 from models.augment import Augmentation, augment, mixup
-from models.ema import Ema
 from models.registry import NETWORKS, build, check_name
-from tests.builders.models import head_of
 
 OFF = Augmentation(False, 0, 0, 0, 0, 0, 0)
 
@@ -80,18 +78,6 @@ def test_resnet_has_the_parameters_and_keys_of_torchvision(
 def test_unknown_name_is_answered_with_the_nearest() -> None:
     with pytest.raises(ValueError, match="did you mean 'resnet50'"):
         check_name("resnet5O")
-
-
-def test_average_forgets_the_start_and_follows_the_weights() -> None:
-    network = build("mean_colour", 2)
-    ema = Ema(network, decay=0.9)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.fill_(3.0)
-    for num_updates in range(100):
-        ema.update(network, num_updates)
-    averaged, last = head_of(ema.network), head_of(network)
-    assert torch.allclose(averaged.weight, last.weight, atol=1e-3)
 
 
 def test_augment_switched_off_changes_nothing() -> None:

@@ -81,7 +81,9 @@ class Trainer:
 
         # The network, its average and its optimizer.
         self._network = channels_last(_initial_network(job).to(world.device))
-        self._ema = Ema(self._network, options.ema_decay)
+        # One average is enough: that of the process which publishes it.
+        averages = options.ema_decay and world.leads
+        self._ema = Ema(self._network, options.ema_decay) if averages else None
         self._optimizer = make_optimizer(
             "sgd",
             OptimizerSettings(self._schedule.peak_rate, options.momentum, options.nesterov),
@@ -132,7 +134,7 @@ class Trainer:
 
         The checkpoints stay until the manifest is published.
         """
-        network = self._ema.network if self._options.ema_decay else self._network
+        network = self._ema.network if self._ema else self._network
         description = Description(self._options.model, self._job.classes, self._options.inputs)
         self._store.create(WEIGHTS, save_weights(network, description))
         table = self._history.table()
@@ -168,8 +170,8 @@ class Trainer:
         for group in self._optimizer.param_groups:
             group["lr"] = self._schedule.rate(self.step)
         self._optimizer.step()
-        if self._options.ema_decay:
-            self._ema.update(self._network, self.step)
+        if self._ema:
+            self._ema.update(self.step)
         self.step += 1
         return self._mean(measured)
 
@@ -223,7 +225,9 @@ class Trainer:
         # From a state with such a loss no training could be resumed.
         if not self._history.is_finite():
             raise self._diverged()
-        networks = {"network": self._network, "average": self._ema.network}
+        networks: dict[str, nn.Module] = {"network": self._network}
+        if self._ema:
+            networks["average"] = self._ema.network
         state = State(
             self.step,
             {name: network.state_dict() for name, network in networks.items()},
@@ -236,7 +240,8 @@ class Trainer:
         if state is None:
             return
         self._network.load_state_dict(state.networks["network"])
-        self._ema.network.load_state_dict(state.networks["average"])
+        if self._ema:
+            self._ema.network.load_state_dict(state.networks["average"])
         self._optimizer.load_state_dict(dict(state.optimizer))
         self._history.load_state(state.history, self._world.device)
         self.step = state.step
