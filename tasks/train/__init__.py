@@ -101,12 +101,12 @@ def train(
 
 def _check_warmup(options: TrainOptions, images: int) -> None:
     """Raise ProtegeError for a warm-up that is longer than the training."""
-    schedule = options.schedule(images)
-    if schedule.total_steps and schedule.warmup_steps > schedule.total_steps:
+    steps, warmup_steps = options.total_steps(images), options.warmup_steps(images)
+    if steps and warmup_steps > steps:
         raise ProtegeError(
             f"options.learning_rate.warmup ({options.learning_rate.warmup}) is "
-            f"{schedule.warmup_steps:,} steps of {images:,} images, and options.length "
-            f"({options.length}) only {schedule.total_steps:,}, so that the peak of the rate is "
+            f"{warmup_steps:,} steps of {images:,} images, and options.length "
+            f"({options.length}) only {steps:,}, so that the peak of the rate is "
             "never reached: shorten the warm-up"
         )
 

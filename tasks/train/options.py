@@ -6,7 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from models.precision import Precision
 from models.registry import check_name
-from models.schedule import Schedule, scaled_rate
+from models.schedule import Kind, Scaling, Schedule, scaled_rate
 from tasks.images import Inputs
 from tasks.options import Length, Options
 
@@ -43,17 +43,27 @@ class LearningRate(Options):
     """The schedule of the learning rate."""
 
     base: float = Field(0.1, ge=1e-7, le=100)
-    """Peak for a batch of 256; scaled in proportion to the batch size."""
+    """Peak for a batch of 256; or, with scaling = sqrt, for a batch of 1."""
+    scaling: Scaling = "linear"
+    """Multiply the base by batch size / 256, or by the square root of the batch size."""
     warmup: Length = Length(amount=0, unit="epochs")
     """Length of the linear warm-up to the peak."""
     warmup_start: float = Field(0, ge=0, le=100)
     """Learning rate at the start of the warm-up; not scaled."""
-    schedule: Literal["cosine", "step"] = "cosine"
-    """Decrease along a cosine to 0, or in equally spaced steps."""
+    schedule: Kind = "cosine"
+    """Decrease along a cosine to 0, in equally spaced steps, or exponentially."""
     num_steps_down: int = Field(13, ge=0, le=100)
     """Number of decreases, with schedule = step."""
     gamma: float = Field(0.5, ge=0.001, le=0.999)
-    """Factor of each decrease, with schedule = step."""
+    """Factor of each decrease, with schedule = step or exponential."""
+    gamma_every: Length = Length(amount=2.4, unit="epochs")
+    """Length between two decreases, with schedule = exponential."""
+
+    @model_validator(mode="after")
+    def _decreases_are_apart(self) -> "LearningRate":
+        if self.gamma_every.amount == 0:
+            raise ValueError("gamma_every must be longer than 0")
+        return self
 
 
 def check_warmup(length: Length, rate: LearningRate) -> None:
@@ -170,17 +180,26 @@ class TrainOptions(Training):
             return 0
         return self.length.steps(images_per_epoch=images_per_epoch, batch_size=self.batch_size)
 
+    def warmup_steps(self, images_per_epoch: int) -> int:
+        """The length of the warm-up in steps."""
+        return self.learning_rate.warmup.steps(
+            images_per_epoch=images_per_epoch, batch_size=self.batch_size
+        )
+
     def schedule(self, images_per_epoch: int) -> Schedule:
-        """The schedule, with every length in steps and the rate scaled to the batch size."""
+        """The schedule, with every length in images and the rate scaled to the batch size."""
         rate = self.learning_rate
+
+        def images(length: Length) -> float:
+            return length.images(images_per_epoch=images_per_epoch, batch_size=self.batch_size)
+
         return Schedule(
-            total_steps=self.total_steps(images_per_epoch),
-            warmup_steps=rate.warmup.steps(
-                images_per_epoch=images_per_epoch, batch_size=self.batch_size
-            ),
+            total_images=images(self.length),
+            warmup_images=images(rate.warmup),
             warmup_start_rate=rate.warmup_start,
-            peak_rate=scaled_rate(rate.base, self.batch_size),
+            peak_rate=scaled_rate(rate.base, self.batch_size, rate.scaling),
             kind=rate.schedule,
             num_steps_down=rate.num_steps_down,
             gamma=rate.gamma,
+            gamma_images=images(rate.gamma_every),
         )

@@ -77,7 +77,9 @@ class Trainer:
             role: BatchReader(samples[role], options, round(options.batch_size * share))
             for role, share in self._objective.sources.items()
         }
-        self._schedule = options.schedule(sum(samples[TRAIN_SET].part_rows))
+        images_per_epoch = sum(samples[TRAIN_SET].part_rows)
+        self._schedule = options.schedule(images_per_epoch)
+        self._total_steps = options.total_steps(images_per_epoch)
 
         # The network, its average and its optimizer.
         self._network = channels_last(_initial_network(job).to(world.device))
@@ -103,7 +105,7 @@ class Trainer:
 
     def run(self) -> None:
         """All steps that are left."""
-        total_steps = self._schedule.total_steps
+        total_steps = self._total_steps
         row_steps = max(1, total_steps // MAX_ROWS)
         saved_at = reported_at = time.monotonic()
         self._network.train()
@@ -167,8 +169,9 @@ class Trainer:
         self._buffers.finish_step(self._world.all_sum)
 
         # Update the weights and their average.
+        rate = self._schedule.step_rate(self.step, self._options.batch_size)
         for group in self._optimizer.param_groups:
-            group["lr"] = self._schedule.rate(self.step)
+            group["lr"] = rate * group["rate_factor"]
         self._optimizer.step()
         if self._ema:
             self._ema.update(self.step)
@@ -210,8 +213,9 @@ class Trainer:
         )
 
     def _write_history_row(self) -> None:
-        images = self.step * self._options.batch_size
-        loss = self._history.write_row(self.step, images, self._schedule.rate(self.step - 1))
+        batch_size = self._options.batch_size
+        rate = self._schedule.step_rate(self.step - 1, batch_size)
+        loss = self._history.write_row(self.step, self.step * batch_size, rate)
         if not math.isfinite(loss):
             raise self._diverged()
 
@@ -256,7 +260,7 @@ class Trainer:
     def _report(self) -> None:
         line = {
             "step": self.step,
-            "total": self._schedule.total_steps,
+            "total": self._total_steps,
             "loss": self._history.last_loss,
             "seconds": self._watch.seconds,
         }
