@@ -54,6 +54,10 @@ class Network(nn.Module, ABC):
             logits_BC = torch.bmm(features_BD[:, None], weight_BDC)[:, 0]
             return logits_BC if head.bias is None else logits_BC + head.bias
 
+    def last_norms(self) -> list[nn.BatchNorm2d]:
+        """The last norm of each residual block; none where there are no such blocks."""
+        return []
+
     def forward(self, images_BCHW: Tensor) -> Tensor:
         """Logits_BC of images_BCHW."""
         return self.logits(self.features(images_BCHW))

@@ -4,6 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from models.initial import HeadStart
 from models.precision import Precision
 from models.registry import check_name
 from models.schedule import Kind, Scaling, Schedule, scaled_rate
@@ -14,6 +15,8 @@ LABELLED = "labelled"  # as checkpoint_classes: those of the labelled images, so
 # Smaller shares make batch norm noisy, larger ones leave less to share out among processes.
 IMAGES_PER_VIRTUAL_RANK = 32
 MAX_VIRTUAL_RANKS = 4096
+
+OptimizerName = Literal["sgd", "adamw", "lars", "rmsprop"]
 
 
 class Augment(Options):
@@ -58,6 +61,8 @@ class LearningRate(Options):
     """Factor of each decrease, with schedule = step or exponential."""
     gamma_every: Length = Length(amount=2.4, unit="epochs")
     """Length between two decreases, with schedule = exponential."""
+    layer_decay: float = Field(1, ge=0.01, le=1)
+    """Each layer or block learns so many times as fast as the one above it; 1: all alike."""
 
     @model_validator(mode="after")
     def _decreases_are_apart(self) -> "LearningRate":
@@ -76,6 +81,15 @@ def check_warmup(length: Length, rate: LearningRate) -> None:
             f"learning_rate.warmup ({rate.warmup}) must not be longer than length ({length}), or "
             "the peak of the rate is never reached"
         )
+
+
+class Init(Options):
+    """The weights that a new network, or a new head, starts from."""
+
+    zero_last_norm: bool = False
+    """Start the last norm of each residual block at 0, so that the blocks start as identities."""
+    head: HeadStart = "uniform"
+    """Weights of the head: uniform as torch has them, normal with deviation 0.01, or zero."""
 
 
 class TrainSpeed(Options):
@@ -102,10 +116,14 @@ class Training(Options):
     """Images in a step, summed over all processes."""
     learning_rate: LearningRate = LearningRate()
     """The schedule of the learning rate, from the first step to the last."""
+    optimizer: OptimizerName = "sgd"
+    """What updates the weights; what is no option of it is as in its paper."""
     momentum: float = Field(0.9, ge=0, le=0.9999)
-    """Momentum of SGD."""
+    """Momentum; of AdamW, beta 1."""
     nesterov: bool = False
-    """Use Nesterov momentum."""
+    """Use Nesterov momentum, with sgd or lars."""
+    clip_norm: float = Field(0, ge=0, le=1e6)
+    """Scale gradients down to this norm, over all weights and processes; 0 is no limit."""
     weight_decay: float = Field(1e-4, ge=0, le=1)
     """Weight decay of convolutions and linear layers; biases and norms have none."""
     label_smoothing: float = Field(0, ge=0, le=0.9)
@@ -116,6 +134,8 @@ class Training(Options):
     """Random changes to each training image."""
     virtual_ranks: int = Field(0, ge=0, le=MAX_VIRTUAL_RANKS)
     """Equal shares of a batch for batch norm and mixup, whatever the processes; 0: of 32 images."""
+    sync_batch_norm: bool = False
+    """Batch norm over the whole batch; needs a process for each virtual rank."""
     precision: Precision = "float32"
     """Arithmetic of the network; the last layer and the loss are always in float32."""
     shuffle_shards: int = Field(4, ge=1, le=1000)
@@ -163,6 +183,8 @@ class TrainOptions(Training):
     """Text file with the class of each output of these weights, in lines; or `labelled`: sorted."""
     inputs: Inputs = Inputs()
     """What an image becomes before the network sees it."""
+    init: Init = Init()
+    """How new layers begin; those of another model, or of published weights, stay as they are."""
 
     @field_validator("model")
     @classmethod

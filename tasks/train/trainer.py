@@ -25,7 +25,7 @@ from infra.store import open_store
 from models.augment import Augmentation, augment
 from models.ema import Ema
 from models.network import Network
-from models.optim import OptimizerSettings, make_optimizer, parameter_groups
+from models.optim import OptimizerSettings, clip_gradients, make_optimizer, parameter_groups
 from models.pixels import channels_last, to_unit
 from models.precision import computing_in
 from models.registry import build
@@ -42,6 +42,7 @@ from tasks.train.checkpoint import State, last_state, save_state
 from tasks.train.data import Batch, BatchReader, open_samples
 from tasks.train.history import MAX_ROWS, History
 from tasks.train.job import HISTORY, TRAIN_SET, TrainJob
+from tasks.train.new_layers import new_network, sync_norms, with_new_head
 from tasks.train.objectives import OBJECTIVES, TensorBatch
 from tasks.train.options import MAX_VIRTUAL_RANKS, TrainOptions
 from tasks.train.virtual_ranks import BufferAverage, own_ranks
@@ -82,14 +83,18 @@ class Trainer:
         self._total_steps = options.total_steps(images_per_epoch)
 
         # The network, its average and its optimizer.
-        self._network = channels_last(_initial_network(job).to(world.device))
+        network = _initial_network(job)
+        sync_norms(network, options)
+        self._network = channels_last(network.to(world.device))
         # One average is enough: that of the process which publishes it.
         averages = options.ema_decay and world.leads
         self._ema = Ema(self._network, options.ema_decay) if averages else None
         self._optimizer = make_optimizer(
-            "sgd",
+            options.optimizer,
             OptimizerSettings(self._schedule.peak_rate, options.momentum, options.nesterov),
-            parameter_groups(self._network, options.weight_decay),
+            parameter_groups(
+                self._network, options.weight_decay, options.learning_rate.layer_decay
+            ),
         )
 
         # The last checkpoint.
@@ -169,6 +174,8 @@ class Trainer:
         self._buffers.finish_step(self._world.all_sum)
 
         # Update the weights and their average.
+        if self._options.clip_norm:
+            clip_gradients(list(self._network.parameters()), self._options.clip_norm)
         rate = self._schedule.step_rate(self.step, self._options.batch_size)
         for group in self._optimizer.param_groups:
             group["lr"] = rate * group["rate_factor"]
@@ -268,13 +275,17 @@ class Trainer:
 
 
 def _initial_network(job: TrainJob) -> Network:
-    """The network at step 0: of another training, of published weights, or random."""
+    """The network at step 0: of another training, of published weights, or random.
+
+    Raises ProtegeError for a network that cannot start as the options say.
+    """
     init = load_network(job.init)[0] if job.init else None
     torch.manual_seed(job.options.seed)
     if init is not None:
-        return init.with_new_head(len(job.classes)) if job.init_head == "new" else init
+        is_new = job.init_head == "new"
+        return with_new_head(init, job.options, len(job.classes)) if is_new else init
     if not job.options.checkpoint:
-        return build(job.options.model, len(job.classes))
+        return new_network(job.options, len(job.classes))
     network = build(job.options.model, len(job.given_classes))
     load_given(job.options.checkpoint, network)
     if job.given_classes == job.classes:
