@@ -28,12 +28,14 @@ from models.network import Network
 from models.optim import OptimizerSettings, clip_gradients, make_optimizer, parameter_groups
 from models.pixels import channels_last, to_unit
 from models.precision import computing_in
+from models.projection import ProjectedNetwork
 from models.registry import build
 from tasks.contract import RowCounts, Stopwatch, write_part
 from tasks.inference.device_facts import device_facts
 from tasks.inference.weights import (
     WEIGHTS,
     Description,
+    encode_tensors,
     load_given,
     load_network,
     save_weights,
@@ -41,9 +43,9 @@ from tasks.inference.weights import (
 from tasks.train.checkpoint import State, last_state, save_state
 from tasks.train.data import Batch, BatchReader, open_samples
 from tasks.train.history import MAX_ROWS, History
-from tasks.train.job import HISTORY, TRAIN_SET, TrainJob
+from tasks.train.job import HISTORY, PROJECTION, TRAIN_SET, TrainJob
 from tasks.train.new_layers import new_network, sync_norms, with_new_head
-from tasks.train.objectives import OBJECTIVES, TensorBatch
+from tasks.train.objectives import TensorBatch, make_objective
 from tasks.train.options import MAX_VIRTUAL_RANKS, TrainOptions
 from tasks.train.virtual_ranks import BufferAverage, own_ranks
 from tasks.train.world import World, check_same_step, join_world, leave_world
@@ -72,18 +74,23 @@ class Trainer:
 
         # The objective, and a reader for each data set that it draws from.
         options = job.options
-        self._objective = OBJECTIVES[job.objective](options, len(job.classes))
+        self._objective = make_objective(job, world.device)
         samples = {role: open_samples(job.data[role], job.classes) for role in job.data}
         self._readers = {
-            role: BatchReader(samples[role], options, round(options.batch_size * share))
+            role: BatchReader(
+                samples[role],
+                options,
+                round(options.batch_size * share),
+                num_views=self._objective.num_views,
+            )
             for role, share in self._objective.sources.items()
         }
         images_per_epoch = sum(samples[TRAIN_SET].part_rows)
         self._schedule = options.schedule(images_per_epoch)
         self._total_steps = options.total_steps(images_per_epoch)
 
-        # The network, its average and its optimizer.
-        network = _initial_network(job)
+        # The network, with what the objective adds to it, its average and its optimizer.
+        network = self._objective.module(_initial_network(job))
         sync_norms(network, options)
         self._network = channels_last(network.to(world.device))
         # One average is enough: that of the process which publishes it.
@@ -142,6 +149,9 @@ class Trainer:
         The checkpoints stay until the manifest is published.
         """
         network = self._ema.network if self._ema else self._network
+        if isinstance(network, ProjectedNetwork):
+            self._store.create(PROJECTION, encode_tensors(network.projection.state_dict()))
+            network = network.network
         description = Description(self._options.model, self._job.classes, self._options.inputs)
         self._store.create(WEIGHTS, save_weights(network, description))
         table = self._history.table()
@@ -236,7 +246,7 @@ class Trainer:
         # From a state with such a loss no training could be resumed.
         if not self._history.is_finite():
             raise self._diverged()
-        networks: dict[str, nn.Module] = {"network": self._network}
+        networks = {"network": self._network}
         if self._ema:
             networks["average"] = self._ema.network
         state = State(
