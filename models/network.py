@@ -30,6 +30,11 @@ class Network(nn.Module, ABC):
         """What the head sees, features_BD: under autocast in the lower precision."""
 
     @property
+    def has_head(self) -> bool:
+        """Whether the last layer is ours: that of a file of onnx is inside the file."""
+        return True
+
+    @property
     def head(self) -> nn.Linear:
         """The last layer, from D features to C classes."""
         head = self._modules[self.HEAD]
@@ -53,6 +58,10 @@ class Network(nn.Module, ABC):
             weight_BDC = head.weight.t().expand(len(features_BD), -1, -1)
             logits_BC = torch.bmm(features_BD[:, None], weight_BDC)[:, 0]
             return logits_BC if head.bias is None else logits_BC + head.bias
+
+    def last_norms(self) -> list[nn.BatchNorm2d]:
+        """The last norm of each residual block; none where there are no such blocks."""
+        return []
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
         """Logits_BC of images_BCHW."""

@@ -1,8 +1,9 @@
 """Cost: what a step of a training takes on this machine, before any work: memory, and time.
 
 In: the options of a training and the number of classes. Out: a `StepCost`. Memory is calculated:
-the parameters, their gradients, momentum and average, and what each layer leaves for the backward
-pass, whose shapes come from a pass without data. Time is measured, with a few random images.
+the parameters, their gradients, the state of the optimizer and the average, and what each layer
+leaves for the backward pass, whose shapes come from a pass without data. Time is measured, with a
+few random images.
 
 torch is loaded in a process of its own, `python -m tasks.cost`, so that the caller stays small.
 """
@@ -20,6 +21,8 @@ PROCESS_BYTES = 600 << 20  # of a process with torch, before it has a network
 MEASURED_PIXELS = 1 << 18  # of a step that is measured: enough for its time to be the layers'
 WAITING_BATCHES = 6  # of a training: four wait, one is being decoded, and one is computed
 LAYERS_AT_A_TIME = 3  # in a pass without training: what a layer reads, what it writes, and a skip
+# For each parameter: momentum; of AdamW and RMSProp, the mean of the squares, too.
+OPTIMIZER_FLOATS = {"sgd": 1, "lars": 1, "adamw": 2, "rmsprop": 2}
 COSTLESS_PIXELS = 1 << 20  # of a batch: any machine has the memory for it
 COSTLESS_WORK = 10**10  # pixels of a whole training: some hours at most
 
@@ -77,7 +80,8 @@ def step_costs(
 
 def _kind(options: TrainOptions) -> str:
     """What two trainings have in common whose steps cost the same for an image."""
-    return f"{options.model} {options.inputs.size} {options.ema_decay > 0}"
+    floats = OPTIMIZER_FLOATS[options.optimizer]
+    return f"{options.model} {options.inputs.size} {floats} {options.ema_decay > 0}"
 
 
 def cost_of(options: TrainOptions, num_classes: int, *, measure: bool) -> StepCost:
@@ -89,7 +93,8 @@ def cost_of(options: TrainOptions, num_classes: int, *, measure: bool) -> StepCo
     with torch.device("meta"):
         network = build(options.model, num_classes)
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    copies = 3 + 2 * (options.ema_decay > 0)  # weights, gradients, momentum; average, checkpoint
+    # Weights, gradients, the optimizer's; the average, and its copy in a checkpoint.
+    copies = 2 + OPTIMIZER_FLOATS[options.optimizer] + 2 * (options.ema_decay > 0)
     values = 3 * options.inputs.size**2
     kept, largest = _floats(network, options)
     return StepCost(

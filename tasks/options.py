@@ -72,11 +72,15 @@ class Length(Options):
             raise ValueError(f"{value!r} is no length; write for example '30 epochs'")
         return {"amount": float(match[1]), "unit": match[2]}
 
+    def images(self, *, images_per_epoch: int, batch_size: int) -> float:
+        """The same length in images."""
+        images = {"steps": self.amount * batch_size, "epochs": self.amount * images_per_epoch}
+        return images.get(self.unit, self.amount)
+
     def steps(self, *, images_per_epoch: int, batch_size: int) -> int:
         """The same length in steps, rounded to the nearest; at least one unless it is nothing."""
-        images = {"steps": self.amount * batch_size, "epochs": self.amount * images_per_epoch}
-        exact = images.get(self.unit, self.amount) / batch_size
-        return max(1, round(exact)) if self.amount else 0
+        images = self.images(images_per_epoch=images_per_epoch, batch_size=batch_size)
+        return max(1, round(images / batch_size)) if self.amount else 0
 
     def __str__(self) -> str:
         return f"{self.amount:,.0f} {self.unit}"

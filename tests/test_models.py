@@ -7,10 +7,8 @@ import pytest
 import torch
 
 from models.augment import Augmentation, augment, mixup
-from models.ema import Ema
 from models.registry import NETWORKS, build, check_name
 from tests.builders.macs import count_gmacs, input_shape
-from tests.builders.models import head_of
 
 OFF = Augmentation(False, 0, 0, 0, 0, 0, 0)
 
@@ -133,18 +131,6 @@ def test_unknown_name_is_answered_with_the_nearest() -> None:
         check_name("resnet5O")
     with pytest.raises(ValueError, match="`protege models` lists them"):
         check_name("?")
-
-
-def test_average_forgets_the_start_and_follows_the_weights() -> None:
-    network = build("mean_colour", 2)
-    ema = Ema(network, decay=0.9)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.fill_(3.0)
-    for num_updates in range(100):
-        ema.update(network, num_updates)
-    averaged, last = head_of(ema.network), head_of(network)
-    assert torch.allclose(averaged.weight, last.weight, atol=1e-3)
 
 
 def test_augment_switched_off_changes_nothing() -> None:

@@ -17,12 +17,12 @@ from tasks.images import Inputs
 from tasks.options import Length
 from tasks.shard import ShardOptions, shard
 from tasks.train.job import HISTORY, TrainJob
-from tasks.train.objectives import OBJECTIVES, Supervised, TensorBatch
+from tasks.train.objectives import OBJECTIVES, Objective, SoftLabels, Supervised, TensorBatch
 from tasks.train.options import Augment, TrainOptions, TrainSpeed
 from tasks.train.trainer import Trainer
 from tasks.train.world import World
+from tests.builders.batches import CLASSES, FirstPixels, batch_of
 
-CLASSES = ("blue", "green", "red")
 ONE_PROCESS = World(0, 1, torch.device("cpu"))
 OPTIONS = TrainOptions(
     model="mean_colour",
@@ -32,23 +32,6 @@ OPTIONS = TrainOptions(
     inputs=Inputs(size=16, resize=16, pixels="unit"),
     speed=TrainSpeed(checkpoint_seconds=0),
 )
-
-
-class FirstPixels(nn.Module):
-    """Logits that are plainly in the images: the red values of the first row."""
-
-    def forward(self, images_BCHW: Tensor) -> Tensor:
-        return images_BCHW[:, 0, 0, : len(CLASSES)]
-
-
-def batch_of(logits_BC: Tensor, pairs: list[tuple[int, int, float]]) -> TensorBatch:
-    """A batch in which FirstPixels finds these logits."""
-    images_BCHW = torch.zeros(len(logits_BC), 3, 4, 4)
-    images_BCHW[:, 0, 0, : len(CLASSES)] = logits_BC
-    rows, classes, weights = zip(*pairs, strict=True)
-    return TensorBatch(
-        images_BCHW, torch.tensor(rows), torch.tensor(classes), torch.tensor(weights)
-    )
 
 
 def test_supervised_is_cross_entropy_against_weighted_classes() -> None:
@@ -65,6 +48,17 @@ def test_supervised_is_cross_entropy_against_weighted_classes() -> None:
     assert set(measurements) == {"cross_entropy", "accuracy"}
     assert float(measurements["cross_entropy"]) == float(loss)
     assert float(measurements["accuracy"]) == 0.5, "of the two, the first is right"
+
+
+def test_soft_labels_are_normalised_and_not_smoothed() -> None:
+    logits_BC = torch.tensor([[0.1, 0.9, 0.2], [0.5, 0.4, 0.8], [0.3, 0.3, 0.6]])
+    batch = batch_of(logits_BC, [(0, 1, 0.2), (0, 2, 0.6), (1, 0, 3.0), (2, 2, 1.0)])
+    options = OPTIONS.model_copy(update={"label_smoothing": 0.3})
+    loss, measurements = SoftLabels(options, 3).loss(FirstPixels(), {"train": batch})
+    log_p = logits_BC.log_softmax(dim=1)
+    targets_BC = torch.tensor([[0, 0.25, 0.75], [1, 0, 0], [0, 0, 1]])
+    assert float(loss) == pytest.approx(float(-(targets_BC * log_p).sum(dim=1).mean()), rel=1e-6)
+    assert float(measurements["agreement"]) == pytest.approx(1 / 3), "of the three, the last"
 
 
 def test_mixup_mixes_images_and_targets_alike() -> None:
@@ -85,7 +79,7 @@ def test_mixup_mixes_images_and_targets_alike() -> None:
     assert float(loss) == pytest.approx(float((-mixed_BC * mixed_BC.log_softmax(1)).sum(1).mean()))
 
 
-class TwoSets:
+class TwoSets(Objective):
     """Supervised on one data set, and even predictions on another one, three to one."""
 
     sources: Mapping[str, float] = {"train": 0.75, "unlabelled": 0.25}
@@ -142,7 +136,10 @@ def test_measurements_reach_the_history(labelled: Output, tmp_path: Path) -> Non
 def test_trainer_draws_from_every_data_set_of_the_objective(
     labelled: Output, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(OBJECTIVES, "supervised", TwoSets)
+    def two_sets(job: TrainJob, _device: torch.device) -> Objective:
+        return TwoSets(job.options, len(job.classes))
+
+    monkeypatch.setitem(OBJECTIVES, "supervised", two_sets)
     rows = history_of(tmp_path / "a", {"train": labelled, "unlabelled": labelled})
     assert set(rows[0]["measurements"]) == {"cross_entropy", "accuracy", "evenness"}
     for row in rows:

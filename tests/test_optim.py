@@ -23,15 +23,20 @@ PLAIN = OptimizerSettings(learning_rate=0.1, momentum=0.9, nesterov=False)
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_weights_decay_and_biases_and_norms_do_not(name: str) -> None:
-    with torch.device("meta"):  # the largest would take gigabytes
+    with torch.device("meta"):
         network = build(name, 7)
-    decayed, others = parameter_groups(network, weight_decay=0.3)
-    assert decayed["weight_decay"] == 0.3
-    assert others["weight_decay"] == 0.0
+    groups = parameter_groups(network, weight_decay=0.3)
+    assert {group["weight_decay"] for group in groups} == {0.3, 0.0}
+    decayed = {
+        id(weight) for group in groups for weight in group["params"] if group["weight_decay"]
+    }
     layers = [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
-    assert {id(layer.weight) for layer in layers} == {id(weight) for weight in decayed["params"]}
-    everything = [id(parameter) for parameter in (*decayed["params"], *others["params"])]
+    assert {id(layer.weight) for layer in layers} == decayed
+    adapted = {id(weight) for group in groups for weight in group["params"] if group["adapts"]}
+    assert adapted == decayed - {id(network.head.weight)}
+    everything = [id(parameter) for group in groups for parameter in group["params"]]
     assert sorted(everything) == sorted(id(parameter) for parameter in network.parameters())
+    assert {group["rate_factor"] for group in groups} == {1.0}
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -113,7 +118,9 @@ def test_every_optimizer_goes_on_from_its_state_bit_by_bit(name: str) -> None:
     optimizers[1].load_state_dict(copy.deepcopy(optimizers[0].state_dict()))
     for network, optimizer in zip((whole, resumed), optimizers, strict=True):
         step(network, optimizer, 1)
+        step(network, optimizer, 2)
     assert torch.equal(whole.weight, resumed.weight)
+    assert torch.equal(whole.bias, resumed.bias)
     other = make_optimizer(name, PLAIN, parameter_groups(nn.Linear(3, 2, bias=False), 0.1))
     with pytest.raises(ValueError, match="zip"):
         other.load_state_dict(optimizers[0].state_dict())
@@ -133,12 +140,14 @@ def test_training_loads_no_compiler() -> None:
     """It would take 1.6 s of each training process."""
     script = """
 import sys, torch
-from models.optim import OptimizerSettings, make_optimizer, parameter_groups
+from models.optim import *
 network = torch.nn.Linear(2, 2)
 settings = OptimizerSettings(learning_rate=0.1, momentum=0.9, nesterov=True)
-optimizer = make_optimizer("sgd", settings, parameter_groups(network, weight_decay=0.5))
-network(torch.ones(1, 2)).sum().backward()
-optimizer.step()
+for name in OPTIMIZERS:
+    optimizer = make_optimizer(name, settings, parameter_groups(network, weight_decay=0.5))
+    network(torch.ones(1, 2)).sum().backward()
+    clip_gradients(list(network.parameters()), 1.0)
+    optimizer.step()
 sys.exit("torch._dynamo" in sys.modules)
 """
     subprocess.run([sys.executable, "-c", script], check=True)
@@ -155,5 +164,7 @@ def test_nesterov_without_momentum_is_plain_descent() -> None:
 
 
 def test_unknown_optimizer_is_refused_with_the_known_names() -> None:
-    with pytest.raises(ValueError, match="there is no optimizer 'adam'; there are: sgd"):
+    with pytest.raises(
+        ValueError, match="there is no optimizer 'adam'; there are: sgd, adamw, lars, rms"
+    ):
         make_optimizer("adam", PLAIN, parameter_groups(nn.Linear(1, 1), weight_decay=0.0))

@@ -78,11 +78,11 @@ class OnnxNetwork(Network):
 
     def logits(self, features_BD: Tensor) -> Tensor:
         """The outputs of the classes, or the head applied to all outputs: logits_BC."""
-        return super().logits(features_BD) if self._has_head else features_BD[:, self.outputs]
+        return super().logits(features_BD) if self.has_head else features_BD[:, self.outputs]
 
     def with_classes(self, labels: Sequence[int]) -> Self:
         """A copy that knows these of the classes, in this order."""
-        if self._has_head:
+        if self.has_head:
             return super().with_classes(labels)
         network = self.with_new_head(0)
         del network.fc
@@ -90,11 +90,12 @@ class OnnxNetwork(Network):
         return network
 
     @property
-    def _has_head(self) -> bool:
+    def has_head(self) -> bool:
+        """Whether a head of ours stands on the outputs."""
         return self.HEAD in self._modules
 
     def _replace_head(self, num_classes: int) -> None:
-        width = self.head.in_features if self._has_head else len(self.outputs)
+        width = self.head.in_features if self.has_head else len(self.outputs)
         self.fc = nn.Linear(width, num_classes).to(self.file.device)
         self.outputs = self.outputs[:0]
 

@@ -125,6 +125,11 @@ class ResNet(Network):
             x_BCHW = self.get_submodule(stage)(x_BCHW)
         return torch.flatten(self.avgpool(x_BCHW), 1)
 
+    def last_norms(self) -> list[nn.BatchNorm2d]:
+        """That before the sum of each block."""
+        basic = [block.bn2 for block in self.modules() if isinstance(block, BasicBlock)]
+        return basic + [block.bn3 for block in self.modules() if isinstance(block, Bottleneck)]
+
     def _initialise(self) -> None:
         for module in self.modules():
             if isinstance(module, nn.Conv2d):

@@ -4,16 +4,42 @@
     optimizer = make_optimizer("sgd", settings, parameter_groups(network, weight_decay=1e-4))
 
 A new optimizer is a file in this folder and a line in `OPTIMIZERS`.
+
+base.py     groups of parameters, and what all optimizers share
+layers.py   the layers of a network from its input up to its head
 """
 
 from collections.abc import Callable, Mapping
 
-from models.optim.base import Optimizer, OptimizerSettings, ParameterGroups, parameter_groups
+from models.optim.adamw import AdamW
+from models.optim.base import (
+    Optimizer,
+    OptimizerSettings,
+    ParameterGroups,
+    clip_gradients,
+    parameter_groups,
+)
+from models.optim.lars import Lars
+from models.optim.layers import layer_groups
+from models.optim.rmsprop import RmsProp
 from models.optim.sgd import Sgd
 
-__all__ = ["OPTIMIZERS", "Optimizer", "OptimizerSettings", "make_optimizer", "parameter_groups"]
+__all__ = [
+    "OPTIMIZERS",
+    "Optimizer",
+    "OptimizerSettings",
+    "clip_gradients",
+    "layer_groups",
+    "make_optimizer",
+    "parameter_groups",
+]
 
-OPTIMIZERS: Mapping[str, Callable[[OptimizerSettings, ParameterGroups], Optimizer]] = {"sgd": Sgd}
+OPTIMIZERS: Mapping[str, Callable[[OptimizerSettings, ParameterGroups], Optimizer]] = {
+    "sgd": Sgd,
+    "adamw": AdamW,
+    "lars": Lars,
+    "rmsprop": RmsProp,
+}
 
 
 def make_optimizer(name: str, settings: OptimizerSettings, groups: ParameterGroups) -> Optimizer:

@@ -7,9 +7,13 @@ crash does not end the caller.
     teacher = train(root, gather(root, labelled), TrainOptions(model="resnet50"))
     student = train(root, lessons, fine_tune, init=pretrained)
     student = train(root, lessons, fine_tune, init=pretrained, init_head="new")  # other classes
+    student = train(root, lessons, options, objective=DistillationOptions(temperature=1),
+                    objective_inputs={"teacher": teacher})
 
 trainer.py     the loop: steps, history, checkpoints
 objectives/    what the network is trained to do: one file a loss
+objective_options.py  their options
+objective_check.py    whether they and their inputs fit the training
 start/         what the network knows before the first step
 data/          which samples a step gets
 history.py     the measurements of the course
@@ -37,21 +41,42 @@ from tasks.inference.weights import WEIGHTS
 from tasks.train.job import (
     CHECKPOINTS,
     HISTORY,
+    PROJECTION,
     TRAIN_SET,
     InitHead,
-    ObjectiveName,
     TrainJob,
+)
+from tasks.train.objective_check import check_objective, check_processes
+from tasks.train.objective_options import (
+    ContrastiveOptions,
+    DistillationOptions,
+    JointOptions,
+    ObjectiveOptions,
+    SoftLabelsOptions,
+    SupervisedOptions,
 )
 from tasks.train.options import Training, TrainOptions
 from tasks.train.start.given import GivenWeights, list_classes, look_at_given
 
 STAGE = "train"
 VERSION = 4
-OBJECTIVE: ObjectiveName = "supervised"
 MAX_STUCK_LAUNCHES = 1  # what dies twice at the same step is no accident
 logger = logging.getLogger(__name__)
 
-__all__ = ["HISTORY", "STAGE", "TrainOptions", "Training", "train"]
+__all__ = [
+    "HISTORY",
+    "PROJECTION",
+    "STAGE",
+    "ContrastiveOptions",
+    "DistillationOptions",
+    "JointOptions",
+    "ObjectiveOptions",
+    "SoftLabelsOptions",
+    "SupervisedOptions",
+    "TrainOptions",
+    "Training",
+    "train",
+]
 
 
 def train(
@@ -62,6 +87,8 @@ def train(
     classes: Sequence[str] | None = None,
     init: Output | None = None,
     init_head: InitHead = "keep",
+    objective: ObjectiveOptions = SupervisedOptions(),
+    objective_inputs: Mapping[str, Output] = {},
     processes: Processes | None = None,
     on_progress: OnProgress = silent,
 ) -> Output:
@@ -70,6 +97,8 @@ def train(
     `init` is the model to start from. Its classes must be those of this training, unless
     `init_head` is "new": then its features are kept, and the head starts from random weights.
     Without `classes`, those of the head that is kept, else of the lessons.
+    `objective` is what the network is trained to do, and `objective_inputs` the data sets and
+    models that it draws from beside `data`, by role.
     Without `processes`, this machine's settings decide. Raises ProtegeError for a checkpoint or a
     model that does not fit, damaged images or a diverged loss; `Crashed` when the processes die
     again and again.
@@ -84,29 +113,39 @@ def train(
     given = look_at_given(options, classes)
     if init is not None:
         _check_init(init, init_head, options, classes)
-    inputs = {"data": data, **({"init": init} if init else {})}
+    check_objective(objective, objective_inputs, options, classes)
+    inputs = {"data": data, **({"init": init} if init else {}), **objective_inputs}
     content = {
         "classes": list(classes),
         "images_version": IMAGES_VERSION,
         "start_digest": given.digest,
         "start_classes": list(given.classes),
-        "objective": OBJECTIVE,
+        "objective": {"name": objective.NAME, **objective.content()},
         "init_head": init_head,
     }
     target = Target(root, STAGE, VERSION, options, inputs, content=content, scratch=CHECKPOINTS)
-    training = _Training(options, {TRAIN_SET: data}, tuple(classes), given, init, init_head)
+    training = _Training(
+        options=options,
+        objective=objective,
+        data={TRAIN_SET: data, **{role: objective_inputs[role] for role in objective.DATA}},
+        models={role: objective_inputs[role] for role in objective.MODELS},
+        classes=tuple(classes),
+        given=given,
+        init=init,
+        init_head=init_head,
+    )
     make = functools.partial(_make, training, processes)
     return make_output(target, make, on_progress)
 
 
 def _check_warmup(options: TrainOptions, images: int) -> None:
     """Raise ProtegeError for a warm-up that is longer than the training."""
-    schedule = options.schedule(images)
-    if schedule.total_steps and schedule.warmup_steps > schedule.total_steps:
+    steps, warmup_steps = options.total_steps(images), options.warmup_steps(images)
+    if steps and warmup_steps > steps:
         raise ProtegeError(
             f"options.learning_rate.warmup ({options.learning_rate.warmup}) is "
-            f"{schedule.warmup_steps:,} steps of {images:,} images, and options.length "
-            f"({options.length}) only {schedule.total_steps:,}, so that the peak of the rate is "
+            f"{warmup_steps:,} steps of {images:,} images, and options.length "
+            f"({options.length}) only {steps:,}, so that the peak of the rate is "
             "never reached: shorten the warm-up"
         )
 
@@ -138,7 +177,9 @@ def _check_init(
 @dataclass(frozen=True)
 class _Training:
     options: TrainOptions
+    objective: ObjectiveOptions
     data: Mapping[str, Output]
+    models: Mapping[str, Output]
     classes: tuple[str, ...]
     given: GivenWeights
     init: Output | None
@@ -168,12 +209,14 @@ def _make(training: _Training, processes: Processes | None, session: Session) ->
             options.num_virtual_ranks,
         )
         processes = replace(processes, count=options.num_virtual_ranks)
+    check_processes(training.objective, options, processes)
     if not training.total_steps:
         # Nothing is shared out: weights are taken as they are, or only a head is fitted.
         processes = replace(processes, count=1)
     if not session.store.exists(WEIGHTS):
         # The weights were deleted, to be made again; the old history is not that of the new ones.
         session.store.delete(HISTORY)
+        session.store.delete(PROJECTION)
     seconds = _run(training, processes, session)
     weights = contract.bytes_digest(session.store.read(WEIGHTS))
     history, rows = contract.read_receipt(session.store, HISTORY), training.images_per_epoch
@@ -181,6 +224,9 @@ def _make(training: _Training, processes: Processes | None, session: Session) ->
         Receipt(WEIGHTS, rows, rows, 0, weights, history.facts, seconds=seconds),
         Receipt(HISTORY, 0, 0, 0, history.digest),
     ]
+    if session.store.exists(PROJECTION):
+        projection = contract.bytes_digest(session.store.read(PROJECTION))
+        parts.append(Receipt(PROJECTION, 0, 0, 0, projection))
     extra = {
         "classes": list(training.classes),
         "weights": weights,
@@ -222,8 +268,10 @@ def _launch(
         job = TrainJob(
             uri=session.store.uri,
             options=training.options,
-            objective=OBJECTIVE,
+            objective=training.objective.NAME,
+            objective_options=training.objective.content(),
             data=training.data,
+            models=training.models,
             classes=training.classes,
             given_classes=training.given.classes,
             init=training.init,

@@ -19,13 +19,18 @@ def _describe(options: TrainOptions, images: int) -> str:
     start = f" from {options.start.weights}" if options.start.weights else ""
     if options.is_linear:
         return f"{options.model}{start}, a linear head on the features of {images:,} images"
-    schedule, rate = options.schedule(images), options.learning_rate
-    steps = schedule.total_steps
+    rate, steps = options.learning_rate, options.total_steps(images)
+    peak = options.schedule(images).peak_rate
     seen = Length(amount=steps * options.batch_size, unit="images")
     length = "" if options.length.unit == "steps" else f"{options.length} = "
-    decay = f"{rate.num_steps_down} steps down by {rate.gamma:g}"
+    every = f"{rate.gamma_every.amount:g} {rate.gamma_every.unit}"
+    decays = {
+        "cosine": "cosine",
+        "step": f"{rate.num_steps_down} steps down by {rate.gamma:g}",
+        "exponential": f"times {rate.gamma:g} every {every}",
+    }
     return (
         f"{options.model}{start}, {length}{steps:,} steps of {options.batch_size:,} ({seen}); "
-        f"{schedule.warmup_steps:,} steps of warm-up from {rate.warmup_start:g} to "
-        f"{schedule.peak_rate:g}, then {'cosine' if rate.schedule == 'cosine' else decay}"
+        f"{options.warmup_steps(images):,} steps of warm-up from {rate.warmup_start:g} to "
+        f"{peak:g}, then {decays[rate.schedule]}"
     )

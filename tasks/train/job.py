@@ -4,7 +4,7 @@ This module loads no torch, so whoever starts a training needs none.
 """
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -14,10 +14,10 @@ from tasks.train.options import TrainOptions
 # Below the folder of the output.
 HISTORY = "history.parquet"
 CHECKPOINTS = "checkpoints"
+PROJECTION = "projection.safetensors"  # layers that an objective trains beside the network
 
 TRAIN_SET = "train"  # role of the data set whose passes are the epochs
 
-ObjectiveName = Literal["supervised"]
 InitHead = Literal["keep", "new"]
 
 
@@ -29,9 +29,12 @@ class TrainJob(BaseModel):
     uri: str
     """Address of the output."""
     options: TrainOptions
-    objective: ObjectiveName
+    objective: str
+    objective_options: Mapping[str, Any] = {}
     data: Mapping[str, Output]
     """The data sets that the objective draws from, by role."""
+    models: Mapping[str, Output] = {}
+    """The finished models that the objective asks, by role."""
     classes: tuple[str, ...]
     given_classes: tuple[str, ...] = ()
     """The classes of the weights that the options name, in the order of their head."""

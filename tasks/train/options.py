@@ -4,9 +4,10 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from models.initial import HeadStart
 from models.precision import Precision
 from models.registry import ONNX, check_name
-from models.schedule import Schedule, scaled_rate
+from models.schedule import Kind, Scaling, Schedule, scaled_rate
 from tasks.images import Inputs
 from tasks.options import Length, Options
 
@@ -15,9 +16,14 @@ LABELLED = "labelled"  # as start.classes: those of the labelled images, sorted
 IMAGES_PER_VIRTUAL_RANK = 32
 MAX_VIRTUAL_RANKS = 4096
 
+OptimizerName = Literal["sgd", "adamw", "lars", "rmsprop"]
+
 
 class Start(Options):
     """What the network knows before its first step. Teacher, student and baseline start alike."""
+
+    # The content of these files counts, not where they are.
+    NOT_IN_FINGERPRINT: ClassVar[frozenset[str]] = frozenset({"weights", "classes"})
 
     weights: str = ""
     """Weights to start from: a file, a published name, timm/..., a model of ours; empty: random."""
@@ -60,17 +66,29 @@ class LearningRate(Options):
     """The schedule of the learning rate."""
 
     base: float = Field(0.1, ge=1e-7, le=100)
-    """Peak for a batch of 256; scaled in proportion to the batch size."""
+    """Peak for a batch of 256; or, with scaling = sqrt, for a batch of 1."""
+    scaling: Scaling = "linear"
+    """Multiply the base by batch size / 256, or by the square root of the batch size."""
     warmup: Length = Length(amount=0, unit="epochs")
     """Length of the linear warm-up to the peak."""
     warmup_start: float = Field(0, ge=0, le=100)
     """Learning rate at the start of the warm-up; not scaled."""
-    schedule: Literal["cosine", "step"] = "cosine"
-    """Decrease along a cosine to 0, or in equally spaced steps."""
+    schedule: Kind = "cosine"
+    """Decrease along a cosine to 0, in equally spaced steps, or exponentially."""
     num_steps_down: int = Field(13, ge=0, le=100)
     """Number of decreases, with schedule = step."""
     gamma: float = Field(0.5, ge=0.001, le=0.999)
-    """Factor of each decrease, with schedule = step."""
+    """Factor of each decrease, with schedule = step or exponential."""
+    gamma_every: Length = Length(amount=2.4, unit="epochs")
+    """Length between two decreases, with schedule = exponential."""
+    layer_decay: float = Field(1, ge=0.01, le=1)
+    """Each layer or block learns so many times as fast as the one above it; 1: all alike."""
+
+    @model_validator(mode="after")
+    def _decreases_are_apart(self) -> "LearningRate":
+        if self.gamma_every.amount == 0:
+            raise ValueError("gamma_every must be longer than 0")
+        return self
 
 
 def check_warmup(length: Length, rate: LearningRate) -> None:
@@ -83,6 +101,15 @@ def check_warmup(length: Length, rate: LearningRate) -> None:
             f"learning_rate.warmup ({rate.warmup}) must not be longer than length ({length}), or "
             "the peak of the rate is never reached"
         )
+
+
+class Init(Options):
+    """The weights that a new network, or a new head, starts from."""
+
+    zero_last_norm: bool = False
+    """Start the last norm of each residual block at 0, so that the blocks start as identities."""
+    head: HeadStart = "uniform"
+    """Weights of the head: uniform as torch has them, normal with deviation 0.01, or zero."""
 
 
 class TrainSpeed(Options):
@@ -109,10 +136,14 @@ class Training(Options):
     """Images in a step, summed over all processes."""
     learning_rate: LearningRate = LearningRate()
     """The schedule of the learning rate, from the first step to the last."""
+    optimizer: OptimizerName = "sgd"
+    """What updates the weights; what is no option of it is as in its paper."""
     momentum: float = Field(0.9, ge=0, le=0.9999)
-    """Momentum of SGD."""
+    """Momentum; of AdamW, beta 1."""
     nesterov: bool = False
-    """Use Nesterov momentum."""
+    """Use Nesterov momentum, with sgd or lars."""
+    clip_norm: float = Field(0, ge=0, le=1e6)
+    """Scale gradients down to this norm, over all weights and processes; 0 is no limit."""
     weight_decay: float = Field(1e-4, ge=0, le=1)
     """Weight decay of convolutions and linear layers; biases and norms have none."""
     label_smoothing: float = Field(0, ge=0, le=0.9)
@@ -123,6 +154,8 @@ class Training(Options):
     """Random changes to each training image."""
     virtual_ranks: int = Field(0, ge=0, le=MAX_VIRTUAL_RANKS)
     """Equal shares of a batch for batch norm and mixup, whatever the processes; 0: of 32 images."""
+    sync_batch_norm: bool = False
+    """Batch norm over the whole batch; needs a process for each virtual rank."""
     precision: Precision = "float32"
     """Arithmetic of the network; the last layer and the loss are always in float32."""
     shuffle_shards: int = Field(4, ge=1, le=1000)
@@ -168,6 +201,8 @@ class TrainOptions(Training):
     """What the network knows before its first step; with a length of 0, that is the result."""
     inputs: Inputs = Inputs()
     """What an image becomes before the network sees it."""
+    init: Init = Init()
+    """How new layers begin; those of another model, or of published weights, stay as they are."""
 
     @field_validator("model")
     @classmethod
@@ -215,17 +250,26 @@ class TrainOptions(Training):
             return 0
         return self.length.steps(images_per_epoch=images_per_epoch, batch_size=self.batch_size)
 
+    def warmup_steps(self, images_per_epoch: int) -> int:
+        """The length of the warm-up in steps."""
+        return self.learning_rate.warmup.steps(
+            images_per_epoch=images_per_epoch, batch_size=self.batch_size
+        )
+
     def schedule(self, images_per_epoch: int) -> Schedule:
-        """The schedule, with every length in steps and the rate scaled to the batch size."""
+        """The schedule, with every length in images and the rate scaled to the batch size."""
         rate = self.learning_rate
+
+        def images(length: Length) -> float:
+            return length.images(images_per_epoch=images_per_epoch, batch_size=self.batch_size)
+
         return Schedule(
-            total_steps=self.total_steps(images_per_epoch),
-            warmup_steps=rate.warmup.steps(
-                images_per_epoch=images_per_epoch, batch_size=self.batch_size
-            ),
+            total_images=images(self.length),
+            warmup_images=images(rate.warmup),
             warmup_start_rate=rate.warmup_start,
-            peak_rate=scaled_rate(rate.base, self.batch_size),
+            peak_rate=scaled_rate(rate.base, self.batch_size, rate.scaling),
             kind=rate.schedule,
             num_steps_down=rate.num_steps_down,
             gamma=rate.gamma,
+            gamma_images=images(rate.gamma_every),
         )

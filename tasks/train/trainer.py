@@ -24,25 +24,29 @@ from infra.prefetch import prefetch
 from infra.store import open_store
 from models.augment import Augmentation, augment
 from models.ema import Ema
-from models.optim import OptimizerSettings, make_optimizer, parameter_groups
+from models.network import Network
+from models.optim import OptimizerSettings, clip_gradients, make_optimizer, parameter_groups
 from models.pixels import channels_last, to_unit
 from models.precision import computing_in
+from models.projection import ProjectedNetwork
 from tasks.contract import RowCounts, Stopwatch, write_part
 from tasks.inference.device_facts import device_facts
 from tasks.inference.model import Model
 from tasks.inference.weights import (
     WEIGHTS,
     Description,
+    encode_tensors,
     save_weights,
 )
 from tasks.train.checkpoint import State, last_state, save_state
 from tasks.train.data import Batch, BatchReader, open_samples
 from tasks.train.history import MAX_ROWS, History
-from tasks.train.job import HISTORY, TRAIN_SET, TrainJob
-from tasks.train.objectives import OBJECTIVES, TensorBatch
+from tasks.train.job import HISTORY, PROJECTION, TRAIN_SET, TrainJob
+from tasks.train.objectives import TensorBatch, make_objective
 from tasks.train.options import MAX_VIRTUAL_RANKS, TrainOptions
 from tasks.train.start.initial import initial_network
 from tasks.train.start.linear import fit_linear
+from tasks.train.start.new_layers import sync_norms
 from tasks.train.virtual_ranks import BufferAverage, own_ranks
 from tasks.train.world import World, check_same_step, join_world, leave_world
 
@@ -70,23 +74,36 @@ class Trainer:
 
         # The objective, and a reader for each data set that it draws from.
         options = job.options
-        self._objective = OBJECTIVES[job.objective](options, len(job.classes))
+        self._objective = make_objective(job, world.device)
         self._samples = samples = {
             role: open_samples(job.data[role], job.classes) for role in job.data
         }
         self._readers = {
-            role: BatchReader(samples[role], options, round(options.batch_size * share))
+            role: BatchReader(
+                samples[role],
+                options,
+                round(options.batch_size * share),
+                num_views=self._objective.num_views,
+            )
             for role, share in self._objective.sources.items()
         }
-        self._schedule = options.schedule(sum(samples[TRAIN_SET].part_rows))
+        images_per_epoch = sum(samples[TRAIN_SET].part_rows)
+        self._schedule = options.schedule(images_per_epoch)
+        self._total_steps = options.total_steps(images_per_epoch)
 
-        # The network, its average and its optimizer.
-        self._network = channels_last(initial_network(job).to(world.device))
-        self._ema = Ema(self._network, options.ema_decay)
+        # The network, with what the objective adds to it, its average and its optimizer.
+        network = self._objective.module(initial_network(job))
+        sync_norms(network, options)
+        self._network = channels_last(network.to(world.device))
+        # One average is enough: that of the process which publishes it.
+        averages = options.ema_decay and world.leads
+        self._ema = Ema(self._network, options.ema_decay) if averages else None
         self._optimizer = make_optimizer(
-            "sgd",
+            options.optimizer,
             OptimizerSettings(self._schedule.peak_rate, options.momentum, options.nesterov),
-            parameter_groups(self._network, options.weight_decay),
+            parameter_groups(
+                self._network, options.weight_decay, options.learning_rate.layer_decay
+            ),
         )
 
         # The last checkpoint.
@@ -105,7 +122,7 @@ class Trainer:
         if self._options.is_linear:
             self._fit_head()
             return
-        total_steps = self._schedule.total_steps
+        total_steps = self._total_steps
         row_steps = max(1, total_steps // MAX_ROWS)
         saved_at = reported_at = time.monotonic()
         self._network.train()
@@ -132,9 +149,11 @@ class Trainer:
                 saved_at = now
 
     def _fit_head(self) -> None:
+        assert isinstance(self._network, Network)
         model = Model(self._network, self._description(), self._world.device)
         fit = fit_linear(model, self._samples[TRAIN_SET], self._report_images)
-        self._ema.network.load_state_dict(self._network.state_dict())
+        # There is nothing to average.
+        self._ema = None
         images = sum(self._samples[TRAIN_SET].part_rows)
         self._history.add_fit(fit.loss, images, fit.measurements)
         self._watch.lap("compute")
@@ -144,7 +163,10 @@ class Trainer:
 
         The checkpoints stay until the manifest is published.
         """
-        network = self._ema.network if self._options.ema_decay else self._network
+        network = self._ema.network if self._ema else self._network
+        if isinstance(network, ProjectedNetwork):
+            self._store.create(PROJECTION, encode_tensors(network.projection.state_dict()))
+            network = network.network
         self._store.create(WEIGHTS, save_weights(network, self._description()))
         table = self._history.table()
         counts = RowCounts(len(table), len(table), 0)
@@ -176,11 +198,14 @@ class Trainer:
         self._buffers.finish_step(self._world.all_sum)
 
         # Update the weights and their average.
+        if self._options.clip_norm:
+            clip_gradients(list(self._network.parameters()), self._options.clip_norm)
+        rate = self._schedule.step_rate(self.step, self._options.batch_size)
         for group in self._optimizer.param_groups:
-            group["lr"] = self._schedule.rate(self.step)
+            group["lr"] = rate * group["rate_factor"]
         self._optimizer.step()
-        if self._options.ema_decay:
-            self._ema.update(self._network, self.step)
+        if self._ema:
+            self._ema.update(self.step)
         self.step += 1
         return self._mean(measured)
 
@@ -219,8 +244,9 @@ class Trainer:
         )
 
     def _write_history_row(self) -> None:
-        images = self.step * self._options.batch_size
-        loss = self._history.write_row(self.step, images, self._schedule.rate(self.step - 1))
+        batch_size = self._options.batch_size
+        rate = self._schedule.step_rate(self.step - 1, batch_size)
+        loss = self._history.write_row(self.step, self.step * batch_size, rate)
         if not math.isfinite(loss):
             raise self._diverged()
 
@@ -234,7 +260,9 @@ class Trainer:
         # From a state with such a loss no training could be resumed.
         if not self._history.is_finite():
             raise self._diverged()
-        networks = {"network": self._network, "average": self._ema.network}
+        networks = {"network": self._network}
+        if self._ema:
+            networks["average"] = self._ema.network
         state = State(
             self.step,
             {name: network.state_dict() for name, network in networks.items()},
@@ -247,7 +275,8 @@ class Trainer:
         if state is None:
             return
         self._network.load_state_dict(state.networks["network"])
-        self._ema.network.load_state_dict(state.networks["average"])
+        if self._ema:
+            self._ema.network.load_state_dict(state.networks["average"])
         self._optimizer.load_state_dict(dict(state.optimizer))
         self._history.load_state(state.history, self._world.device)
         self.step = state.step

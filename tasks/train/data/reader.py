@@ -20,7 +20,10 @@ from tasks.train.options import TrainOptions
 
 @dataclass(frozen=True)
 class Batch:
-    """The samples of one step and one virtual rank: uint8 pixels (B, S, S, 3) and their targets."""
+    """The samples of one step and one virtual rank: uint8 pixels (B, S, S, 3) and their targets.
+
+    With V views of each sample, pixels are (V * B, S, S, 3): all first views, then all second ones.
+    """
 
     images_BHWC: Pixels
     targets: Targets
@@ -30,10 +33,13 @@ class BatchReader:
     """Reads the parts that a step needs and decodes its samples.
 
     `batch_size` is the number of samples that a step takes from this data set, over all virtual
-    ranks.
+    ranks, and `num_views` how often each of them is cropped.
     """
 
-    def __init__(self, samples: Samples, options: TrainOptions, batch_size: int) -> None:
+    def __init__(
+        self, samples: Samples, options: TrainOptions, batch_size: int, *, num_views: int = 1
+    ) -> None:
+        self._num_views = num_views
         self._samples, self._batch_size = samples, batch_size
         window = _parts_together(samples, options)
         self._order = SampleOrder(samples.part_rows, options.seed, window)
@@ -53,10 +59,11 @@ class BatchReader:
         positions = range(first, first + size)
         places = [self._order.place(position) for position in positions]
         targets = Targets.stack([self._part(part).targets.take(row) for part, row in places])
-        pixels = list(self._pool.map(self._pixels, places, positions))
-        return Batch(np.stack(pixels), targets)
+        views_BVHWC = np.stack(list(self._pool.map(self._views, places, positions)))
+        return Batch(np.concatenate(views_BVHWC.swapaxes(0, 1)), targets)
 
-    def _pixels(self, place: tuple[int, int], position: int) -> Pixels:
+    def _views(self, place: tuple[int, int], position: int) -> Pixels:
+        """The views of one sample, shape (V, S, S, 3)."""
         if self._cache is not None and place in self._cache:
             return self._cache[place]
         part, row = place
@@ -64,10 +71,11 @@ class BatchReader:
             decoded = decode(self._part(part).images[row], Limits())
         except Unusable as unusable:
             raise ProtegeError(cannot_learn_from(self._samples.uri, unusable)) from unusable
-        pixels = self._view.crop(decoded, position)
+        views = [self._view.crop(decoded, position, view) for view in range(self._num_views)]
+        pixels_VHWC = np.stack(views)
         if self._cache is not None:
-            self._cache[place] = pixels
-        return pixels
+            self._cache[place] = pixels_VHWC
+        return pixels_VHWC
 
 
 def _parts_together(samples: Samples, options: TrainOptions) -> int:

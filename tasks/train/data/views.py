@@ -26,9 +26,10 @@ class View:
         """Whether an image gives the same pixels at every position, so that they can be cached."""
         return self.crop_min_area == 1
 
-    def crop(self, pixels_HWC: Pixels, position: int) -> Pixels:
-        """The pixels of the sample at this position, shape (S, S, 3)."""
+    def crop(self, pixels_HWC: Pixels, position: int, view: int = 0) -> Pixels:
+        """The pixels of the sample at this position, shape (S, S, 3); each view has its own."""
         if self.is_fixed:
             return square(pixels_HWC, self.size, self.resize)
-        rng = np.random.default_rng([self.seed, position])
+        # numpy takes trailing zeros for nothing: the first view is that of a training with one.
+        rng = np.random.default_rng([self.seed, position, view])
         return random_crop(pixels_HWC, self.size, self.crop_min_area, rng)

@@ -8,11 +8,11 @@ from models.augment import mixup
 from models.losses import soft_cross_entropy
 from models.pixels import standardise
 from tasks.train.job import TRAIN_SET
-from tasks.train.objectives.base import TensorBatch
+from tasks.train.objectives.base import Objective, TensorBatch
 from tasks.train.options import TrainOptions
 
 
-class Supervised:
+class Supervised(Objective):
     """Learn the classes of one data set."""
 
     sources: Mapping[str, float] = {TRAIN_SET: 1.0}
@@ -30,6 +30,9 @@ class Supervised:
             images_BCHW, targets_BC = mixup(images_BCHW, targets_BC, options.augment.mixup)
         logits_BC = network(standardise(images_BCHW, options.inputs.mean, options.inputs.std))
         loss = soft_cross_entropy(logits_BC, targets_BC, options.label_smoothing)
-        # An image counts as correct when its heaviest class, after mixup, has the highest logit.
-        correct_B = logits_BC.argmax(dim=1) == targets_BC.argmax(dim=1)
-        return loss, {"cross_entropy": loss.detach(), "accuracy": correct_B.float().mean()}
+        return loss, {"cross_entropy": loss.detach(), "accuracy": accuracy(logits_BC, targets_BC)}
+
+
+def accuracy(logits_BC: Tensor, targets_BC: Tensor) -> Tensor:
+    """The share of images whose heaviest class, after mixup, has the highest logit."""
+    return (logits_BC.argmax(dim=1) == targets_BC.argmax(dim=1)).float().mean()

@@ -8,12 +8,14 @@ from collections.abc import Sequence
 import torch
 
 from infra.errors import ProtegeError
+from models.initial import start_head
 from models.network import Network
 from models.registry import ONNX, build
 from models.state_dicts import OtherClasses
 from tasks.inference.weights import load_network
 from tasks.train.job import TrainJob
 from tasks.train.options import TrainOptions
+from tasks.train.start.new_layers import new_network, with_new_head
 from tasks.train.start.source import find_source
 
 
@@ -22,9 +24,10 @@ def initial_network(job: TrainJob) -> Network:
     init = load_network(job.init)[0] if job.init else None
     torch.manual_seed(job.options.seed)
     if init is not None:
-        return init.with_new_head(len(job.classes)) if job.init_head == "new" else init
+        is_new = job.init_head == "new"
+        return with_new_head(init, job.options, len(job.classes)) if is_new else init
     if not job.options.start.weights:
-        return build(job.options.model, len(job.classes))
+        return new_network(job.options, len(job.classes))
     return given_network(job.options, job.classes, job.given_classes)
 
 
@@ -40,6 +43,8 @@ def given_network(
         return _onnx_network(options, source.read(), classes, given_classes)
     network = build(options.model, len(given_classes if keep_head else classes))
     source.load_into(network, keep_head=keep_head)
+    if not keep_head:
+        start_head(network.head, options.init.head)
     if not keep_head or list(given_classes) == list(classes):
         return network
     return network.with_classes([list(given_classes).index(name) for name in classes])

@@ -1,0 +1,59 @@
+"""Layers: the parameters of a network in groups, from its input up to its head.
+
+    for parameters in layer_groups(network): ...
+
+Learning rates by layer are counted in these groups.
+"""
+
+from torch import nn
+
+from models.network import Network
+
+BLOCKS = "blocks"  # what most networks call a container of their blocks or stages
+
+
+def layer_groups(network: nn.Module) -> list[list[nn.Parameter]]:
+    """A group for each stage or block, in the order in which they are registered; the head is last.
+
+    A child of the network is a group, and a container called `blocks` a group for each of its
+    children. What belongs to no layer, as a class token, is in the first group, and a norm in the
+    group before it. Every parameter is in exactly one group, and no group is empty.
+    """
+    head = network.head if isinstance(network, Network) and network.has_head else None
+    layers = _layers(network, head)
+    if head is not None:
+        # First to be seen, lest a layer that shares a weight with the head claims it.
+        layers.insert(0, list(head.parameters()))
+    seen: set[int] = set()
+    groups = []
+    for layer in layers:
+        new = [parameter for parameter in layer if id(parameter) not in seen]
+        seen.update(map(id, new))
+        groups.append(list(dict.fromkeys(new)))
+    if head is not None:
+        groups.append(groups.pop(0))
+    return [group for group in groups if group]
+
+
+def _layers(module: nn.Module, head: nn.Module | None) -> list[list[nn.Parameter]]:
+    """The layers below the head, as lists of parameters."""
+    layers: list[list[nn.Parameter]] = []
+    for name, child in module.named_children():
+        parameters = list(child.parameters())
+        if child is head or not parameters:
+            continue
+        # What holds the head is a network in a wrapper, and no layer.
+        holds_head = any(inner is head for inner in child.modules())
+        if name == BLOCKS or holds_head or isinstance(child, Network):
+            layers += _layers(child, head)
+        elif layers and _is_norm(child):
+            layers[-1] += parameters
+        else:
+            layers.append(parameters)
+    own = list(module.parameters(recurse=False))
+    return [own + (layers[0] if layers else []), *layers[1:]] if own else layers
+
+
+def _is_norm(module: nn.Module) -> bool:
+    vectors = all(parameter.ndim <= 1 for parameter in module.parameters())
+    return vectors and not list(module.children())
