@@ -1,10 +1,10 @@
-"""Supervised: cross-entropy against the classes of the images, with label smoothing and mixup."""
+"""Supervised: cross-entropy against the classes of the images, with label smoothing and mixing."""
 
 from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from models.augment import mixup
+from models.augment import mix
 from models.losses import soft_cross_entropy
 from models.pixels import standardise
 from tasks.train.job import TRAIN_SET
@@ -26,10 +26,14 @@ class Supervised:
         """Mean cross-entropy over the batch; measures it and the training accuracy."""
         options, batch = self._options, batches[TRAIN_SET]
         images_BCHW, targets_BC = batch.images_BCHW, batch.dense_targets(self._num_classes)
-        if options.augment.mixup:
-            images_BCHW, targets_BC = mixup(images_BCHW, targets_BC, options.augment.mixup)
+        images_BCHW, targets_BC = mix(
+            images_BCHW,
+            targets_BC,
+            mixup_alpha=options.augment.mixup,
+            cutmix_alpha=options.augment.cutmix,
+        )
         logits_BC = network(standardise(images_BCHW, options.inputs.mean, options.inputs.std))
         loss = soft_cross_entropy(logits_BC, targets_BC, options.label_smoothing)
-        # An image counts as correct when its heaviest class, after mixup, has the highest logit.
+        # An image counts as correct when its heaviest class, after mixing, has the highest logit.
         correct_B = logits_BC.argmax(dim=1) == targets_BC.argmax(dim=1)
         return loss, {"cross_entropy": loss.detach(), "accuracy": correct_B.float().mean()}
