@@ -10,6 +10,8 @@ crash does not end the caller.
 
 trainer.py     the loop: steps, history, checkpoints
 objectives/    what the network is trained to do: one file a loss
+augmentation.py  which random changes a step makes
+augmented.py   images beside what these make of them, to look at
 given.py       weights that somebody else has trained: their classes and inputs
 data/          which samples a step gets
 history.py     the measurements of the course
@@ -34,6 +36,7 @@ from tasks import contract
 from tasks.contract import Made, OnProgress, Output, Receipt, Session, Target, make_output, silent
 from tasks.images import IMAGES_VERSION, Inputs
 from tasks.inference.weights import WEIGHTS
+from tasks.train.augmented import AugmentedPicture, augmented_pictures
 from tasks.train.given import GivenWeights, list_classes, look_at_given
 from tasks.train.job import (
     CHECKPOINTS,
@@ -43,7 +46,7 @@ from tasks.train.job import (
     ObjectiveName,
     TrainJob,
 )
-from tasks.train.options import Training, TrainOptions
+from tasks.train.options import Augment, Training, TrainOptions
 
 STAGE = "train"
 VERSION = 4
@@ -51,7 +54,16 @@ OBJECTIVE: ObjectiveName = "supervised"
 MAX_STUCK_LAUNCHES = 1  # what dies twice at the same step is no accident
 logger = logging.getLogger(__name__)
 
-__all__ = ["HISTORY", "STAGE", "TrainOptions", "Training", "train"]
+__all__ = [
+    "HISTORY",
+    "STAGE",
+    "Augment",
+    "AugmentedPicture",
+    "TrainOptions",
+    "Training",
+    "augmented_pictures",
+    "train",
+]
 
 
 def train(
