@@ -7,6 +7,7 @@ protege plan billion-scale --preset imagenet-yfcc  lengths in steps, before anyt
 protege run billion-scale --config mine.yaml       run, or go on with what is unfinished
 protege resume billion-scale-1f3a0b2c-000          go on with a campaign by its name
 protege show protege-output/score/3f2a...          what a table, a model or an output is
+protege augmented protege-output/train/3f2a...  images beside their random changes, as HTML
 protege rejects protege-output/shard/3f2a...       images that could not be used
 protege chosen billion-scale-1f3a0b2c-000          the chosen files, as CSV
 protege up, status, down                           server, UI and worker
@@ -22,7 +23,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from flows.commands import champion, chosen, lists, models, plan, run, server, show
+from flows.commands import augmented, champion, chosen, lists, models, plan, run, server, show
 from flows.terminal import be_quiet
 from infra.errors import ProtegeError
 from infra.settings import Settings
@@ -39,7 +40,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for group in (run, plan, lists, models, show, chosen, server, champion):
+for group in (run, plan, lists, models, show, augmented, chosen, server, champion):
     app.add_typer(group.app)
 
 

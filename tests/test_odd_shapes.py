@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from models.augment import Augmentation, augment, mixup
+from models.augment import Augmentation, augment, cutmix, mixup
 from tasks.duplicates.matching import signature_of
 from tasks.images import Inputs, decode, encode_png, thumbnail
 from tasks.images.unusable import Limits
@@ -31,6 +31,12 @@ NONE: dict[str, Any] = {
     "shear": 0,
     "elastic": 0,
     "erase": 0,
+    "colour": 0,
+    "grey": 0,
+    "blur": 0,
+    "randaugment_ops": 0,
+    "randaugment_magnitude": 30,
+    "randaugment_version": "noisy_student",
 }
 LARGEST: dict[str, Any] = {
     "flip": True,
@@ -40,6 +46,12 @@ LARGEST: dict[str, Any] = {
     "shear": 1,
     "elastic": 1,
     "erase": 1,
+    "colour": 2,
+    "grey": 1,
+    "blur": 1,
+    "randaugment_ops": 16,
+    "randaugment_magnitude": 30,
+    "randaugment_version": "paper",
 }
 
 
@@ -99,9 +111,10 @@ def test_all_augmentations_at_once_keep_any_shape(
     changed_BCHW = augment(images_BCHW, Augmentation(**LARGEST))
     assert changed_BCHW.shape == images_BCHW.shape
     assert changed_BCHW.isfinite().all()
-    mixed_BCHW, targets_BC = mixup(images_BCHW, torch.eye(batch), alpha=0.2)
-    assert mixed_BCHW.shape == images_BCHW.shape
-    assert targets_BC.sum(dim=1) == pytest.approx(torch.ones(batch))
+    for change in (mixup, cutmix):
+        mixed_BCHW, targets_BC = change(images_BCHW, torch.eye(batch), alpha=0.2)
+        assert mixed_BCHW.shape == images_BCHW.shape
+        assert targets_BC.sum(dim=1) == pytest.approx(torch.ones(batch))
 
 
 def test_a_campaign_takes_odd_shapes_in_each_of_its_sources(tmp_path: Path) -> None:

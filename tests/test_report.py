@@ -375,3 +375,18 @@ def test_words() -> None:
         "3\u202fmin 05\u202fs",
         "2\u202fh 10\u202fmin",
     ]
+
+
+def test_random_changes_of_the_teacher_are_shown_as_long_as_its_lessons_are_there(
+    root: Store,
+) -> None:
+    story = campaign(root, Made(lessons=5))
+    page = page_of(root, story)
+    check_self_contained(page)
+    assert "Random changes" in headings(page)
+    assert len(re.findall('alt="[^"]*as in step 5"', page)) == 4
+    assert "augment.crop_min_area=0.08" in page
+    lessons = story.outputs["labelled_lessons"]
+    lessons.store.delete("part-00000.parquet")
+    assert "Random changes" not in headings(page_of(root, story, title="Again"))
+    assert "Random changes" not in headings(page_of(root, campaign(root), title="Without"))

@@ -44,7 +44,21 @@ def read_options(
     values: dict[str, Any] = base.model_dump()
     if file is not None:
         values = _merge(values, _read_yaml(file))
-    for steps, text in (*_environment(), *(_split(entry) for entry in sets)):
+    return _validated(kind, values, [*_environment(), *map(_split, sets)])
+
+
+def set_options(kind: type[OptionsType], base: OptionsType, sets: Iterable[str]) -> OptionsType:
+    """The options of a single stage, whose fields stand alone: `--set augment.colour=1`.
+
+    The environment is for recipes. Raises ProtegeError.
+    """
+    return _validated(kind, base.model_dump(), map(_split, sets))
+
+
+def _validated(
+    kind: type[OptionsType], values: Mapping[str, Any], changes: Iterable[tuple[list[str], str]]
+) -> OptionsType:
+    for steps, text in changes:
         values = _merge(values, _nested(steps, text))
     try:
         return kind.model_validate(values)

@@ -2,7 +2,7 @@
 
 from tasks.images.colours import Pixels
 from tasks.images.decode import IMAGES_VERSION, check, decode, encode_png
-from tasks.images.thumbnail import Thumbnail, thumbnail
+from tasks.images.thumbnail import Thumbnail, thumbnail, thumbnail_of
 from tasks.images.transform import PIXEL_SCALES, Inputs, random_crop, square
 from tasks.images.unusable import REASONS, Limits, Unusable
 
@@ -21,4 +21,5 @@ __all__ = [
     "random_crop",
     "square",
     "thumbnail",
+    "thumbnail_of",
 ]

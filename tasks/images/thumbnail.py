@@ -35,7 +35,11 @@ class Thumbnail:
 
 def thumbnail(data: bytes) -> Thumbnail:
     """The picture in whichever format is smaller. Raises Unusable when it cannot be decoded."""
-    pixels_HWC = decode(data, Limits())
+    return thumbnail_of(decode(data, Limits()))
+
+
+def thumbnail_of(pixels_HWC: Pixels) -> Thumbnail:
+    """The same of pixels, (H, W, 3)."""
     image = Image.fromarray(_without_equal_channels(_reduced(pixels_HWC)))
     forms = [_encoded(image, "png", optimize=True)]
     if max(image.size) >= TINY_SIDE:

@@ -20,7 +20,7 @@ from tasks.report.story import Role, Story
 __all__ = ["PAGE", "STAGE", "ReportOptions", "Role", "Story", "report", "verdict_of"]
 
 STAGE = "report"
-VERSION = 5
+VERSION = 6
 PAGE = "index.html"
 
 

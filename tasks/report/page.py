@@ -17,6 +17,7 @@ from tasks.report.data import ReportData
 from tasks.report.options import ReportOptions
 from tasks.report.sections import (
     Section,
+    augmentation,
     choice,
     classes,
     command,
@@ -42,6 +43,7 @@ SECTIONS: tuple[Section, ...] = (
     choice.SECTION,
     classes.SECTION,
     training.SECTION,
+    augmentation.SECTION,
     errors.SECTION,
     times.SECTION,
     rejects.SECTION,

@@ -12,6 +12,8 @@ crash does not end the caller.
 
 trainer.py     the loop: steps, history, checkpoints
 objectives/    what the network is trained to do: one file a loss
+augmentation.py  which random changes a step makes
+augmented.py   images beside what these make of them, to look at
 objective_options.py  their options
 objective_check.py    whether they and their inputs fit the training
 start/         what the network knows before the first step
@@ -38,6 +40,7 @@ from tasks import contract
 from tasks.contract import Made, OnProgress, Output, Receipt, Session, Target, make_output, silent
 from tasks.images import IMAGES_VERSION, Inputs
 from tasks.inference.weights import WEIGHTS
+from tasks.train.augmented import AugmentedPicture, augmented_pictures
 from tasks.train.job import (
     CHECKPOINTS,
     HISTORY,
@@ -55,7 +58,7 @@ from tasks.train.objective_options import (
     SoftLabelsOptions,
     SupervisedOptions,
 )
-from tasks.train.options import Training, TrainOptions
+from tasks.train.options import Augment, Training, TrainOptions
 from tasks.train.start.given import GivenWeights, list_classes, look_at_given
 
 STAGE = "train"
@@ -67,6 +70,8 @@ __all__ = [
     "HISTORY",
     "PROJECTION",
     "STAGE",
+    "Augment",
+    "AugmentedPicture",
     "ContrastiveOptions",
     "DistillationOptions",
     "JointOptions",
@@ -75,6 +80,7 @@ __all__ = [
     "SupervisedOptions",
     "TrainOptions",
     "Training",
+    "augmented_pictures",
     "train",
 ]
 

@@ -22,9 +22,6 @@ OptimizerName = Literal["sgd", "adamw", "lars", "rmsprop"]
 class Start(Options):
     """What the network knows before its first step. Teacher, student and baseline start alike."""
 
-    # The content of these files counts, not where they are.
-    NOT_IN_FINGERPRINT: ClassVar[frozenset[str]] = frozenset({"weights", "classes"})
-
     weights: str = ""
     """Weights to start from: a file, a published name, timm/..., a model of ours; empty: random."""
     head: Literal["keep", "new", "linear"] = "keep"
@@ -58,8 +55,22 @@ class Augment(Options):
     """Elastic deformation: standard deviation of a smooth random shift, as a share of the side."""
     erase: float = Field(0, ge=0, le=0.9)
     """Fill a random square with the mean colour; its side is up to this share of the image's."""
+    colour: float = Field(0, ge=0, le=2)
+    """Strength of SimCLR's jitter of brightness, contrast, saturation and hue (SimCLR: 1)."""
+    grey: float = Field(0, ge=0, le=1)
+    """Share of the images that lose their colour (SimCLR: 0.2)."""
+    blur: float = Field(0, ge=0, le=1)
+    """Share of the images that are blurred, with sigma 0.1 to 2 pixels (SimCLR: 0.5)."""
+    randaugment_ops: int = Field(0, ge=0, le=16)
+    """RandAugment: operations on each image, one after the other (Noisy Student: 2)."""
+    randaugment_magnitude: int = Field(9, ge=0, le=30)
+    """RandAugment: how strong they are (Noisy Student: 6 for its small networks to 27)."""
+    randaugment_version: Literal["paper", "noisy_student"] = "paper"
+    """RandAugment: the paper's 14 operations; or Noisy Student's 16, 3 times as strong."""
     mixup: float = Field(0, ge=0, le=10)
     """Mix pairs of images and their targets, in proportions from Beta(mixup, mixup)."""
+    cutmix: float = Field(0, ge=0, le=10)
+    """Paste a rectangle of a partner, of the share Beta(cutmix, cutmix); with mixup, half each."""
 
 
 class LearningRate(Options):

@@ -13,7 +13,6 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from infra.launch import write_progress
 from infra.prefetch import prefetch
 from infra.store import open_store
-from models.augment import Augmentation, augment
+from models.augment import augment
 from models.ema import Ema
 from models.network import Network
 from models.optim import OptimizerSettings, clip_gradients, make_optimizer, parameter_groups
@@ -38,12 +37,12 @@ from tasks.inference.weights import (
     encode_tensors,
     save_weights,
 )
+from tasks.train.augmentation import augmentation_of, step_seed
 from tasks.train.checkpoint import State, last_state, save_state
 from tasks.train.data import Batch, BatchReader, open_samples
 from tasks.train.history import MAX_ROWS, History
 from tasks.train.job import HISTORY, PROJECTION, TRAIN_SET, TrainJob
 from tasks.train.objectives import TensorBatch, make_objective
-from tasks.train.options import MAX_VIRTUAL_RANKS, TrainOptions
 from tasks.train.start.initial import initial_network
 from tasks.train.start.linear import fit_linear
 from tasks.train.start.new_layers import sync_norms
@@ -190,7 +189,7 @@ class Trainer:
         self._buffers.start_step()
         measured = []
         for rank, batches in zip(self._ranks, rank_batches, strict=True):
-            torch.manual_seed(_step_seed(self._options.seed, self.step, rank))
+            torch.manual_seed(step_seed(self._options.seed, self.step, rank))
             self._buffers.start_rank()
             with self._gradient_exchange(rank):
                 measured.append(self._backward(batches))
@@ -237,7 +236,7 @@ class Trainer:
         device, targets = self._world.device, batch.targets
         images_BCHW = to_unit(torch.from_numpy(batch.images_BHWC).to(device))
         return TensorBatch(
-            augment(images_BCHW, _augmentation(self._options)),
+            augment(images_BCHW, augmentation_of(self._options.augment)),
             torch.from_numpy(targets.rows_P).to(device),
             torch.from_numpy(targets.classes_P).to(device),
             torch.from_numpy(targets.weights_P).to(device),
@@ -297,14 +296,3 @@ class Trainer:
 
     def _description(self) -> Description:
         return Description(self._options.model, self._job.classes, self._options.inputs)
-
-
-def _augmentation(options: TrainOptions) -> Augmentation:
-    """The batch-wise augmentation of the options."""
-    values: dict[str, Any] = options.augment.model_dump(exclude={"crop_min_area", "mixup"})
-    return Augmentation(**values)
-
-
-def _step_seed(seed: int, step: int, rank: int) -> int:
-    # Any fixed mix that keeps them apart will do; torch scrambles it.
-    return (seed * 1_000_003 + step) * MAX_VIRTUAL_RANKS + rank

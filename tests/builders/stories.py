@@ -20,7 +20,6 @@ from tests.builders.score_tables import no_tags
 
 K = 20
 BINS = len(HISTOGRAM_EDGES) - 1
-NO_ROWS = {"part-00000.parquet": (tables.PINS.empty_table(), RowCounts(K, K, 0))}
 MODELS = ("teacher", "baseline", "pretrained", "student")
 ROLES = (
     Role("labelled", "Labelled images", "labelled set"),
@@ -120,7 +119,12 @@ def training(root: Store, name: str, inputs: Mapping[str, Output]) -> Output:
         for step in range(1, 9)
     ]
     table = pa.Table.from_pylist(rows, schema=tables.HISTORY)
-    options = {"model": "small_resnet_8", "length": {"amount": 8, "unit": "steps"}}
+    options = {
+        "model": "small_resnet_8",
+        "length": {"amount": 8, "unit": "steps"},
+        "batch_size": 8,
+        "inputs": {"size": 28, "resize": 28},
+    }
     parts = {"history.parquet": (table, RowCounts(8, 8, 0))}
     return put(root, "train", name, parts, inputs, options)
 
@@ -226,13 +230,22 @@ def evaluation(
     )
 
 
+def few_lessons(made: Made, counts: RowCounts) -> dict[str, tuple[pa.Table, RowCounts]]:
+    """The part of a training set that says it has so many, and has a few to look at."""
+    rows = [
+        {"image_id": row, "image": png(row), "labels": [row % len(made.names)], "weights": [1.0]}
+        for row in range(5)
+    ]
+    return {"part-00000.parquet": (pa.Table.from_pylist(rows, schema=tables.LESSONS), counts)}
+
+
 def lessons_of(root: Store, made: Made, labelled: Output) -> Output:
     """What the teacher learns from: so many lessons, or the labelled images as they are."""
     if not made.lessons:
         return labelled
-    counts = RowCounts(made.lessons, made.lessons, 0)
-    parts = {"part-00000.parquet": (tables.PINS.empty_table(), counts)}
-    return put(root, "gather", "labelled lessons", parts, {"images": labelled})
+    parts = few_lessons(made, RowCounts(made.lessons, made.lessons, 0))
+    extra = {"classes": list(made.names)}
+    return put(root, "gather", "labelled lessons", parts, {"images": labelled}, extra=extra)
 
 
 def leaks(root: Store, made: Made, inputs: Mapping[str, Output]) -> Output:
@@ -251,15 +264,19 @@ def campaign(root: Store, made: Made = Made(), **changes: Any) -> Story:
     """A finished campaign of a recipe, small and made up."""
     labelled, test = images(root, "labelled", 10), images(root, "test", 50)
     pile = images(root, "pile", 100, made.rejects)
-    teacher = training(root, "teacher", {"data": lessons_of(root, made, labelled)})
+    lessons = lessons_of(root, made, labelled)
+    teacher = training(root, "teacher", {"data": lessons})
     score = scored(root, "score", {"images": pile, "teacher": teacher}, made.blank)
     topk = choice(root, made, score)
-    gather = put(root, "gather", "gather", NO_ROWS, {"images": pile, "chosen": topk})
+    parts, extra = few_lessons(made, RowCounts(K, K, 0)), {"classes": list(made.names)}
+    gather = put(root, "gather", "gather", parts, {"images": pile, "chosen": topk}, extra=extra)
     pretrained = training(root, "pretrained", {"data": gather})
     student = training(root, "student", {"data": labelled, "init": pretrained})
     baseline = training(root, "baseline", {"data": labelled})
     evaluate = evaluation(root, made, {"images": test, "model": student})
     outputs = {"labelled": labelled, "pile": pile, "test": test, "teacher": teacher}
+    if made.lessons:
+        outputs["labelled_lessons"] = lessons
     outputs |= {"score": score, "topk": topk, "gather": gather, "pretrained": pretrained}
     outputs |= {"student": student, "baseline": baseline, "evaluate": evaluate}
     if made.leaks:

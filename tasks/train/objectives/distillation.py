@@ -9,10 +9,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from models.augment import mixup
 from models.losses import distillation, soft_cross_entropy
 from models.pixels import standardise
 from tasks.images import Inputs
+from tasks.train.augmentation import mix_batch
 from tasks.train.job import TRAIN_SET
 from tasks.train.objective_options import DistillationOptions
 from tasks.train.objectives.base import Objective, TensorBatch
@@ -46,8 +46,7 @@ class Distillation(Objective):
         """Mean loss over the batch; measures its two parts, and how often both agree."""
         options, chosen, batch = self._options, self._distillation, batches[TRAIN_SET]
         images_BCHW, targets_BC = batch.images_BCHW, batch.dense_targets(self._num_classes)
-        if options.augment.mixup:
-            images_BCHW, targets_BC = mixup(images_BCHW, targets_BC, options.augment.mixup)
+        images_BCHW, targets_BC = mix_batch(images_BCHW, targets_BC, options.augment)
         logits_BC = network(standardise(images_BCHW, options.inputs.mean, options.inputs.std))
         teacher_BC = self._ask_teacher(images_BCHW)
         taught = distillation(logits_BC, teacher_BC, chosen.temperature)

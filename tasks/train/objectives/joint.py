@@ -10,9 +10,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from models.augment import mixup
 from models.losses import normalise_targets, soft_cross_entropy
 from models.pixels import standardise
+from tasks.train.augmentation import mix_batch
 from tasks.train.job import TRAIN_SET
 from tasks.train.objective_options import UNLABELLED, JointOptions
 from tasks.train.objectives.base import Objective, TensorBatch
@@ -52,6 +52,4 @@ class Joint(Objective):
         """Images and targets of one kind, mixed among themselves where the options say so."""
         images_BCHW = batch.images_BCHW
         targets_BC = normalise_targets(batch.dense_targets(self._num_classes))
-        if self._options.augment.mixup:
-            return mixup(images_BCHW, targets_BC, self._options.augment.mixup)
-        return images_BCHW, targets_BC
+        return mix_batch(images_BCHW, targets_BC, self._options.augment)

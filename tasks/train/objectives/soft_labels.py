@@ -9,9 +9,9 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from models.augment import mixup
 from models.losses import normalise_targets, soft_cross_entropy
 from models.pixels import standardise
+from tasks.train.augmentation import mix_batch
 from tasks.train.job import TRAIN_SET
 from tasks.train.objectives.base import Objective, TensorBatch
 from tasks.train.objectives.supervised import accuracy
@@ -33,8 +33,7 @@ class SoftLabels(Objective):
         options, batch = self._options, batches[TRAIN_SET]
         images_BCHW = batch.images_BCHW
         targets_BC = normalise_targets(batch.dense_targets(self._num_classes))
-        if options.augment.mixup:
-            images_BCHW, targets_BC = mixup(images_BCHW, targets_BC, options.augment.mixup)
+        images_BCHW, targets_BC = mix_batch(images_BCHW, targets_BC, options.augment)
         logits_BC = network(standardise(images_BCHW, options.inputs.mean, options.inputs.std))
         loss = soft_cross_entropy(logits_BC, targets_BC, label_smoothing=0)
         return loss, {"cross_entropy": loss.detach(), "agreement": accuracy(logits_BC, targets_BC)}
