@@ -3,7 +3,7 @@
 from tasks.images.colours import Pixels
 from tasks.images.decode import IMAGES_VERSION, check, decode, encode_png
 from tasks.images.thumbnail import Thumbnail, thumbnail, thumbnail_of
-from tasks.images.transform import PIXEL_SCALES, Inputs, random_crop, square
+from tasks.images.transform import PIXEL_SCALES, Inputs, Interpolation, random_crop, square
 from tasks.images.unusable import REASONS, Limits, Unusable
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "PIXEL_SCALES",
     "REASONS",
     "Inputs",
+    "Interpolation",
     "Limits",
     "Pixels",
     "Thumbnail",

@@ -21,7 +21,10 @@ PIXEL_SCALES = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "centred": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
     "unit": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+    "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
 }
+Interpolation = Literal["bilinear", "bicubic"]
+FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
 class Inputs(Options):
@@ -31,8 +34,10 @@ class Inputs(Options):
     """Pixels of each side of the network's input."""
     resize: int = Field(256, ge=8, le=4096)
     """The shorter side is scaled to this many pixels before the central square is cut out."""
-    pixels: Literal["imagenet", "centred", "unit"] = "imagenet"
-    """Scale of the pixels: ImageNet's mean and deviation, -1 to 1, or 0 to 1."""
+    pixels: Literal["imagenet", "centred", "unit", "clip"] = "imagenet"
+    """Scale of the pixels: ImageNet's mean and deviation, -1 to 1, 0 to 1, or those of CLIP."""
+    interpolation: Interpolation = "bilinear"
+    """How new pixels are made of old ones when an image is scaled; both are antialiased."""
 
     @model_validator(mode="after")
     def _resize_covers_size(self) -> "Inputs":
@@ -42,7 +47,7 @@ class Inputs(Options):
 
     def square(self, pixels_HWC: Pixels) -> Pixels:
         """The central square of an image, of the side that the network expects: (S, S, 3)."""
-        return square(pixels_HWC, self.size, self.resize)
+        return square(pixels_HWC, self.size, self.resize, self.interpolation)
 
     @property
     def mean(self) -> tuple[float, ...]:
@@ -55,8 +60,10 @@ class Inputs(Options):
         return PIXEL_SCALES[self.pixels][1]
 
 
-def square(pixels_HWC: Pixels, size: int, resize: int) -> Pixels:
-    """The shorter side scaled to `resize` (bilinear, antialiased), then the central square.
+def square(
+    pixels_HWC: Pixels, size: int, resize: int, interpolation: Interpolation = "bilinear"
+) -> Pixels:
+    """The shorter side scaled to `resize` (antialiased), then the central square.
 
     Returns (size, size, 3); this is the evaluation transform of the papers (256 -> 224).
     """
@@ -65,14 +72,20 @@ def square(pixels_HWC: Pixels, size: int, resize: int) -> Pixels:
     scale = resize / min(height, width)
     target = (max(size, round(width * scale)), max(size, round(height * scale)))
     if target != (width, height):
-        image = Image.fromarray(pixels_HWC).resize(target, Image.Resampling.BILINEAR)
+        image = Image.fromarray(pixels_HWC).resize(target, FILTERS[interpolation])
         pixels_HWC = np.asarray(image)
     top = (pixels_HWC.shape[0] - size) // 2
     left = (pixels_HWC.shape[1] - size) // 2
     return pixels_HWC[top : top + size, left : left + size]
 
 
-def random_crop(pixels_HWC: Pixels, size: int, min_area: float, rng: np.random.Generator) -> Pixels:
+def random_crop(
+    pixels_HWC: Pixels,
+    size: int,
+    min_area: float,
+    rng: np.random.Generator,
+    interpolation: Interpolation = "bilinear",
+) -> Pixels:
     """Random-resized crop: a part of the area, aspect 3/4 to 4/3, scaled to (size, size, 3)."""
     height, width = pixels_HWC.shape[:2]
     for _ in range(10):
@@ -84,8 +97,8 @@ def random_crop(pixels_HWC: Pixels, size: int, min_area: float, rng: np.random.G
             top = int(rng.integers(0, height - crop_height + 1))
             box = (left, top, left + crop_width, top + crop_height)
             image = Image.fromarray(pixels_HWC)
-            return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box=box))
-    return square(pixels_HWC, size, size)
+            return np.asarray(image.resize((size, size), FILTERS[interpolation], box=box))
+    return square(pixels_HWC, size, size, interpolation)
 
 
 def _middle(pixels_HWC: Pixels) -> Pixels:

@@ -87,7 +87,9 @@ def _version(
     from tasks.train.augmentation import augmentation_of, step_seed
 
     inputs, changes = options.inputs, options.augment
-    view = View(inputs.size, inputs.resize, changes.crop_min_area, options.seed)
+    view = View(
+        inputs.size, inputs.resize, changes.crop_min_area, options.seed, inputs.interpolation
+    )
     first = step * options.batch_size
     crops = [view.crop(pixels_HWC, first + row) for row, (pixels_HWC, _) in enumerate(images)]
     with torch.random.fork_rng(devices=[]):

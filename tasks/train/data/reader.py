@@ -44,7 +44,13 @@ class BatchReader:
         window = _parts_together(samples, options)
         self._order = SampleOrder(samples.part_rows, options.seed, window)
         inputs = options.inputs
-        self._view = View(inputs.size, inputs.resize, options.augment.crop_min_area, options.seed)
+        self._view = View(
+            inputs.size,
+            inputs.resize,
+            options.augment.crop_min_area,
+            options.seed,
+            inputs.interpolation,
+        )
         # A batch may reach from the last parts of one window into the first of the next.
         self._part = functools.lru_cache(2 * window)(samples.read_part)
         self._pool = ThreadPoolExecutor(options.speed.decode_threads)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.images import Pixels, random_crop, square
+from tasks.images import Interpolation, Pixels, random_crop, square
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class View:
     resize: int
     crop_min_area: float
     seed: int
+    interpolation: Interpolation = "bilinear"
 
     @property
     def is_fixed(self) -> bool:
@@ -29,7 +30,7 @@ class View:
     def crop(self, pixels_HWC: Pixels, position: int, view: int = 0) -> Pixels:
         """The pixels of the sample at this position, shape (S, S, 3); each view has its own."""
         if self.is_fixed:
-            return square(pixels_HWC, self.size, self.resize)
+            return square(pixels_HWC, self.size, self.resize, self.interpolation)
         # numpy takes trailing zeros for nothing: the first view is that of a training with one.
         rng = np.random.default_rng([self.seed, position, view])
-        return random_crop(pixels_HWC, self.size, self.crop_min_area, rng)
+        return random_crop(pixels_HWC, self.size, self.crop_min_area, rng, self.interpolation)
