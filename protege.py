@@ -11,6 +11,7 @@
     student.predict(["cat.jpg"])                          # labels and probabilities
 
     pg.predict(student, "photos/", "s3://bucket/pile")    # the same of whole sources, as a table
+    pg.export(student, "student-onnx", format="onnx")     # or torch-export, timm, hf
 
     models = pg.recipes.billion_scale(run, options)       # the same verbs, as a campaign
 
@@ -43,9 +44,10 @@ from tasks.options import problems
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from tasks.export import Exported
     from tasks.inference.model import Model, Prediction
 
-__all__ = ["Result", "Run", "load", "open", "predict", "recipes"]
+__all__ = ["Result", "Run", "export", "load", "open", "predict", "recipes"]
 
 
 class Result(Output):
@@ -118,6 +120,25 @@ def load(path: str | Path) -> "Model":
     from tasks.inference.model import open_model
 
     return open_model(str(path))
+
+
+def export(
+    model: "Model | Output | str | Path",
+    out: str | Path,
+    *,
+    format: str = "onnx",  # noqa: A002  as the command says it
+    replace: bool = False,
+) -> "Exported":
+    """Write a model into a folder: as `onnx`, `torch-export`, `timm`, or `hf` for the hub.
+
+    The files are read back and compared before the folder appears. Raises ProtegeError.
+    """
+    from tasks.export import Origin
+    from tasks.export import export as export_model
+
+    address = model.uri if isinstance(model, Output) else model
+    origin = Origin(str(address) if isinstance(address, str | Path) else "")
+    return export_model(_model(model), out, format, origin=origin, replace=replace)
 
 
 def predict(

@@ -8,6 +8,7 @@ protege resume billion-scale-1f3a0b2c-000          go on with a campaign by its 
 protege show protege-output/score/3f2a...          what a table, a model or an output is
 protege rejects protege-output/shard/3f2a...       images that could not be used
 protege chosen billion-scale-1f3a0b2c-000          the chosen files, as CSV
+protege export billion-scale-1f3a... --out student  the student as ONNX, for timm, for the hub
 protege predict billion-scale-1f3a... photos/      the classes of images, as CSV or Parquet
 protege up, status, down                           server, UI and worker
 protege champion                                   the student that is in use
@@ -22,7 +23,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from flows.commands import champion, chosen, lists, plan, predict, run, server, show
+from flows.commands import champion, chosen, export, lists, plan, predict, run, server, show
 from flows.terminal import be_quiet
 from infra.errors import ProtegeError
 from infra.settings import Settings
@@ -39,7 +40,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for group in (run, plan, lists, show, chosen, predict, server, champion):
+for group in (run, plan, lists, show, chosen, export, predict, server, champion):
     app.add_typer(group.app)
 
 

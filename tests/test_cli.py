@@ -50,7 +50,7 @@ def test_plan_of_the_paper_prints_its_steps() -> None:
 
 
 def test_every_command_helps() -> None:
-    for command in ("run", "plan", "recipes", "resume", "show", "demo"):
+    for command in ("run", "plan", "recipes", "resume", "show", "export", "predict", "demo"):
         done = protege(command, "--help")
         assert done.returncode == 0
         assert "Usage" in done.stdout
