@@ -10,6 +10,9 @@
     student = run.fine_tune(student, labelled, length="30 epochs")
     student.predict(["cat.jpg"])                          # labels and probabilities
 
+    pg.predict(student, "photos/", "s3://bucket/pile")    # the same of whole sources, as a table
+    pg.export(student, "student-onnx", format="onnx")     # or torch-export, timm, hf
+
     models = pg.recipes.billion_scale(run, options)       # the same verbs, as a campaign
 
 Neither Prefect nor a server is needed, and no cluster unless `workers` or `dask` ask for one. Work
@@ -39,9 +42,12 @@ from tasks.contract import OnProgress, Output, output_at
 from tasks.options import problems
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from tasks.export import Exported
     from tasks.inference.model import Model, Prediction
 
-__all__ = ["Result", "Run", "load", "open", "recipes"]
+__all__ = ["Result", "Run", "export", "load", "open", "predict", "recipes"]
 
 
 class Result(Output):
@@ -114,6 +120,54 @@ def load(path: str | Path) -> "Model":
     from tasks.inference.model import open_model
 
     return open_model(str(path))
+
+
+def export(
+    model: "Model | Output | str | Path",
+    out: str | Path,
+    *,
+    format: str = "onnx",  # noqa: A002  as the command says it
+    replace: bool = False,
+) -> "Exported":
+    """Write a model into a folder: as `onnx`, `torch-export`, `timm`, or `hf` for the hub.
+
+    The files are read back and compared before the folder appears. Raises ProtegeError.
+    """
+    from tasks.export import Origin
+    from tasks.export import export as export_model
+
+    address = model.uri if isinstance(model, Output) else model
+    origin = Origin(str(address) if isinstance(address, str | Path) else "")
+    return export_model(_model(model), out, format, origin=origin, replace=replace)
+
+
+def predict(
+    model: "Model | Output | str | Path",
+    *sources: str | Path,
+    top_k: int = 5,
+    batch_size: int = 64,
+) -> "pa.Table":
+    """The most probable classes of all images of files, folders, tars, tables or lists.
+
+    The columns are path, label_1, probability_1, ..., problem: an image that cannot be used is a
+    row, too. Raises ProtegeError for a source that is not there.
+    """
+    from tasks.inference.answer_files import answers_table
+    from tasks.inference.answers import answers
+    from tasks.inference.sources import list_pictures, read_pictures
+
+    opened, listing = _model(model), list_pictures(map(str, sources))
+    size = listing.batch_size(batch_size)
+    found = answers(opened, read_pictures(listing), top_k=top_k, batch_size=size)
+    return answers_table(found, min(top_k, len(opened.description.classes)))
+
+
+def _model(model: "Model | Output | str | Path") -> "Model":
+    from tasks.inference.model import load_model
+
+    if isinstance(model, Output):
+        return load_model(model)
+    return load(model) if isinstance(model, str | Path) else model
 
 
 def _run_recipe(

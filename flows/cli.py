@@ -10,6 +10,8 @@ protege show protege-output/score/3f2a...          what a table, a model or an o
 protege augmented protege-output/train/3f2a...  images beside their random changes, as HTML
 protege rejects protege-output/shard/3f2a...       images that could not be used
 protege chosen billion-scale-1f3a0b2c-000          the chosen files, as CSV
+protege export billion-scale-1f3a... --out student  the student as ONNX, for timm, for the hub
+protege predict billion-scale-1f3a... photos/      the classes of images, as CSV or Parquet
 protege up, status, down                           server, UI and worker
 protege champion                                   the student that is in use
 """
@@ -23,7 +25,19 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from flows.commands import augmented, champion, chosen, lists, models, plan, run, server, show
+from flows.commands import (
+    augmented,
+    champion,
+    chosen,
+    export,
+    lists,
+    models,
+    plan,
+    predict,
+    run,
+    server,
+    show,
+)
 from flows.terminal import be_quiet
 from infra.errors import ProtegeError
 from infra.settings import Settings
@@ -40,7 +54,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for group in (run, plan, lists, models, show, augmented, chosen, server, champion):
+GROUPS = (run, plan, lists, models, show, augmented, chosen, export, predict, server, champion)
+for group in GROUPS:
     app.add_typer(group.app)
 
 

@@ -135,10 +135,11 @@ class Model:
                 row = min(batch.problems)
                 name = describe_picture(pictures[row], row)
                 raise ProtegeError(f"{name} cannot be used: {batch.problems[row]}")
-            predictions += self._most_probable(batch.outputs_BC, top_k)
+            predictions += self.most_probable(batch.outputs_BC, top_k)
         return predictions
 
-    def _most_probable(self, logits_BC: Tensor, top_k: int) -> list[Prediction]:
+    def most_probable(self, logits_BC: Tensor, top_k: int) -> list[Prediction]:
+        """The `top_k` most probable classes, or all if there are fewer, of each row of logits."""
         classes = self.description.classes
         best = torch.softmax(logits_BC.double(), dim=1).topk(min(top_k, len(classes)), dim=1)
         return [

@@ -30,6 +30,7 @@ from tasks.contract import (
     run_shards,
     silent,
 )
+from tasks.shard.candidates import read_loose
 from tasks.shard.classes import class_names, sort_classes
 from tasks.shard.options import ShardOptions
 from tasks.shard.part import ShardJob, shard_images
@@ -74,6 +75,7 @@ __all__ = [
     "read_images",
     "read_key_column",
     "read_keys",
+    "read_loose",
     "read_many",
     "read_shard",
     "recheck_rejects",
