@@ -30,8 +30,10 @@ def test_weights_decay_and_biases_and_norms_do_not(name: str) -> None:
     decayed = {
         id(weight) for group in groups for weight in group["params"] if group["weight_decay"]
     }
-    layers = [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
-    assert {id(layer.weight) for layer in layers} == decayed
+    kinds = nn.Conv2d | nn.Conv3d | nn.Linear
+    layers = [module.weight for module in network.modules() if isinstance(module, kinds)]
+    tokens = list(network.parameters(recurse=False))  # the embeddings of a vision transformer
+    assert {id(weight) for weight in layers + tokens} == decayed
     adapted = {id(weight) for group in groups for weight in group["params"] if group["adapts"]}
     assert adapted == decayed - {id(network.head.weight)}
     everything = [id(parameter) for group in groups for parameter in group["params"]]
