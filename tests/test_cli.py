@@ -92,6 +92,7 @@ def test_printed_options_are_a_config_file(tmp_path: Path) -> None:
         (["plan", "billion-scale", "--set", "studnt.seed=3"], "did you mean 'student'?"),
         (["plan", "billion-scale", "--set", "topk.k=0"], "greater than or equal to 1"),
         (["plan", "billion-scale", "--set", "student.model=resnet5O"], "mean 'resnet50' or"),
+        (["plan", "billion-scale", "--set", "student.model=r2plus1d_18"], "takes videos"),
         (["plan", "billion-scale", "--set", "topk.k"], "section.field=value"),
         (["run", "billion-scale"], "no source was given"),
         (["show", "nowhere/at/all"], "there is nothing here"),

@@ -63,6 +63,8 @@ def test_record_counts_the_multiply_adds(name: str) -> None:
         ("efficientnet_b5", 10.266),
         ("efficientnet_b6", 19.068),
         ("efficientnet_b7", 37.746),
+        ("vit_base_patch16", 17.564),
+        ("r2plus1d_18", 40.519),
     ],
 )
 def test_multiply_adds_are_the_published_ones(name: str, gmacs: float) -> None:

@@ -22,6 +22,8 @@ EVERY_NAME = (
     "efficientnet_b0",
     "efficientnet_lite0",
     "simclr_resnet50_1x_sk",
+    "vit_small_patch16",
+    "r2plus1d_18",
     "mean_colour",
     TIMM_NAME,
 )
@@ -110,8 +112,11 @@ def timm(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     sys.modules.pop("models.networks.timm_network", None)
 
 
-def images(dtype: torch.dtype = torch.float32) -> Tensor:
-    return torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1)).to(dtype)
+def images(name: str, dtype: torch.dtype = torch.float32, count: int = 2) -> Tensor:
+    """Images, or clips of four images for a network of videos."""
+    is_video = name in NETWORKS and NETWORKS[name].inputs.frames is not None
+    shape = (count, 3, 4, 32, 32) if is_video else (count, 3, 32, 32)
+    return torch.rand(shape, generator=torch.Generator().manual_seed(1)).to(dtype)
 
 
 def network_of(name: str, num_classes: int = 7) -> Network:
@@ -128,10 +133,10 @@ def test_every_family_is_tested() -> None:
 @torch.inference_mode()
 def test_logits_are_the_head_of_the_features(name: str) -> None:
     network = network_of(name)
-    features_BD = network.features(images())
+    features_BD = network.features(images(name))
     assert features_BD.shape == (2, network.head.in_features)
-    torch.testing.assert_close(network(images()), network.head(features_BD))
-    assert torch.equal(network(images()), network.logits(features_BD))
+    torch.testing.assert_close(network(images(name)), network.head(features_BD))
+    assert torch.equal(network(images(name)), network.logits(features_BD))
 
 
 @pytest.mark.parametrize("name", EVERY_NAME)
@@ -139,13 +144,13 @@ def test_logits_are_the_head_of_the_features(name: str) -> None:
 def test_head_is_in_float32_under_autocast_and_features_are_not(name: str) -> None:
     network = network_of(name)
     with torch.autocast("cpu", torch.bfloat16):
-        features_BD = network.features(images(torch.bfloat16))
-        logits_BC = network(images(torch.bfloat16))
+        features_BD = network.features(images(name, torch.bfloat16))
+        logits_BC = network(images(name, torch.bfloat16))
         assert features_BD.dtype == torch.bfloat16
         assert logits_BC.dtype == torch.float32
-        assert network(images()).dtype == torch.float32
+        assert network(images(name)).dtype == torch.float32
         if name != "mean_colour":  # it has no layer that autocast would lower
-            assert network.features(images()).dtype == torch.bfloat16
+            assert network.features(images(name)).dtype == torch.bfloat16
     torch.testing.assert_close(logits_BC, network.head(features_BD.float()))
 
 
@@ -160,8 +165,8 @@ def test_new_head_is_seeded_and_leaves_the_features_and_the_old_network_alone(na
     other = network.with_new_head(5)
     assert torch.equal(other.head.weight, expected.weight)
     assert torch.equal(other.head.bias, expected.bias)
-    assert other(images()).shape == (2, 5)
-    assert torch.equal(other.features(images()), network.features(images()))
+    assert other(images(name)).shape == (2, 5)
+    assert torch.equal(other.features(images(name)), network.features(images(name)))
     assert list(other.state_dict()) == list(before)
     for key, tensor in network.state_dict().items():
         assert torch.equal(tensor, before[key]), key
@@ -173,9 +178,18 @@ def test_state_dict_carries_a_network_over(name: str) -> None:
     network = network_of(name)
     torch.manual_seed(9)
     other = build(name, 7).eval()
-    assert not torch.equal(other(images()), network(images()))
+    assert not torch.equal(other(images(name)), network(images(name)))
     other.load_state_dict(network.state_dict())
-    assert torch.equal(other(images()), network(images()))
+    assert torch.equal(other(images(name)), network(images(name)))
+
+
+@pytest.mark.parametrize("name", EVERY_NAME)
+@torch.inference_mode()
+def test_features_of_an_image_do_not_depend_on_its_place_in_the_batch(name: str) -> None:
+    """Or other shards would choose other images, where two are nearly equal."""
+    network, batch = network_of(name), images(name, count=32)
+    order = torch.randperm(32, generator=torch.Generator().manual_seed(2))
+    assert torch.equal(network.features(batch[order]), network.features(batch)[order])
 
 
 def test_timm_network_has_the_weights_and_keys_of_timm(timm: ModuleType) -> None:
@@ -186,7 +200,7 @@ def test_timm_network_has_the_weights_and_keys_of_timm(timm: ModuleType) -> None
     for key, tensor in original.state_dict().items():
         assert torch.equal(network.state_dict()[key], tensor), key
     with torch.inference_mode():
-        torch.testing.assert_close(network(images()), original(images()))
+        torch.testing.assert_close(network(images(TIMM_NAME)), original(images(TIMM_NAME)))
     larger = nn.ModuleDict({"encoder": copy.deepcopy(network), "projection": nn.Linear(6, 2)})
     keys = [f"encoder.{key}" for key in original.state_dict()]
     assert list(larger.state_dict()) == [*keys, "projection.weight", "projection.bias"]

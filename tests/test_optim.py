@@ -28,8 +28,10 @@ def test_weights_decay_and_biases_and_norms_do_not(name: str) -> None:
     decayed, others = parameter_groups(network, weight_decay=0.3)
     assert decayed["weight_decay"] == 0.3
     assert others["weight_decay"] == 0.0
-    layers = [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
-    assert {id(layer.weight) for layer in layers} == {id(weight) for weight in decayed["params"]}
+    kinds = nn.Conv2d | nn.Conv3d | nn.Linear
+    layers = [module.weight for module in network.modules() if isinstance(module, kinds)]
+    tokens = list(network.parameters(recurse=False))  # the embeddings of a vision transformer
+    assert {id(weight) for weight in layers + tokens} == {id(w) for w in decayed["params"]}
     everything = [id(parameter) for parameter in (*decayed["params"], *others["params"])]
     assert sorted(everything) == sorted(id(parameter) for parameter in network.parameters())
 

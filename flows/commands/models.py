@@ -61,8 +61,8 @@ def _table(records: Iterable[Any]) -> Iterator[str]:
             f"{record.input_size:>5} px{_accuracy(record.best(supervised=True)):>14}"
             f"{_accuracy(best):>14}  {best.method if best else ''}".rstrip()
         )
-    yield "supervised, method: top-1 / top-5 of published weights on ImageNet, in percent: trained"
-    yield "on labels alone, and with the method behind it; --json has all of them and their sources"
+    yield "supervised, method: top-1 / top-5 in percent of weights trained on labels alone,"
+    yield "and with the method named; on ImageNet, videos on Kinetics. --json has all, with sources"
     yield "timm/<name>: every network of the package timm, where it is installed"
 
 

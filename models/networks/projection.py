@@ -4,7 +4,7 @@
     projected_BP = head(network.features(images_BCHW))    # what contrastive training compares
     student = Projected(network, head, num_classes=10)    # what is fine-tuned on the labels
 
-"Big self-supervised models are strong semi-supervised learners" (Chen et al. 2020), section 2.1;
+"Big self-supervised models are strong semi-supervised learners" (Chen et al. 2020), section 2;
 google-research/simclr, model_util.py.
 """
 
@@ -47,7 +47,7 @@ class ProjectionHead(nn.Module):
 class Projected(Network):
     """A network whose features go through the first layer of a projection head.
 
-    With few labels, fine-tuning from there is better than from the features (section 4.2); the
+    With few labels, fine-tuning from there is better than from the features (section 3.3); the
     original calls it `ft_proj_selector=1`. The head for the classes is new, and begins at zero.
     """
 

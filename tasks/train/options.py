@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from models.precision import Precision
-from models.registry import check_name
+from models.registry import NETWORKS, check_name
 from models.schedule import Schedule, scaled_rate
 from tasks.images import Inputs
 from tasks.options import Length, Options
@@ -157,7 +157,9 @@ class TrainOptions(Training):
     @field_validator("model")
     @classmethod
     def _known(cls, name: str) -> str:
-        return check_name(name)
+        if (record := NETWORKS.get(check_name(name))) and record.inputs.frames:
+            raise ValueError(f"{name} takes videos, and a source has images: take another model")
+        return name
 
     def continued(self, training: Training) -> "TrainOptions":
         """The options of a training that continues with this network."""
