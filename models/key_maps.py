@@ -77,7 +77,10 @@ _SIMCLR_SELECTIVE: Rules = (
 
 KEY_MAPS: Mapping[str, Rules] = {
     # Ours are torchvision's for ResNets, and timm's for EfficientNets.
+    # Also those of WSL-Images and of semi-supervised-ImageNet1K-models.
     "torchvision, timm": (),
+    # Features in `_feature_blocks`; the head is an `mlp` of one layer (vissl/models).
+    "VISSL": ((r"^trunk\._feature_blocks\.", ""), (r"^heads\.0\.clf\.0\.", "fc.")),
     "EfficientNet-PyTorch: B0, Lite0": _efficientnet_pytorch(1, 2, 2, 3, 3, 4, 1),
     "EfficientNet-PyTorch: B1, B2": _efficientnet_pytorch(2, 3, 3, 4, 4, 5, 2),
     "EfficientNet-PyTorch: B3": _efficientnet_pytorch(2, 3, 3, 5, 5, 6, 2),

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from models.key_maps import KEY_MAPS
 from models.network import Network
+from models.networks.resnet import ResNet
 
 # Training scripts save an optimizer and an epoch beside the weights, which are then under one of
 # these keys. Of several, the first is taken: an average (EMA) is what accuracies are published of.
@@ -34,13 +35,21 @@ ENVELOPES = (
     "weights",
     "params",
     "resnet",  # SimCLRv2-Pytorch, beside its "head"
+    "classy_state_dict",
+    "base_model",
 )
 MAX_ENVELOPES = 3  # one inside the other
+# VISSL keeps features and heads apart, with names that begin anew in each.
+PARTS = ("trunk", "heads")
 
 # A counter of batch norms that torch did not save before version 0.4.1; it changes no logits.
 OPTIONAL = re.compile(r"(^|\.)num_batches_tracked$")
 
 MAX_NAMED = 3  # keys of each kind in an error, because a wrong network differs in hundreds
+
+# Networks of timm that pool before they halve the resolution. Such layers have no weights, so the
+# keys and shapes are those of a ResNet without them, which would give other logits in silence.
+ANTI_ALIASED = re.compile(r"resnet(aa|blur)\d+[a-z]*$")
 
 
 @dataclass(frozen=True)
@@ -68,6 +77,7 @@ def load_published(network: Network, content: object, *, keep_head: bool = True)
     Returns where in the file the weights were, in sentences. Raises ValueError, with the keys that
     do not fit and the remedy, for weights of another network.
     """
+    _refuse_anti_aliased(network, content)
     envelopes, weights = _open_envelopes(content)
     head = set() if keep_head else _head_keys(network)
     own = {key: tensor for key, tensor in network.state_dict().items() if key not in head}
@@ -127,6 +137,7 @@ def _open_envelopes(content: object) -> tuple[list[str], dict[str, Tensor]]:
             break
         envelopes.append(inner)
         content = content[inner]
+    content = _join_parts(content)
     named: Mapping[Any, Any] = content if isinstance(content, Mapping) else {}
     others = [str(key) for key, value in named.items() if not isinstance(value, Tensor)]
     if others or not named:
@@ -137,6 +148,26 @@ def _open_envelopes(content: object) -> tuple[list[str], dict[str, Tensor]]:
             "network's state_dict() alone or under the key 'state_dict'"
         )
     return envelopes, {str(key): tensor for key, tensor in named.items()}
+
+
+def _join_parts(content: object) -> object:
+    """The tensors of both parts of VISSL by one name each; anything else as it is."""
+    if not isinstance(content, Mapping) or set(content) != set(PARTS):
+        return content
+    parts = [content[part] for part in PARTS]
+    if not all(isinstance(part, Mapping) for part in parts):
+        return content
+    return {f"{part}.{key}": content[part][key] for part in PARTS for key in content[part]}
+
+
+def _refuse_anti_aliased(network: Network, content: object) -> None:
+    """Raise ValueError for a file that says that it is of a network with the same keys only."""
+    name = content.get("arch") if isinstance(content, Mapping) else None
+    if isinstance(network, ResNet) and isinstance(name, str) and ANTI_ALIASED.match(name):
+        raise ValueError(
+            f"the weights are of {name}, whose keys are the same but which pools before it halves "
+            f"the resolution; choose the model timm/{name}"
+        )
 
 
 def _strip_prefix(

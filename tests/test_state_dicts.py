@@ -1,5 +1,6 @@
 """Published weights: their keys and shapes, their wrappers, and errors that say what to do."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -106,6 +107,89 @@ def test_keys_of_another_publisher_are_renamed_by_rules(monkeypatch: pytest.Monk
     network = build("resnet18", 1000)
     load_published(network, theirs)
     assert_same(network, weights)
+
+
+def prefixed(prefix: str, weights: Weights) -> Weights:
+    return {f"{prefix}{key}": tensor for key, tensor in weights.items()}
+
+
+def as_vissl_saves(weights: Weights, head: str = "0.clf.0.") -> dict[str, Any]:
+    """A checkpoint of VISSL, whose model keeps features (`trunk`) and heads apart."""
+    features = {key: tensor for key, tensor in weights.items() if not key.startswith("fc.")}
+    heads = {key.replace("fc.", head): weights[key] for key in ("fc.weight", "fc.bias")}
+    model = {"trunk": prefixed("_feature_blocks.", features), "heads": heads}
+    base_model = {"model": model, "meta": {"trunk": {}, "heads": []}}
+    return {
+        "classy_state_dict": {"base_model": base_model, "optimizer": {"lr": 0.1}, "phase_idx": 90},
+        "type": "consolidated",
+        "phase_idx": 90,
+    }
+
+
+def test_weights_that_vissl_has_converted_load() -> None:
+    # As converted_vissl_rn50_semi_sup_08389792.torch of its model zoo.
+    weights = published((3, 4, 6, 3), expansion=4)
+    network = build("resnet50", 1000)
+    load_published(network, {"model_state_dict": prefixed("_feature_blocks.", weights)})
+    assert_same(network, weights)
+
+
+def test_checkpoint_of_a_classifier_that_vissl_has_trained_loads() -> None:
+    weights = published()
+    network = build("resnet18", 1000)
+    notes = load_published(network, as_vissl_saves(weights))
+    assert_same(network, weights)
+    assert notes == ["the weights were under 'classy_state_dict' / 'base_model' / 'model'"]
+
+
+@pytest.mark.parametrize("head", ["0.clf.2.", "0.prototypes0.", "1.clf.0."])
+def test_checkpoint_of_vissl_with_another_head_is_refused(head: str) -> None:
+    error = error_of(build("resnet18", 1000), as_vissl_saves(published(), head))
+    assert "2 missing (fc.weight, fc.bias)" in error
+    assert f"2 unknown to the network (heads.{head}weight, heads.{head}bias)" in error
+
+
+def test_checkpoint_of_vissl_without_heads_names_what_is_missing() -> None:
+    checkpoint = as_vissl_saves(published())
+    checkpoint["classy_state_dict"]["base_model"]["model"]["heads"] = {}
+    error = error_of(build("resnet18", 1000), checkpoint)
+    assert error.startswith("2 missing (fc.weight, fc.bias); ")
+
+
+def test_average_pool_before_a_shortcut_is_no_shortcut_of_ours() -> None:
+    """As timm's resnet18d, but for its stem: a pooling without weights moves the indices by one."""
+    theirs = {
+        re.sub(r"downsample\.([01])", lambda found: f"downsample.{int(found[1]) + 1}", key): tensor
+        for key, tensor in published().items()
+    }
+    error = error_of(build("resnet18", 1000), theirs)
+    assert "missing (layer2.0.downsample.0.weight" in error
+    assert "unknown to the network (layer2.0.downsample.2.weight" in error
+
+
+def test_stem_of_three_convolutions_is_no_stem_of_ours() -> None:
+    """As timm's resnet18c: `conv1` is three convolutions with norms between them."""
+    theirs = published()
+    del theirs["conv1.weight"]
+    theirs |= {
+        "conv1.0.weight": torch.zeros(32, 3, 3, 3),
+        "conv1.3.weight": torch.zeros(32, 32, 3, 3),
+        "conv1.6.weight": torch.zeros(64, 32, 3, 3),
+    }
+    theirs |= {key: torch.zeros(shape) for key, shape in batch_norm("conv1.1", 32).items()}
+    theirs |= {key: torch.zeros(shape) for key, shape in batch_norm("conv1.4", 32).items()}
+    error = error_of(build("resnet18", 1000), theirs)
+    assert "1 missing (conv1.weight), 13 unknown to the network (conv1.0.weight, " in error
+
+
+@pytest.mark.parametrize("name", ["resnetaa50", "resnetblur18", "resnetblur50"])
+def test_network_of_the_same_keys_that_computes_otherwise_is_refused(name: str) -> None:
+    """Found by comparing the keys and shapes of all ResNets and ResNeXts of timm 1.0.31 with ours.
+
+    The poolings of these have no weights, so that only the name in the checkpoint gives them away.
+    """
+    error = error_of(build("resnet18", 1000), {"arch": name, "state_dict": published()})
+    assert error.endswith(f"choose the model timm/{name}")
 
 
 def error_of(network: Network, content: object) -> str:

@@ -27,6 +27,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="protege-wheel-") as name:
         folder = Path(name)
         protege = install(build(folder / "dist"), folder / "environment")
+        check_contents(protege.with_name("python"), folder)
         run(protege, folder / "own")
 
 
@@ -47,6 +48,16 @@ def install(dist: Path, environment: Path) -> Path:
     # A folder that is named here comes last, and its own .pth files, the checkout's, do not count.
     (packages / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return environment / "bin" / "protege"
+
+
+def check_contents(python: Path, folder: Path) -> None:
+    """The list of ImageNet's classes is installed, and what torch.hub reads is not."""
+    code = (
+        "from importlib.util import find_spec; from models.published import find_published; "
+        "assert len(find_published('resnet18_ssl').classes) == 1000; "
+        "assert find_spec('hubconf') is None"
+    )
+    call(str(python), "-c", code, cwd=folder, env={"PATH": os.environ["PATH"]})
 
 
 def run(protege: Path, folder: Path) -> None:
