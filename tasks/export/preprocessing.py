@@ -14,7 +14,6 @@ from tasks.inference.weights import Description
 
 PREPROCESSING = "preprocessing.json"
 INPUT, OUTPUT, BATCH = "images", "logits", "batch"
-INTERPOLATION = "bilinear"  # of tasks/images/transform.py
 CHANNELS = 3
 
 
@@ -25,7 +24,8 @@ def preprocessing(description: Description) -> dict[str, Any]:
         "steps": [
             "decode: the first frame, turned upright by its EXIF orientation, transparent on white",
             f"of a strip, its middle: the longer side is at most {MAX_ASPECT} times the shorter",
-            f"scale the shorter side to {inputs.resize} pixels, bilinear with antialiasing",
+            f"scale the shorter side to {inputs.resize} pixels, "
+            f"{inputs.interpolation} with antialiasing",
             f"cut out the central square of {inputs.size} x {inputs.size} pixels",
             "divide by 255, subtract the mean and divide by the std of each colour",
             f"stack to (batch, {CHANNELS}, {inputs.size}, {inputs.size}), red, green, blue",
@@ -33,7 +33,7 @@ def preprocessing(description: Description) -> dict[str, Any]:
         "size": inputs.size,
         "resize": inputs.resize,
         "crop": "center",
-        "interpolation": INTERPOLATION,
+        "interpolation": inputs.interpolation,
         "antialias": True,
         "scale": 1 / 255,
         "mean": list(inputs.mean),

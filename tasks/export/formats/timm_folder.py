@@ -17,13 +17,17 @@ from models.registry import TIMM_PREFIX
 from tasks.export.check import Check, check_answers
 from tasks.export.formats.base import Written
 from tasks.export.origin import Origin
-from tasks.export.preprocessing import CHANNELS, INTERPOLATION
+from tasks.export.preprocessing import CHANNELS
 from tasks.inference.model import Model
 from tasks.inference.weights import encode_tensors
 
 WEIGHTS_FILE, CONFIG = "model.safetensors", "config.json"
 # Our names (timm 1.0 builds no 32x48d), and what timm calls the same layers under the same keys.
-TIMM_NAMES = ((re.compile(r"resne(?:t\d+|xt\d+_32x(?:4|8|16|32)d)"), r"\g<0>"),)
+TIMM_NAMES = (
+    (re.compile(r"resne(?:t\d+|xt\d+_32x(?:4|8|16|32)d)"), r"\g<0>"),
+    (re.compile(r"efficientnet_(b\d|l2|lite0)"), r"tf_efficientnet_\1"),
+    (re.compile(r"vit_(?:small|base)_patch16"), r"\g<0>_224"),
+)
 CONVOLUTION = 4  # dimensions of its weight
 TENSORS_OF_TORCH = {"format": "pt"}  # what transformers wants to read in a file of weights
 
@@ -77,12 +81,14 @@ def timm_config(model: Model) -> dict[str, Any]:
             "input_size": [CHANNELS, inputs.size, inputs.size],
             "crop_pct": crop_share(inputs.size, inputs.resize),
             "crop_mode": "center",
-            "interpolation": INTERPOLATION,
+            "interpolation": inputs.interpolation,
             "mean": list(inputs.mean),
             "std": list(inputs.std),
             **_replaceable_layers(model),
             "custom_load": False,
         },
+        # The embeddings of places belong to one size of images.
+        **({"model_args": {"img_size": inputs.size}} if "vit" in model.description.model else {}),
     }
 
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 from infra.errors import ProtegeError
 from infra.store import split_uri
+from models.registry import TIMM_PREFIX, published_inputs
+from tasks.images import PIXEL_SCALES
 from tasks.inference.weights import Description
 from tasks.train.options import LABELLED, TrainOptions
 from tasks.train.start.source import find_source
@@ -38,12 +40,19 @@ def look_at_given(options: TrainOptions, classes: Sequence[str] | None) -> Given
     weights = options.start.weights
     if not weights:
         return GivenWeights()
-    digest, description = find_source(weights).look()
+    source = find_source(weights)
+    digest, description = source.look()
     if description is not None:
         _check_description(description, options)
+    if source.published is not None:
+        published = source.published
+        _check_options(published.name, options, published.network, pixels=published.pixels)
+    elif weights.startswith(TIMM_PREFIX):
+        _check_timm(weights, options)
     if options.start.head != "keep":
         return GivenWeights(digest)
-    known = _named_classes(options, classes) if description is None else description.classes
+    described = description or source.published
+    known = _named_classes(options, classes) if described is None else described.classes
     missing = [name for name in classes or () if name not in known]
     if classes and missing:
         raise ProtegeError(
@@ -88,6 +97,38 @@ def _read_names(uri: str) -> tuple[str, ...]:
     except OSError as error:
         raise ProtegeError(f"options.start.classes: {uri} cannot be read: {error}") from error
     return tuple(line.strip() for line in text.splitlines() if line.strip())
+
+
+def _check_timm(weights: str, options: TrainOptions) -> None:
+    """Refuse inputs that are not those of timm's own configuration of these weights."""
+    try:
+        inputs = published_inputs(weights)
+    except (ModuleNotFoundError, ValueError) as error:
+        raise ProtegeError(f"weights {weights} cannot be used: {error}") from error
+    scales = {name: tuple(map(tuple, scale)) for name, scale in PIXEL_SCALES.items()}
+    wanted = (tuple(inputs.mean), tuple(inputs.std))
+    pixels = next((name for name, scale in scales.items() if scale == wanted), None)
+    if pixels is None:
+        raise ProtegeError(
+            f"weights {weights} expect pixels of mean {inputs.mean} and deviation {inputs.std}, "
+            f"which is no scale of options.inputs.pixels ({', '.join(scales)}): take others"
+        )
+    # Weights of timm also fit a network of ours whose keys are the same.
+    model = weights if options.model.startswith(TIMM_PREFIX) else options.model
+    _check_options(weights, options, model, pixels=pixels, interpolation=inputs.interpolation)
+
+
+def _check_options(weights: str, options: TrainOptions, model: str, **inputs: str) -> None:
+    """Refuse a network and inputs that are not those of the weights."""
+    values = [("model", model, options.model)]
+    values += [
+        (f"inputs.{name}", theirs, getattr(options.inputs, name)) for name, theirs in inputs.items()
+    ]
+    wanted = ", ".join(
+        f"options.{name}={theirs} (now {now})" for name, theirs, now in values if theirs != now
+    )
+    if wanted:
+        raise ProtegeError(f"the weights {weights} are for other options: set {wanted}")
 
 
 def _check_description(description: Description, options: TrainOptions) -> None:

@@ -8,6 +8,7 @@ is ever executed.
     source.load_into(network, keep_head=False)
 """
 
+import difflib
 import hashlib
 import io
 import logging
@@ -15,11 +16,14 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
+from infra.downloads import local_file
 from infra.errors import ProtegeError
 from infra.store import open_store, split_uri
+from models.published import PUBLISHED, Published, find_published
 from models.registry import TIMM_PREFIX
 from tasks.inference.weights import WEIGHTS, Description, find_description, shorten
 from tasks.train.options import LABELLED
+from tasks.train.start.timm_weights import timm_file
 
 if TYPE_CHECKING:
     from models.network import Network
@@ -28,6 +32,7 @@ SAFETENSORS, ONNX = ".safetensors", ".onnx"
 TORCH = (".pth", ".pt", ".bin", ".tar", ".torch", ".ckpt")
 HEADER_BYTES = 100_000_000  # the format's own limit
 BLOCK_BYTES = 1 << 20
+LISTED = 3
 logger = logging.getLogger(__name__)
 
 
@@ -36,6 +41,7 @@ class Source:
     """A file of weights, and what is known of them without reading it."""
 
     uri: str
+    published: Published | None = None
 
     @property
     def is_onnx(self) -> bool:
@@ -106,7 +112,8 @@ def names_place(field: str, text: str) -> bool:
     """Whether the text in a field is an address, and not empty or a name of weights or classes."""
     if field == "classes":
         return text not in ("", LABELLED)
-    return bool(text) and not (field == "weights" and text.startswith(TIMM_PREFIX))
+    is_name = text.startswith(TIMM_PREFIX) or find_published(text) is not None
+    return bool(text) and not (field == "weights" and is_name)
 
 
 def _sha256(file: BinaryIO) -> str:
@@ -117,7 +124,15 @@ def _sha256(file: BinaryIO) -> str:
 
 
 def find_source(weights: str) -> Source:
-    """The file of the weights that somebody named. Raises ProtegeError when there is none."""
+    """The file of the weights that somebody named; published ones are downloaded.
+
+    Raises ProtegeError when there is none.
+    """
+    published = find_published(weights)
+    if published is not None:
+        return Source(str(local_file(published)), published)
+    if weights.startswith(TIMM_PREFIX):
+        return Source(str(timm_file(weights.removeprefix(TIMM_PREFIX))))
     try:
         if weights.lower().endswith((SAFETENSORS, ONNX, *TORCH)):
             store, name = split_uri(weights)
@@ -127,9 +142,12 @@ def find_source(weights: str) -> Source:
             return Source(f"{weights.rstrip('/')}/{WEIGHTS}")
     except OSError as error:
         raise ProtegeError(f"start.weights: {weights} cannot be read: {error}") from error
+    near = difflib.get_close_matches(weights, PUBLISHED, n=1)
+    hint = f"did you mean {near[0]!r}? Or " if near else ""
     raise ProtegeError(
-        f"start.weights: there is no file {weights}; give the path or the s3:// address of weights "
-        "(.safetensors, .pth, .onnx), or the folder of a training"
+        f"start.weights: there is no file {weights}; {hint}give the path or the s3:// address of "
+        "weights (.safetensors, .pth, .onnx), the folder of a training, timm/<name>, or a "
+        f"published name ({', '.join(list(PUBLISHED)[:LISTED])}, ...)"
     )
 
 
