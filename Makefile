@@ -14,7 +14,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-user demo demo-seeds test test-wheel fuzz test-operate test-operate-ci debian check
-.PHONY: format operate-sqlite operate-postgres bench-overhead bench-topk bench-operate clean
+.PHONY: format operate-sqlite operate-postgres bench-overhead bench-topk bench-train bench-photos bench-operate clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -29,12 +29,12 @@ $(USABLE): pyproject.toml constraints.txt
 	# Python compiles what is used when it is used; to compile everything here would take a minute.
 	@echo "installing torch (some hundred megabytes), then protege, into $(VENV) ..."
 	$(PIP) torch
-	$(PIP) --editable '.[demo]'
+	$(PIP) --editable '.[demo,photos]'
 	touch $(USABLE)
 
 $(READY): $(USABLE)
 	@echo "installing what tests and linters need ..."
-	$(PIP) --editable '.[demo,bench,test]'
+	$(PIP) --editable '.[demo,photos,bench,test]'
 	touch $(READY)
 
 demo: $(USABLE)  ## Run the whole method on digits, in a few minutes
@@ -85,6 +85,12 @@ bench-overhead: $(READY)  ## Measure what a campaign costs beside its work
 
 bench-topk: $(READY)  ## Measure topk against DuckDB and Polars; IMAGES=100000000 for the large one
 	IMAGES=$(IMAGES) $(BIN)/python -m tests.bench.topk
+
+bench-train: $(READY)  ## Measure a training against a bare loop: speed, checkpoints, resume
+	$(BIN)/python -m tests.bench.train
+
+bench-photos: $(READY)  ## Measure what the preset photos gains on Debian's clip art; an hour or more
+	$(BIN)/python -m tests.bench.photos $(OUT)/photos --seeds $(SEEDS)
 
 bench-operate: $(READY) debian  ## Measure the server: up, submit, idle retraining, zombie, cancel
 	$(BIN)/python -m tests.bench.operate
