@@ -33,7 +33,7 @@ from flows.campaign.find import find_campaign, sources_of
 from flows.campaign.options import RecipeOptions
 from flows.campaign.progress import Bars
 from flows.campaign.run import Run as CampaignRun
-from flows.recipes import RECIPES, Recipe
+from flows.recipes import DEFAULT, RECIPES, Recipe
 from infra.errors import ProtegeError
 from infra.executors import Cluster, Inline
 from infra.settings import DaskSettings
@@ -175,7 +175,7 @@ def _run_recipe(
     run: Run,
     options: RecipeOptions | None = None,
     *,
-    preset: str = "",
+    preset: str = DEFAULT,
     **sections: Any,
 ) -> dict[str, Result]:
     """Run a recipe as a campaign; returns its models by role. Raises ProtegeError.

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from tasks.report import Role
 
 
+DEFAULT = "default"  # the preset that changes nothing
+
+
 @dataclass(frozen=True)
 class Recipe:
     """A recipe: where it stands, its presets, and what its outputs are to it.
@@ -31,6 +34,8 @@ class Recipe:
     that it must beat; `roles.py` names all outputs.
     `sections` names the sections of a role that is not called as its role: an option of it stands
     in the first one that has such a field.
+    `without_gpu` is the preset that a command takes on a machine without a GPU, where nobody names
+    one: what an option is by default is meant for GPUs.
     Retraining holds images of the section `labelled` out, and may keep the model `teacher`.
     """
 
@@ -40,6 +45,7 @@ class Recipe:
     function: str
     options: str
     presets: Mapping[str, str] = field(default_factory=dict)
+    without_gpu: str = ""
     result: str = ""
     compared_with: str = ""
     labelled: str = ""
@@ -87,11 +93,11 @@ class Recipe:
         return options
 
     def preset(self, name: str) -> "RecipeOptions":
-        """The options of a preset; the empty name gives the defaults. Raises ProtegeError."""
-        if not name:
+        """The options of a preset; `default` is every option's own. Raises ProtegeError."""
+        if name == DEFAULT:
             return self.load_options()()
         if name not in self.presets:
-            known = ", ".join(self.presets) or "none"
+            known = ", ".join(self.presets)
             raise ProtegeError(f"no preset {name!r}; there are: {known}")
         module = import_module(f"{self.module}.presets")
         options: RecipeOptions = getattr(module, name.replace("-", "_"))()
@@ -130,10 +136,13 @@ BILLION_SCALE = Recipe(
     function="billion_scale",
     options="BillionScale",
     presets={
+        DEFAULT: "for GPUs: a ResNet-50 teaches a ResNet-18 at 224 pixels, for ImageNet's lengths",
+        "photos": "few labels, photographs or drawings, a laptop: starts from ImageNet's weights",
         "small": "few labels, some thousand pictures, a laptop: small networks, minutes",
         "digits": "the demo: 50 labelled digits, a pile of 11,950 cells, on a laptop",
         "imagenet-yfcc": "the paper's setting: ImageNet-1k and YFCC100M, a ResNet-50 student",
     },
+    without_gpu="photos",
     result="student",
     compared_with="baseline",
     labelled="labelled",

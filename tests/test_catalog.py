@@ -45,7 +45,7 @@ def test_forms_are_the_approved_ones() -> None:
 def test_every_recipe_preset_and_stage_can_be_started() -> None:
     names = {f"{one.load().name}/{one.name}" for one in deployments()}
     for recipe in RECIPES.values():
-        assert {f"{recipe.name}/{preset}" for preset in ("default", *recipe.presets)} <= names
+        assert {f"{recipe.name}/{preset}" for preset in recipe.presets} <= names
     assert {f"{stage}/single" for stage in STAGES} <= names
     assert {
         "report/single",

@@ -1,11 +1,12 @@
 """Presets: whole sets of options that somebody has thought about.
 
+photos()                                           few labels, photographs, a laptop: from ImageNet
 small()                                            few labels, some thousand pictures, a laptop
 digits(data="demo-output/data/seed-0", seed=0)     what `protege demo` runs
 imagenet_yfcc()                                    the paper's own setting
 """
 
-from typing import Any
+from typing import Any, Literal
 
 from flows.billion_scale.options import BaselineOptions, BillionScale
 from tasks.evaluate import EvaluateOptions
@@ -16,7 +17,7 @@ from tasks.score import ScoreOptions
 from tasks.shard import ShardOptions
 from tasks.topk import TopkOptions
 from tasks.train import Training, TrainOptions
-from tasks.train.options import Augment, LearningRate, TrainSpeed
+from tasks.train.options import Augment, LearningRate, Start, TrainSpeed
 
 
 def digits(data: str = "demo-output/data/seed-0", seed: int = 0) -> BillionScale:
@@ -75,6 +76,58 @@ def small() -> BillionScale:
             weight_decay=5e-4,
         ),
         evaluate=EvaluateOptions(views=2, view_images=20),
+    )
+
+
+def photos() -> BillionScale:
+    """Folders of photographs or drawings, few labels, a laptop: everything starts from ImageNet.
+
+    The teacher is a linear head on the features of EfficientNet-Lite0, which is fitted in seconds;
+    student and baseline are the same small network, trained on from the same weights. With more
+    labels or a GPU, larger networks that know more are better teachers (`protege models`).
+    """
+    return BillionScale(
+        pile=ShardOptions(images_per_shard=1_000),
+        teacher=_photos_training(LITE0, size=224, head="linear", steps=0, rate=0.05),
+        score=ScoreOptions(top_p=5, batch_size=64),
+        topk=TopkOptions(k=50, top_p=1),
+        gather=GatherOptions(lessons_per_part=1_000),
+        student=_photos_training(LITE0, size=128, head="new", steps=200, rate=0.08),
+        fine_tune=Training(
+            length=Length(amount=60, unit="steps"),
+            learning_rate=LearningRate(base=0.02),
+            weight_decay=1e-4,
+            **_PHOTOS_COMMON,
+        ),
+        baseline=BaselineOptions(
+            length=Length(amount=200, unit="steps"),
+            learning_rate=LearningRate(base=0.08, warmup=Length(amount=10, unit="steps")),
+        ),
+        evaluate=EvaluateOptions(views=2, view_images=20),
+    )
+
+
+LITE0 = "efficientnet_lite0"
+_PHOTOS_COMMON: dict[str, Any] = {
+    "batch_size": 32,
+    "nesterov": True,
+    "label_smoothing": 0.1,
+    "ema_decay": 0.98,
+    "augment": Augment(crop_min_area=0.3),
+    "speed": TrainSpeed(checkpoint_seconds=60),
+}
+
+
+def _photos_training(
+    model: str, size: int, head: Literal["new", "linear"], steps: int, rate: float
+) -> TrainOptions:
+    return TrainOptions(
+        model=model,
+        start=Start(weights=LITE0, head=head),
+        inputs=Inputs(size=size, resize=size * 8 // 7, pixels="centred"),
+        length=Length(amount=steps, unit="steps"),
+        learning_rate=LearningRate(base=rate, warmup=Length(amount=steps // 20, unit="steps")),
+        **_PHOTOS_COMMON,
     )
 
 

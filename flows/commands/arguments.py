@@ -6,13 +6,16 @@ from typing import Annotated
 import typer
 
 from flows.campaign.options import RecipeOptions
+from infra.devices import gpu_count
 
 EXAMPLES = "\b\nExamples:\n  "
 
 RecipeName = Annotated[
     str, typer.Argument(help="Name of the recipe; `protege recipes` lists them.")
 ]
-Preset = Annotated[str, typer.Option(help="Start from this preset instead of the defaults.")]
+Preset = Annotated[
+    str, typer.Option(help="Whole options to start from: `protege recipes` lists them.")
+]
 Config = Annotated[
     Path | None, typer.Option(help="YAML file: a mapping of sections, as `plan --yaml` prints.")
 ]
@@ -27,12 +30,30 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print it as JSON, for prog
 
 
 def recipe_options(
-    name: str, preset: str, config: Path | None, sets: list[str], seed: int | None
+    name: str,
+    preset: str,
+    config: Path | None,
+    sets: list[str],
+    seed: int | None,
+    *,
+    here: bool = True,
 ) -> RecipeOptions:
-    """The options of a recipe from all that was given. Raises ProtegeError."""
+    """The options of a recipe from all that was given. Raises ProtegeError.
+
+    Without a preset, that for machines without a GPU, or the defaults; it says which. What another
+    machine will run has the defaults.
+    """
     from flows.commands.config import read_options
-    from flows.recipes import recipe
+    from flows.recipes import DEFAULT, recipe
+    from flows.terminal import note
 
     chosen = recipe(name)
-    options = read_options(chosen.load_options(), chosen.preset(preset), config, sets)
+    if not preset:
+        preset = chosen.without_gpu if here and not gpu_count() else ""
+        if preset:
+            note(
+                f"no GPU here: the options are those of the preset {preset} where nothing else is "
+                f"said; --preset {DEFAULT} is meant for GPUs"
+            )
+    options = read_options(chosen.load_options(), chosen.preset(preset or DEFAULT), config, sets)
     return options if seed is None else options.seeded(seed)

@@ -56,7 +56,7 @@ def run(
     What can be checked before any work is checked first: sources, classes, weights, and whether
     the trainings fit this machine.
     """
-    options = recipe_options(recipe, preset, config, sets, seed)
+    options = recipe_options(recipe, preset, config, sets, seed, here=not deployment)
     if deployment:
         _submit(recipe, options.resolved(), root)
         return

@@ -60,7 +60,6 @@ class Deployment:
 def deployments() -> Iterator[Deployment]:
     """Each recipe with each preset, each stage alone, the report, the recheck and retraining."""
     for recipe in RECIPES.values():
-        yield _recipe(recipe, "", f"{recipe.about}; with default options")
         for preset, about in recipe.presets.items():
             yield _recipe(recipe, preset, f"{recipe.about}; {about}")
     for stage in STAGES.values():
@@ -85,7 +84,7 @@ def deployments() -> Iterator[Deployment]:
 
 def _recipe(recipe: Recipe, preset: str, about: str) -> Deployment:
     parameters = changed_sections(recipe.load_options()(), recipe.preset(preset))
-    return Deployment(FLOWS, recipe.function, preset or "default", about, parameters)
+    return Deployment(FLOWS, recipe.function, preset, about, parameters)
 
 
 def changed_sections(default: Any, options: Any) -> dict[str, Any]:
