@@ -7,11 +7,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from flows.billion_scale.options import BillionScale
@@ -26,7 +23,6 @@ from tasks.inference.weights import WEIGHTS, load_network, read_description
 from tasks.options import Length
 from tasks.shard import ShardOptions, class_names, shard
 from tasks.train import TrainOptions, train
-from tasks.train.data import epoch_order
 from tasks.train.job import HISTORY
 from tasks.train.options import LearningRate
 from tasks.train.trainer import Trainer
@@ -45,27 +41,6 @@ def labelled(root: Store, pictures: Path) -> Output:
 
 def weights(folder: Path) -> bytes:
     return (folder / "weights.safetensors").read_bytes()
-
-
-@given(
-    st.lists(st.integers(1, 9), min_size=1, max_size=7),
-    st.integers(0, 5),
-    st.integers(0, 5),
-    st.integers(1, 4),
-)
-def test_epoch_order_is_a_permutation_and_a_pure_function(
-    rows: list[int], seed: int, epoch: int, window: int
-) -> None:
-    order = epoch_order(rows, seed, epoch, window)
-    everything = {(part, row) for part, count in enumerate(rows) for row in range(count)}
-    assert len(order) == len(everything)
-    assert {(int(part), int(row)) for part, row in order} == everything
-    assert np.array_equal(order, epoch_order(rows, seed, epoch, window))
-
-
-def test_epochs_and_seeds_have_their_own_orders() -> None:
-    orders = {epoch_order([50], seed, epoch, 1).tobytes() for seed in (0, 1) for epoch in (0, 1)}
-    assert len(orders) == 4
 
 
 @pytest.mark.parametrize("stop_after", [1, 7, 23])

@@ -18,6 +18,7 @@ from tasks.images import Inputs, encode_png
 from tasks.shard import IMAGE_BYTES, ShardOptions, shard
 from tasks.train.data import BatchReader, Samples, Targets, open_samples
 from tasks.train.data.order import SampleOrder
+from tasks.train.data.samples import Part
 from tasks.train.data.views import View
 from tasks.train.options import Augment, TrainOptions
 from tests.builders.sources import fill
@@ -152,3 +153,35 @@ def test_source_that_is_sorted_by_class_gives_batches_of_as_many_classes_as_inde
     independent = num_classes * (1 - (1 - 1 / num_classes) ** batch_size)
     assert np.mean(counts) > 0.97 * independent
     assert min(counts) > 0.7 * independent
+
+
+def test_a_process_reads_the_parts_of_its_own_streams_alone(samples: Samples) -> None:
+    options = OPTIONS.model_copy(
+        update={"batch_size": 4, "virtual_ranks": 2, "streams": 2, "shuffle_shards": 1}
+    )
+    read: dict[int, set[int]] = {0: set(), 1: set()}
+    shares: dict[int, list[bytes]] = {}
+    for rank in (0, 1):
+
+        class Counted:
+            uri, part_rows, part_bytes = samples.uri, samples.part_rows, samples.part_bytes
+            own = read[rank]
+
+            def read_part(self, part: int) -> Part:
+                self.own.add(part)
+                return samples.read_part(part)
+
+        reader = BatchReader(Counted(), options, batch_size=4)
+        # The first step needs one window of each stream, and the next one is read meanwhile.
+        shares[rank] = [image.tobytes() for image in reader.read(0, rank, 2).images_BHWC]
+        reader._parts._pool.shutdown()
+    assert len(samples.part_rows) == 3
+    assert len(read[0] & read[1]) <= 1  # that of the shorter stream's next epoch
+    whole = BatchReader(samples, options, batch_size=4)
+    for rank in (0, 1):
+        assert [image.tobytes() for image in whole.read(0, rank, 2).images_BHWC] == shares[rank]
+
+
+def test_streams_must_share_out_the_virtual_ranks() -> None:
+    with pytest.raises(ValueError, match=r"multiple of streams \(3\)"):
+        TrainOptions(batch_size=8, virtual_ranks=4, streams=3)

@@ -172,7 +172,9 @@ class Training(Options):
     shuffle_shards: int = Field(4, ge=1, le=1000)
     """Parts of the training set that are read into memory and shuffled together."""
     shuffle_mib: int = Field(1024, ge=1, le=1_048_576)
-    """Fewer parts are, where they have more MiB of images; each process holds twice as many."""
+    """Fewer parts are, where they have more MiB of images; each stream holds twice as many."""
+    streams: int = Field(1, ge=1, le=MAX_VIRTUAL_RANKS)
+    """Streams of parts, each read by one process alone: set it to the processes of a training."""
     seed: int = Field(0, ge=0, le=2**31 - 1)
     """Seed of the initial weights, the order of the images and their random changes."""
     speed: TrainSpeed = TrainSpeed()
@@ -192,6 +194,15 @@ class Training(Options):
             raise ValueError(
                 f"batch_size ({self.batch_size}) must be a multiple of virtual_ranks "
                 f"({self.virtual_ranks})"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _streams_are_shared_equally(self) -> "Training":
+        if self.num_virtual_ranks % self.streams:
+            raise ValueError(
+                f"virtual_ranks ({self.num_virtual_ranks}) must be a multiple of streams "
+                f"({self.streams}), so that each stream feeds as many"
             )
         return self
 

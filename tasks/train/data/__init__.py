@@ -8,6 +8,7 @@ samples.py   what a data set offers: encoded images and their targets, part by p
 lessons.py   lessons, an output of `gather`
 order.py     which sample stands at which position of the stream
 views.py     from a decoded image to the pixels of a training sample
+part_cache.py  the parts that a step needs, and the next ones, which are read meanwhile
 reader.py    the batch of a step
 """
 
@@ -16,17 +17,17 @@ from collections.abc import Sequence
 from infra.errors import ProtegeError
 from tasks.contract import Output
 from tasks.train.data.lessons import LessonSamples
-from tasks.train.data.order import epoch_order
+from tasks.train.data.order import SampleOrder
 from tasks.train.data.reader import Batch, BatchReader
 from tasks.train.data.samples import Samples, Targets, cannot_learn_from
 
 __all__ = [
     "Batch",
     "BatchReader",
+    "SampleOrder",
     "Samples",
     "Targets",
     "cannot_learn_from",
-    "epoch_order",
     "open_samples",
 ]
 

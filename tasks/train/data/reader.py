@@ -4,7 +4,6 @@ In: a data set and the number of a step. Out: the pixels and the targets of the 
 positions of this step.
 """
 
-import functools
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ import numpy as np
 from infra.errors import ProtegeError
 from tasks.images import Limits, Pixels, Unusable, decode
 from tasks.train.data.order import SampleOrder
+from tasks.train.data.part_cache import PartCache
 from tasks.train.data.samples import Samples, Targets, cannot_learn_from
 from tasks.train.data.views import View
 from tasks.train.options import TrainOptions
@@ -42,7 +42,8 @@ class BatchReader:
         self._num_views = num_views
         self._samples, self._batch_size = samples, batch_size
         window = _parts_together(samples, options)
-        self._order = SampleOrder(samples.part_rows, options.seed, window)
+        self._streams = streams_of(samples, options)
+        self._order = SampleOrder(samples.part_rows, options.seed, window, self._streams)
         inputs = options.inputs
         self._view = View(
             inputs.size,
@@ -51,8 +52,7 @@ class BatchReader:
             options.seed,
             inputs.interpolation,
         )
-        # A batch may reach from the last parts of one window into the first of the next.
-        self._part = functools.lru_cache(2 * window)(samples.read_part)
+        self._parts = PartCache(samples.read_part)
         self._pool = ThreadPoolExecutor(options.speed.decode_threads)
         num_bytes = sum(samples.part_rows) * inputs.size**2 * 3
         is_cached = self._view.is_fixed and num_bytes <= options.speed.cache_gib * 2**30
@@ -61,12 +61,23 @@ class BatchReader:
     def read(self, step: int, rank: int, num_ranks: int) -> Batch:
         """The samples of one virtual rank in this step. Raises ProtegeError."""
         size = self._batch_size // num_ranks
+        # Crops are drawn by the position in the whole batch, whatever the streams.
         first = step * self._batch_size + rank * size
-        positions = range(first, first + size)
-        places = [self._order.place(position) for position in positions]
-        targets = Targets.stack([self._part(part).targets.take(row) for part, row in places])
-        views_BVHWC = np.stack(list(self._pool.map(self._views, places, positions)))
+        places = self._places(step, rank, num_ranks)
+        targets = Targets.stack([self._parts[part].targets.take(row) for part, row in places])
+        views_BVHWC = np.stack(
+            list(self._pool.map(self._views, places, range(first, first + size)))
+        )
         return Batch(np.concatenate(views_BVHWC.swapaxes(0, 1)), targets)
+
+    def _places(self, step: int, rank: int, num_ranks: int) -> list[tuple[int, int]]:
+        """The part and the row of each sample; the next window of the stream is being read then."""
+        size, ranks = self._batch_size // num_ranks, num_ranks // self._streams
+        stream, rank_in_stream = divmod(rank, ranks)
+        first = (step * ranks + rank_in_stream) * size
+        positions = range(first, first + size)
+        self._parts.keep(stream, *self._order.parts(positions, stream))
+        return [self._order.place(position, stream) for position in positions]
 
     def _views(self, place: tuple[int, int], position: int) -> Pixels:
         """The views of one sample, shape (V, S, S, 3)."""
@@ -74,7 +85,7 @@ class BatchReader:
             return self._cache[place]
         part, row = place
         try:
-            decoded = decode(self._part(part).images[row], Limits())
+            decoded = decode(self._parts[part].images[row], Limits())
         except Unusable as unusable:
             raise ProtegeError(cannot_learn_from(self._samples.uri, unusable)) from unusable
         views = [self._view.crop(decoded, position, view) for view in range(self._num_views)]
@@ -82,6 +93,13 @@ class BatchReader:
         if self._cache is not None:
             self._cache[place] = pixels_VHWC
         return pixels_VHWC
+
+
+def streams_of(samples: Samples, options: TrainOptions) -> int:
+    """The streams of a data set: as many as the options say, but each has a part at least."""
+    parts = sum(rows > 0 for rows in samples.part_rows)
+    counts = range(1, options.streams + 1)
+    return max(count for count in counts if options.streams % count == 0 and count <= max(1, parts))
 
 
 def _parts_together(samples: Samples, options: TrainOptions) -> int:
