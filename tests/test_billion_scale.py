@@ -30,6 +30,7 @@ from tasks.options import Length
 from tasks.report import verdict_of
 from tasks.report.format import percent
 from tasks.shard import read_keys
+from tasks.train.options import Start
 from tests.builders.campaign import tables_of, tiny
 from tests.builders.pictures import write_folder
 
@@ -157,7 +158,14 @@ def test_baseline_beside_a_student_with_given_weights_learns_for_its_own_length(
     (first,) = campaigns_of(root)
     weights = f"{first.outputs['student'].uri}/weights.safetensors"
     length = Length(amount=3, unit="steps")
-    run(root, tiny(data, student={"checkpoint": weights}, baseline={"length": length}))
+    run(
+        root,
+        tiny(
+            data,
+            student={"start": Start(weights=weights), "length": Length()},
+            baseline={"length": length},
+        ),
+    )
     (made,) = [campaign.outputs for campaign in campaigns_of(root) if campaign.id != first.id]
     steps = {role: made[role].body["extra"]["steps"] for role in ("pretrained", "supervised")}
     assert steps == {"pretrained": 0, "supervised": 3}

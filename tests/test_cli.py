@@ -87,7 +87,7 @@ def test_printed_options_are_a_config_file(tmp_path: Path) -> None:
         (["run", "bilion-scale"], "did you mean 'billion-scale'?"),
         (
             ["plan", "billion-scale", "--preset", "digit"],
-            "no preset 'digit'; there are: small, digits",
+            "no preset 'digit'; there are: default, photos, small, digits",
         ),
         (["plan", "billion-scale", "--set", "topk.kk=3"], "topk.kk: no such option"),
         (["plan", "billion-scale", "--set", "studnt.seed=3"], "did you mean 'student'?"),

@@ -48,12 +48,12 @@ def recipe_options(
     from flows.terminal import note
 
     chosen = recipe(name)
-    if not preset:
-        preset = chosen.without_gpu if here and not gpu_count() else ""
-        if preset:
-            note(
-                f"no GPU here: the options are those of the preset {preset} where nothing else is "
-                f"said; --preset {DEFAULT} is meant for GPUs"
-            )
-    options = read_options(chosen.load_options(), chosen.preset(preset or DEFAULT), config, sets)
+    for_this_machine = chosen.without_gpu if here and not preset and not gpu_count() else ""
+    base = chosen.preset(preset or for_this_machine or DEFAULT)
+    options = read_options(chosen.load_options(), base, config, sets)
+    if for_this_machine:
+        note(
+            f"no GPU here: the options are those of the preset {for_this_machine} where nothing "
+            f"else is said; --preset {DEFAULT} is meant for GPUs"
+        )
     return options if seed is None else options.seeded(seed)
