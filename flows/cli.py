@@ -8,6 +8,7 @@ protege resume billion-scale-1f3a0b2c-000          go on with a campaign by its 
 protege show protege-output/score/3f2a...          what a table, a model or an output is
 protege rejects protege-output/shard/3f2a...       images that could not be used
 protege chosen billion-scale-1f3a0b2c-000          the chosen files, as CSV
+protege replay protege-output/train/5f0c...        the step at which a loss was no number, again
 protege up, status, down                           server, UI and worker
 protege champion                                   the student that is in use
 """
@@ -21,7 +22,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from flows.commands import champion, chosen, lists, plan, run, server, show
+from flows.commands import champion, chosen, lists, plan, replay, run, server, show
 from flows.terminal import be_quiet
 from infra.errors import ProtegeError
 from infra.settings import Settings
@@ -38,7 +39,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for group in (run, plan, lists, show, chosen, server, champion):
+for group in (run, plan, lists, show, chosen, replay, server, champion):
     app.add_typer(group.app)
 
 

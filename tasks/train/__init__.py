@@ -13,7 +13,13 @@ objectives/    what the network is trained to do: one file a loss
 given.py       weights that somebody else has trained: their classes and inputs
 data/          which samples a step gets
 history.py     the measurements of the course
+metrics.py     the same while it runs, with the speed: metrics.jsonl, and other programs' formats
 checkpoint.py  what a training needs to resume
+saving.py      checkpoints in the background
+monitor.py     the loss of each step, read without waiting for the device
+divergence.py  what is kept of a step whose loss is no number
+replay.py      that step again, layer by layer
+memory.py      how many images at once would fit, when a training had not the memory
 world.py       the processes of one training
 job.py         what they are given, and the files that they leave
 """
@@ -21,7 +27,8 @@ job.py         what they are given, and the files that they leave
 import functools
 import logging
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -38,11 +45,14 @@ from tasks.train.given import GivenWeights, list_classes, look_at_given
 from tasks.train.job import (
     CHECKPOINTS,
     HISTORY,
+    JOB_FOLDER,
     TRAIN_SET,
     InitHead,
     ObjectiveName,
     TrainJob,
 )
+from tasks.train.memory import memory_remedy
+from tasks.train.metrics import describe_metrics
 from tasks.train.options import Training, TrainOptions
 
 STAGE = "train"
@@ -187,19 +197,22 @@ def _run(training: _Training, processes: Processes, session: Session) -> dict[st
 
     Processes that die are launched again and resume, unless they die without getting any further.
     """
-    total, reached, stuck = training.total_steps, -1, 0
+    options, total, reached, stuck = training.options, training.total_steps, -1, 0
     session.on_progress(0, total, "starting")
     while True:
         reached_before, seconds = reached, dict[str, float]()
         try:
-            for line in _launch(training, processes, session):
-                seconds, reached = line["seconds"], max(reached, line["step"])
-                loss = "" if line["loss"] is None else f"loss {line['loss']:.3f}"
-                session.on_progress(line["step"], total, loss)
+            with closing(_launch(training, processes, session)) as lines:
+                for line in lines:
+                    seconds, reached = line["seconds"], max(reached, line["step"])
+                    session.on_progress(line["step"], total, describe_metrics(line))
         except Crashed as error:
             stuck = 0 if reached > reached_before else stuck + 1
             if error.out_of_memory or stuck > MAX_STUCK_LAUNCHES:
-                raise
+                if not error.likely_memory:
+                    raise
+                remedy = memory_remedy(options, len(training.classes), processes.count)
+                raise Crashed(f"{error}. {remedy}", out_of_memory=error.out_of_memory) from error
             logger.warning("the training died and resumes from its last checkpoint: %s", error)
         else:
             return seconds
@@ -207,9 +220,9 @@ def _run(training: _Training, processes: Processes, session: Session) -> dict[st
 
 def _launch(
     training: _Training, processes: Processes, session: Session
-) -> Iterator[dict[str, Any]]:
+) -> Generator[dict[str, Any], None, None]:
     """Launch the training processes once. Yields their progress."""
-    with tempfile.TemporaryDirectory(prefix="protege-train-") as folder:
+    with tempfile.TemporaryDirectory(prefix=JOB_FOLDER, ignore_cleanup_errors=True) as folder:
         progress, path = Path(folder) / "progress.jsonl", Path(folder) / "job.json"
         job = TrainJob(
             uri=session.store.uri,

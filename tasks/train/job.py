@@ -14,6 +14,10 @@ from tasks.train.options import TrainOptions
 # Below the folder of the output.
 HISTORY = "history.parquet"
 CHECKPOINTS = "checkpoints"
+METRICS = "metrics.jsonl"
+DIVERGED = "diverged"
+
+JOB_FOLDER = "protege-train-"  # how the temporary folder of a training begins
 
 TRAIN_SET = "train"  # role of the data set whose passes are the epochs
 

@@ -43,10 +43,14 @@ class Targets:
 
 @dataclass(frozen=True)
 class Part:
-    """The samples of one part: encoded images, and targets whose rows count them from 0."""
+    """The samples of one part: encoded images, and targets whose rows count them from 0.
+
+    `image_ids` name them in messages; empty where they have none.
+    """
 
     images: Sequence[bytes]
     targets: Targets
+    image_ids: Sequence[int] = ()
 
 
 class Samples(Protocol):
