@@ -126,10 +126,11 @@ class S3Store:
 
     def _call(self, method: str, *given: Any, **named: Any) -> Any:
         from botocore.exceptions import BotoCoreError, HTTPClientError
+        from botocore.exceptions import ConnectionError as NoConnection
 
         try:
             return getattr(_s3(), method)(*given, **named)
-        except (HTTPClientError, ConnectionError) as error:
+        except (HTTPClientError, NoConnection, ConnectionError) as error:
             raise StoreAway(f"{self._uri} does not answer: {error}. {CHECK}") from error
         except (BotoCoreError, PermissionError) as error:
             raise ProtegeError(f"{self._uri} cannot be used: {error}. {CHECK}") from error

@@ -54,8 +54,17 @@ def snapshot(state: State) -> State:
 
 def is_finite(state: State) -> bool:
     """Whether all numbers of the networks and the optimizer are finite."""
-    tensors = [*_tensors(state.networks), *_tensors(state.optimizer)]
-    return all(bool(tensor.isfinite().all()) for tensor in tensors if tensor.is_floating_point())
+    return not not_finite(state)
+
+
+def not_finite(state: State) -> list[str]:
+    """The tensors of the networks and the optimizer with a number that is not finite."""
+    tensors = [*_tensors(state.networks), *_tensors(state.optimizer.get("state", {}), "optimizer.")]
+    return [
+        name
+        for name, tensor in tensors
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all())
+    ]
 
 
 def save_state(store: Store, state: State, attempt: int, keep: int) -> None:
@@ -130,12 +139,13 @@ def _copied(value: Any) -> Any:
     return [_copied(inner) for inner in value] if isinstance(value, list) else value
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
+def _tensors(value: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
+    """All tensors of mappings in mappings, with their names."""
     if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping | list):
-        for inner in value.values() if isinstance(value, Mapping) else value:
-            yield from _tensors(inner)
+        yield path.removesuffix("."), value
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _tensors(inner, f"{path}{key}.")
 
 
 def _by_network(weights: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:

@@ -33,6 +33,9 @@ class MetricsWriter(Protocol):
     def write(self, row: Mapping[str, float]) -> None:
         """Write a row; `step` is one of its values."""
 
+    def close(self) -> None:
+        """Write what is left; nothing comes after it."""
+
 
 @dataclass(frozen=True)
 class Speed:
@@ -99,8 +102,8 @@ class MetricsLog:
     def finish(self) -> None:
         """Write what is left; a store that does not answer is not waited for."""
         self._writing.wait(LAST_SECONDS)
-        if self._lines and not self._writing.is_busy:
-            self._writing.start(self._write)
+        if not self._writing.is_busy:
+            self._writing.start(self._write_last)
             self._writing.wait(LAST_SECONDS)
 
     def _write(self) -> None:
@@ -115,6 +118,12 @@ class MetricsLog:
             row = self._rows.pop(0)
             for writer in self.writers:
                 writer.write(row)
+
+    def _write_last(self) -> None:
+        if self._lines:
+            self._write()
+        for writer in self.writers:
+            writer.close()
 
     def _cut(self) -> None:
         """Remove the lines of steps that will be made again, and a line that is half written."""
@@ -139,7 +148,7 @@ def describe_metrics(line: Mapping[str, Any]) -> str:
         words += [
             f"rate {line['learning_rate']:.3g}",
             f"{line['images_per_second']:,.0f} images/s",
-            f"waiting {line['waiting_share']:.0%}",
+            f"waiting {100 * line['waiting_share']:.0f} %",
         ]
     if line.get("gpu_bytes"):
         words.append(f"GPU {line['gpu_bytes'] / GIB:.1f} GiB")

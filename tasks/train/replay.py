@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 
 from infra.store import open_store
-from tasks.train.checkpoint import is_finite, snapshot
+from tasks.train.checkpoint import is_finite, not_finite, snapshot
 from tasks.train.divergence import KeptRank, last_divergence
 from tasks.train.job import TrainJob
 from tasks.train.trace import LayerValues, Trace
@@ -32,7 +32,7 @@ class Replay:
     """A step as it was made again; `step` counts from 1.
 
     `gradients` are the largest magnitudes of the gradients of the parameters, by name; NaN where
-    one is no number.
+    one is no number. `bad_state` names what is not finite after the step.
     """
 
     uri: str
@@ -45,12 +45,13 @@ class Replay:
     kept: KeptRank
     layers: list[LayerValues]
     gradients: dict[str, float]
+    bad_state: list[str]
 
     @property
     def diverges(self) -> bool:
         """Whether a value was no number here, too."""
         finite = math.isfinite(self.loss) and all(map(math.isfinite, self.gradients.values()))
-        return not finite or self.first_bad is not None
+        return not finite or self.first_bad is not None or bool(self.bad_state)
 
     @property
     def first_bad(self) -> LayerValues | None:
@@ -93,6 +94,7 @@ def replay(uri: str, note: Callable[[str], None]) -> Replay:
         trainer.kept_rank(step, call % trainer.num_ranks),
         trace.of_call(call),
         _gradients(trainer),
+        not_finite(trainer.state()),
     )
 
 

@@ -73,6 +73,9 @@ def _sentences(replay: Replay) -> Iterator[str]:
     steepest = max(replay.layers, key=lambda layer: layer.largest_gradient)
     yield f"The largest finite value is {largest.largest:.3g}, in {_title(largest)}."
     yield f"The largest finite gradient is {steepest.largest_gradient:.3g}, in {_title(steepest)}."
+    if bad_state := replay.bad_state:
+        shown = ", ".join(bad_state[:4]) + (", ..." if len(bad_state) > 4 else "")
+        yield f"After the step, {len(bad_state)} tensors of the state are not finite: {shown}."
     if broken := [name for name, size in replay.gradients.items() if math.isnan(size)]:
         yield f"Of {len(replay.gradients)} parameters, {len(broken)} get such a gradient."
 

@@ -44,7 +44,7 @@ from tasks.inference.weights import (
     load_network,
     save_weights,
 )
-from tasks.train.checkpoint import State, last_state
+from tasks.train.checkpoint import State, is_finite, last_state
 from tasks.train.data import Batch, BatchReader, open_samples
 from tasks.train.divergence import MAX_RANKS, Diverged, Divergence, KeptRank
 from tasks.train.history import MAX_ROWS, History
@@ -173,8 +173,9 @@ class Trainer:
         Raises Diverged for weights that are not finite, ProtegeError when nothing can be written.
         """
         self.metrics.finish()
-        if not self._saving.finish(self.state()) and not self._saving.error:
+        if not is_finite(self.state()):
             raise self._diverged(self.step - 1, self._ranks, "the state of the training")
+        self._saving.finish(self.state())
         try:
             insist(self._publish, "the result cannot be written", pause=self._stop.wait)
         except OSError as error:
@@ -344,8 +345,8 @@ class Trainer:
     def _end_early(self) -> None:
         """Write a last checkpoint, and raise ProtegeError in every process."""
         if self._world.leads:
-            self.metrics.finish()
             self._saving.finish(self.state())
+            self.metrics.finish()
         leave_world(self._world)
         error = f" ({self._saving.error})" if self._saving.error else ""
         saved = self._saving.saved_step if self._world.leads else self.step

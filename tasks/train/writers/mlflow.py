@@ -26,3 +26,7 @@ class MlflowWriter:
         """Write a row."""
         for name, value in scalars(row).items():
             self._client.log_metric(self._run_id, name, value, step=int(row["step"]))
+
+    def close(self) -> None:
+        """Mark the run as finished."""
+        self._client.set_terminated(self._run_id)

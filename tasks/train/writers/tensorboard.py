@@ -21,3 +21,7 @@ class TensorBoardWriter:
         for name, value in scalars(row).items():
             self._writer.add_scalar(name, value, int(row["step"]))
         self._writer.flush()
+
+    def close(self) -> None:
+        """Write what is left."""
+        self._writer.close()

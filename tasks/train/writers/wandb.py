@@ -25,3 +25,7 @@ class WandbWriter:
     def write(self, row: Mapping[str, float]) -> None:
         """Write a row."""
         self._run.log(scalars(row), step=int(row["step"]))
+
+    def close(self) -> None:
+        """Write what is left, and end the process that writes."""
+        self._run.finish()
