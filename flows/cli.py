@@ -12,6 +12,7 @@ protege rejects protege-output/shard/3f2a...       images that could not be used
 protege chosen billion-scale-1f3a0b2c-000          the chosen files, as CSV
 protege export billion-scale-1f3a... --out student  the student as ONNX, for timm, for the hub
 protege predict billion-scale-1f3a... photos/      the classes of images, as CSV or Parquet
+protege replay protege-output/train/5f0c...        the step at which a loss was no number, again
 protege up, status, down                           server, UI and worker
 protege champion                                   the student that is in use
 """
@@ -34,6 +35,7 @@ from flows.commands import (
     models,
     plan,
     predict,
+    replay,
     run,
     server,
     show,
@@ -54,7 +56,10 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-GROUPS = (run, plan, lists, models, show, augmented, chosen, export, predict, server, champion)
+GROUPS = (
+    *(run, plan, lists, models, show, augmented, chosen, export, predict, replay),
+    *(server, champion),
+)
 for group in GROUPS:
     app.add_typer(group.app)
 

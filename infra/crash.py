@@ -27,11 +27,15 @@ class Crashed(Exception):
     """The launched processes ended with an error, and without a message for the user.
 
     `out_of_memory` is whether they said so themselves: the same work would end in the same way.
+    `likely_memory` is also true of processes that were killed by somebody.
     """
 
-    def __init__(self, message: str, *, out_of_memory: bool = False) -> None:
+    def __init__(
+        self, message: str, *, out_of_memory: bool = False, likely_memory: bool = False
+    ) -> None:
         super().__init__(message)
         self.out_of_memory = out_of_memory
+        self.likely_memory = out_of_memory or likely_memory
 
 
 class PeakMemory:
@@ -72,7 +76,8 @@ class Death:
             return Crashed(
                 f"{self.what} was killed (SIGKILL), most likely for memory: it had {had:.1f} GiB "
                 f"when it was last looked at, and this machine has {limit:.1f} GiB. "
-                f"{LOWER}"
+                f"{LOWER}",
+                likely_memory=True,
             )
         if number:
             how = f"was ended by {signal.Signals(number).name}"

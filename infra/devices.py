@@ -11,6 +11,7 @@ import sys
 import threading
 from pathlib import Path
 
+from infra.errors import ProtegeError
 from infra.safe_path import SAFE_PATH
 
 # NVIDIA on Linux, in a container and under WSL; AMD.
@@ -41,6 +42,24 @@ def memory_limit() -> int:
 
 
 def gpu_count() -> int:
+    """The GPUs that networks compute on here: those that torch can use, unless the setting forbids.
+
+    Raises ProtegeError when the setting `device` asks for one and there is none.
+    """
+    # Imported here: settings count devices.
+    from infra.settings import Settings
+
+    device = Settings().device
+    count = 0 if device == "cpu" else _usable_gpus()
+    if device == "cuda" and not count:
+        raise ProtegeError(
+            "PROTEGE_DEVICE=cuda asks for a GPU, and torch can use none on this machine: install a "
+            "driver and a build of torch with CUDA, or set PROTEGE_DEVICE=auto"
+        )
+    return count
+
+
+def _usable_gpus() -> int:
     """The GPUs that torch can use here; without any device of a driver, torch is not asked."""
     if not any(Path(device).exists() for device in GPU_DEVICES):
         return 0

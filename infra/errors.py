@@ -14,6 +14,10 @@ class ProtegeError(Exception):
     """Something that the user can correct: the message names the value and the remedy."""
 
 
+class StoreAway(ProtegeError):
+    """A store that does not answer now, and may do so again."""
+
+
 @contextmanager
 def usable_root(root: str) -> Iterator[None]:
     """Say which root it was when a file system refuses. Raises ProtegeError."""

@@ -3,9 +3,14 @@
 In: a module, its job file, and a file into which the processes write their progress and their
 warnings as JSON lines. Out: the lines of progress, as they come; the warnings are logged here. The
 processes end when the caller ends, however that happens: an exception here stops them, and a
-watchdog in each of them (`watch_launcher`) notices a kill -9.
+watchdog in each of them (`watch_launcher`) notices a kill -9. Their temporary files lie beside the
+job file, so that whoever removes its folder removes those of a process that was killed, too.
 
-    for line in launch("tasks.train", job_path, progress_path, processes=1): ...
+    with closing(launch("tasks.train", job_path, progress_path, processes=1)) as lines:
+        for line in lines: ...
+
+Without `closing`, an exception in the loop leaves the processes at work for as long as somebody
+keeps its traceback.
 """
 
 import json
@@ -15,8 +20,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +35,7 @@ from infra.safe_path import SAFE_PATH
 
 LAUNCHER_VARIABLE = "PROTEGE_INTERNAL_LAUNCHER_PID"
 POLL_SECONDS = 0.05
-GRACE_SECONDS = 10
+GRACE_SECONDS = 14  # in which a training writes a last checkpoint; see infra/stopping.py
 
 __all__ = ["Crashed", "forward_logs", "launch", "watch_launcher", "write_progress"]
 
@@ -42,7 +47,7 @@ def launch(
     processes: int,
     threads: int,
     what: str = "the training",
-) -> Iterator[dict[str, Any]]:
+) -> Generator[dict[str, Any], None, None]:
     """Run `python -m module job` in processes of so many threads, and yield their progress lines.
 
     A line {"log": level, "text": ...} is logged instead. Raises ProtegeError for a line
@@ -56,7 +61,7 @@ def launch(
             stdout=sink,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
-            env=_environment(processes, threads),
+            env={**_environment(processes, threads), "TMPDIR": str(job.parent)},
             start_new_session=True,
         )
         peak = PeakMemory(process.pid)
@@ -73,29 +78,39 @@ def launch(
         raise Death(what, process.returncode, text, peak.bytes).error()
 
 
-def watch_launcher() -> None:
-    """In a launched process: end it when the launcher, or torchrun between them, is gone."""
+def end_process() -> None:
+    """End this process as it stands."""
+    os._exit(1)
+
+
+def watch_launcher(on_gone: Callable[[], None] = end_process) -> None:
+    """In a launched process: end it when the launcher, or torchrun between them, is gone.
+
+    `on_gone` is called instead, in a thread; it has to see to the end of the process.
+    """
     launcher = int(os.environ.get(LAUNCHER_VARIABLE, "0"))
     parent = os.getppid()
 
     def watch() -> None:
         while psutil.pid_exists(launcher) and os.getppid() == parent:
             time.sleep(1)
-        os._exit(1)
+        on_gone()
 
     if launcher:
         threading.Thread(target=watch, name="launcher-watchdog", daemon=True).start()
 
 
 def write_progress(progress: Path, message: Mapping[str, Any]) -> None:
-    """In a launched process: add a line to the progress file."""
+    """In a launched process: add a line to the progress file; nothing without its folder."""
     line = json.dumps(message) + "\n"
-    # One appending write is atomic, and several processes write to this file.
-    file = os.open(progress, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-    try:
-        os.write(file, line.encode())
-    finally:
-        os.close(file)
+    # Who follows the progress removes the folder.
+    with suppress(FileNotFoundError):
+        # One appending write is atomic, and several processes write to this file.
+        file = os.open(progress, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        try:
+            os.write(file, line.encode())
+        finally:
+            os.close(file)
 
 
 @contextmanager

@@ -49,6 +49,15 @@ class TrainingSettings(_Section):
     )
 
 
+class MetricsSettings(_Section):
+    """Where the metrics of a training go besides `metrics.jsonl`."""
+
+    writers: str = Field(
+        "", description="Formats with commas: tensorboard, mlflow, wandb (offline); empty is none."
+    )
+    folder: str = Field("protege-metrics", description="Folder of what these writers write.")
+
+
 class LeaseSettings(_Section):
     """The lease of an output, which keeps two runs from making it at the same time."""
 
@@ -87,8 +96,12 @@ class Settings(BaseSettings):
     executor: Literal["dask", "threads", "inline"] = Field(
         "dask", description="Who runs the work of a stage: a Dask cluster, or this process."
     )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="Where networks compute; auto is every GPU that torch can use."
+    )
     dask: DaskSettings = DaskSettings()
     training: TrainingSettings = TrainingSettings()
+    metrics: MetricsSettings = MetricsSettings()
     lease: LeaseSettings = LeaseSettings()
     server: ServerSettings = ServerSettings()
 

@@ -45,6 +45,10 @@ class StepCost:
         """Memory of a process that computes so many images at once, those of a virtual rank."""
         return self.fixed_bytes + at_once * self.image_bytes
 
+    def fitting_images(self, num_bytes: int) -> int:
+        """The most images that a process of so many bytes can compute at once; 0 for none."""
+        return max(0, num_bytes - self.fixed_bytes) // self.image_bytes
+
     def waiting_bytes(self, batch_size: int) -> int:
         """Memory of the images that are decoded ahead, in all processes of a training."""
         return WAITING_BATCHES * batch_size * self.pixel_bytes
@@ -93,8 +97,10 @@ def cost_of(options: TrainOptions, num_classes: int, *, measure: bool) -> StepCo
     with torch.device("meta"):
         network = build(options.model, num_classes)
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    # Weights, gradients, the optimizer's; the average, and its copy in a checkpoint.
-    copies = 2 + OPTIMIZER_FLOATS[options.optimizer] + 2 * (options.ema_decay > 0)
+    # Weights, gradients, the optimizer's and the average; then a checkpoint, whose weights, average
+    # and momentum are copied and, in the background, encoded.
+    kept = 1 + OPTIMIZER_FLOATS[options.optimizer] + (options.ema_decay > 0)
+    copies = 1 + kept + 2 * kept
     values = 3 * options.inputs.size**2
     kept, largest = _floats(network, options)
     return StepCost(

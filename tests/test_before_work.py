@@ -191,18 +191,22 @@ def test_memory_of_a_step_is_that_of_its_layers() -> None:
     options = TrainOptions(model="resnet50", inputs=Inputs(size=224, resize=256))
     cost = cost_of(options, 1000, measure=False)
     assert cost.parameters == 25_557_032
-    # 24 images at once were seen to take 2.7 GiB, and 256 of them more than 20.
-    assert 2.3 < cost.step_bytes(24) / 2**30 < 3.2
+    # 24 images at once were seen to take 3.4 GiB with a checkpoint at each step.
+    assert 3.2 < cost.step_bytes(24) / 2**30 < 3.9
     assert 20 < cost.step_bytes(256) / 2**30 < 26
 
 
 def test_virtual_ranks_make_a_step_small() -> None:
-    """A process computes them in turn: 64 images of 128 pixels took 1.9 GiB in two, else 2.5."""
+    """A process computes them in turn: 64 images of 128 pixels took 1.9 GiB in two, else 2.5.
+
+    That was without a checkpoint, whose copies are seven times the weights.
+    """
     inputs, here = Inputs(size=128, resize=128), Machine("this machine", 8 << 30, 1)
     cost = cost_of(TrainOptions(model="resnet50", inputs=inputs), 3, measure=False)
     for ranks, most in ((2, 2.1), (1, 2.8)):
         options = TrainOptions(model="resnet50", inputs=inputs, batch_size=64, virtual_ranks=ranks)
-        assert most - 0.4 < here.step_bytes(cost, options) / 2**30 < most
+        without_checkpoint = here.step_bytes(cost, options) - 7 * 4 * cost.parameters
+        assert most - 0.4 < without_checkpoint / 2**30 < most
 
 
 def paper_sized(pile_images: int) -> Estimate:

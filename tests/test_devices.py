@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 
 from infra import devices
+from infra.errors import ProtegeError
+from infra.settings import Settings
+from tasks.train.world import join_world
 
 QUOTA = """
 import builtins, io, os
@@ -54,3 +57,31 @@ def test_a_gpu_beside_a_torch_that_cannot_use_it_does_not_count(
 
 def test_memory_is_that_of_the_machine_or_of_its_container() -> None:
     assert 1 << 28 < devices.memory_limit() < 1 << 50
+
+
+def test_the_setting_decides_where_networks_compute(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "_usable_gpus", lambda: 3)
+    assert devices.gpu_count() == 3
+    monkeypatch.setenv("PROTEGE_DEVICE", "cpu")
+    assert devices.gpu_count() == 0
+    assert join_world().device.type == "cpu"
+    monkeypatch.setenv("PROTEGE_DEVICE", "cuda")
+    assert devices.gpu_count() == 3
+
+
+def test_a_gpu_that_is_asked_for_and_is_not_there_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(devices, "_usable_gpus", lambda: 0)
+    monkeypatch.setenv("PROTEGE_DEVICE", "cuda")
+    for ask in (Settings().training_processes, join_world):
+        with pytest.raises(ProtegeError, match="PROTEGE_DEVICE=cuda asks for a GPU") as caught:
+            ask()
+        assert "\n" not in str(caught.value)
+
+
+def test_more_training_processes_than_gpus_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.train.world.gpu_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(ProtegeError, match="set PROTEGE_TRAINING__PROCESSES=2"):
+        join_world()

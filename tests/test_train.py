@@ -24,6 +24,7 @@ from tasks.options import Length
 from tasks.shard import ShardOptions, class_names, shard
 from tasks.train import TrainOptions, train
 from tasks.train.job import HISTORY
+from tasks.train.monitor import StepMonitor
 from tasks.train.options import LearningRate
 from tasks.train.trainer import Trainer
 from tests.builders.processes import launched_by
@@ -112,10 +113,18 @@ def test_state_with_a_loss_that_is_no_number_is_never_saved(
 ) -> None:
     trainer = Trainer(job(labelled, tmp_path / "a"), ONE)
     run_to(trainer, 4)
-    # As when the network diverges long before the next row of the history.
-    trainer._history.add(torch.tensor(float("nan")), {})
-    with pytest.raises(FloatingPointError, match=r"not finite at step 4: lower options"):
-        trainer._save()
+    # As on a GPU, whose losses are read some steps later.
+    trainer.step += 1
+    trainer._monitor = StepMonitor(ONE.device, delay_steps=2)
+    trainer._monitor.add(4, torch.tensor([float("nan"), 0]), torch.tensor([float("nan")]))
+    assert trainer._save()
+    trainer._saving.wait()
+    assert Trainer(job(labelled, tmp_path / "a"), ONE).step == 4
+    trainer._monitor = StepMonitor(ONE.device)
+    with torch.no_grad():
+        next(trainer.network.parameters()).fill_(float("inf"))
+    assert trainer._save()
+    trainer._saving.wait()
     assert Trainer(job(labelled, tmp_path / "a"), ONE).step == 4
 
 

@@ -58,6 +58,13 @@ class Store(Protocol):
         """Publish the object; it replaces one of the same name."""
         ...
 
+    def append(self, path: str, data: bytes) -> None:
+        """Add to the end of an object that people follow while it grows, or begin it.
+
+        For one writer; who reads it meanwhile may find the last line half written.
+        """
+        ...
+
     def draft(self, path: str) -> AbstractContextManager["Draft"]:
         """An object that is too large for memory, written to a file and then published."""
         ...

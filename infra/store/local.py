@@ -50,6 +50,12 @@ class LocalStore:
             draft.file.write(data)
             draft.replace()
 
+    def append(self, path: str, data: bytes) -> None:
+        target = self._place(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("ab") as file:
+            file.write(data)
+
     @contextmanager
     def draft(self, path: str) -> Iterator["LocalDraft"]:
         target = self._place(path)

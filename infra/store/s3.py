@@ -12,12 +12,16 @@ from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 
-from infra.errors import ProtegeError
+from infra.errors import ProtegeError, StoreAway
 from infra.store.address import S3
 from infra.store.base import ObjectInfo, _check_lengths
 
 # s3fs takes what follows it for the version of an object, and would answer with another one.
 VERSION_MARK = "?versionId="
+CHECK = (
+    "Check the AWS environment: credentials, AWS_ENDPOINT_URL, AWS_DEFAULT_REGION, and what this "
+    "account may do"
+)
 
 
 class S3Store:
@@ -63,6 +67,11 @@ class S3Store:
 
     def replace(self, path: str, data: bytes) -> None:
         self._call("pipe_file", self._key(path), data)
+
+    def append(self, path: str, data: bytes) -> None:
+        # An object cannot grow.
+        before = self.read(path) if self.exists(path) else b""
+        self.replace(path, before + data)
 
     @contextmanager
     def draft(self, path: str) -> Iterator["S3Draft"]:
@@ -116,15 +125,15 @@ class S3Store:
         return key
 
     def _call(self, method: str, *given: Any, **named: Any) -> Any:
-        from botocore.exceptions import BotoCoreError
+        from botocore.exceptions import BotoCoreError, HTTPClientError
+        from botocore.exceptions import ConnectionError as NoConnection
 
         try:
             return getattr(_s3(), method)(*given, **named)
+        except (HTTPClientError, NoConnection, ConnectionError) as error:
+            raise StoreAway(f"{self._uri} does not answer: {error}. {CHECK}") from error
         except (BotoCoreError, PermissionError) as error:
-            raise ProtegeError(
-                f"{self._uri} cannot be used: {error}. Check the AWS environment: credentials, "
-                "AWS_ENDPOINT_URL, AWS_DEFAULT_REGION, and what this account may do"
-            ) from error
+            raise ProtegeError(f"{self._uri} cannot be used: {error}. {CHECK}") from error
 
 
 class S3Draft:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from infra.devices import worker_gpu
+from infra.devices import gpu_count, worker_gpu
 from infra.errors import ProtegeError
 from infra.store import split_uri
 from models.network import Network
@@ -170,6 +170,6 @@ def open_model(address: str) -> Model:
 def _to_device(network: Network, description: Description) -> Model:
     """The model on the GPU of this worker, where there is one."""
     device = torch.device("cpu")
-    if torch.cuda.is_available():
+    if gpu_count():
         device = torch.device("cuda", worker_gpu())
     return Model(channels_last(network.to(device)), description, device)

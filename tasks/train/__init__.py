@@ -19,7 +19,13 @@ objective_check.py    whether they and their inputs fit the training
 start/         what the network knows before the first step
 data/          which samples a step gets
 history.py     the measurements of the course
+metrics.py     the same while it runs, with the speed: metrics.jsonl, and other programs' formats
 checkpoint.py  what a training needs to resume
+saving.py      checkpoints in the background
+monitor.py     the loss of each step, read without waiting for the device
+divergence.py  what is kept of a step whose loss is no number
+replay.py      that step again, layer by layer
+memory.py      how many images at once would fit, when a training had not the memory
 world.py       the processes of one training
 job.py         what they are given, and the files that they leave
 """
@@ -27,7 +33,8 @@ job.py         what they are given, and the files that they leave
 import functools
 import logging
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -44,11 +51,14 @@ from tasks.train.augmented import AugmentedPicture, augmented_pictures
 from tasks.train.job import (
     CHECKPOINTS,
     HISTORY,
+    JOB_FOLDER,
     PROJECTION,
     TRAIN_SET,
     InitHead,
     TrainJob,
 )
+from tasks.train.memory import memory_remedy
+from tasks.train.metrics import describe_metrics
 from tasks.train.objective_check import check_objective, check_processes
 from tasks.train.objective_options import (
     ContrastiveOptions,
@@ -247,19 +257,22 @@ def _run(training: _Training, processes: Processes, session: Session) -> dict[st
 
     Processes that die are launched again and resume, unless they die without getting any further.
     """
-    total, reached, stuck = training.total_work, -1, 0
+    options, total, reached, stuck = training.options, training.total_work, -1, 0
     session.on_progress(0, total, "starting")
     while True:
         reached_before, seconds = reached, dict[str, float]()
         try:
-            for line in _launch(training, processes, session):
-                seconds, reached = line["seconds"], max(reached, line["step"])
-                loss = "" if line["loss"] is None else f"loss {line['loss']:.3f}"
-                session.on_progress(line["step"], total, loss)
+            with closing(_launch(training, processes, session)) as lines:
+                for line in lines:
+                    seconds, reached = line["seconds"], max(reached, line["step"])
+                    session.on_progress(line["step"], total, describe_metrics(line))
         except Crashed as error:
             stuck = 0 if reached > reached_before else stuck + 1
             if error.out_of_memory or stuck > MAX_STUCK_LAUNCHES:
-                raise
+                if not error.likely_memory:
+                    raise
+                remedy = memory_remedy(options, len(training.classes), processes.count)
+                raise Crashed(f"{error}. {remedy}", out_of_memory=error.out_of_memory) from error
             logger.warning("the training died and resumes from its last checkpoint: %s", error)
         else:
             return seconds
@@ -267,9 +280,9 @@ def _run(training: _Training, processes: Processes, session: Session) -> dict[st
 
 def _launch(
     training: _Training, processes: Processes, session: Session
-) -> Iterator[dict[str, Any]]:
+) -> Generator[dict[str, Any], None, None]:
     """Launch the training processes once. Yields their progress."""
-    with tempfile.TemporaryDirectory(prefix="protege-train-") as folder:
+    with tempfile.TemporaryDirectory(prefix=JOB_FOLDER, ignore_cleanup_errors=True) as folder:
         progress, path = Path(folder) / "progress.jsonl", Path(folder) / "job.json"
         job = TrainJob(
             uri=session.store.uri,

@@ -1,6 +1,10 @@
-"""The training process: `python -m tasks.train job.json`."""
+"""The training process: `python -m tasks.train job.json`.
+
+It saves and ends on SIGTERM, on SIGINT, and when its launcher is gone.
+"""
 
 import os
+import shutil
 import sys
 from importlib.abc import MetaPathFinder
 from pathlib import Path
@@ -9,7 +13,8 @@ import pyarrow as pa
 
 from infra.errors import ProtegeError
 from infra.launch import forward_logs, watch_launcher, write_progress
-from tasks.train.job import TrainJob
+from infra.stopping import StopRequest
+from tasks.train.job import JOB_FOLDER, TrainJob
 from tasks.train.trainer import train
 
 
@@ -35,13 +40,22 @@ def keep_pandas_out() -> None:
 
 def main() -> int:
     """Train. An error that the user can repair goes into the progress file as a sentence."""
-    job = TrainJob.model_validate_json(Path(sys.argv[1]).read_text())
-    progress = Path(job.progress)
-    watch_launcher()
+    job_file = Path(sys.argv[1])
+    job = TrainJob.model_validate_json(job_file.read_text())
+    progress, stop = Path(job.progress), StopRequest()
+    stop.listen()
+
+    def save_and_end() -> None:
+        stop.request()
+        if job_file.parent.name.startswith(JOB_FOLDER):
+            # Nobody else is left who would remove it.
+            shutil.rmtree(job_file.parent, ignore_errors=True)
+
+    watch_launcher(save_and_end)
     keep_pandas_out()
     try:
         with forward_logs(progress):
-            train(job)
+            train(job, stop)
     except (ProtegeError, FloatingPointError, ModuleNotFoundError) as error:
         write_progress(progress, {"error": str(error)})
         return 1

@@ -10,13 +10,14 @@ A checkpoint whose bytes are not those that were written is passed over, with a 
 whole and cannot be read here is an error, because to begin anew would lose what it holds.
 
 The schedule, the random numbers and the position in the data are functions of the step, so the step
-is their state.
+is their state. No checkpoint is the best one: nothing is measured on images that are held out while
+a training runs, and the training loss does not say which weights are better on others.
 """
 
 import io
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +31,6 @@ from tasks.contract import bytes_digest
 from tasks.inference.weights import WEIGHTS, encode_tensors
 from tasks.train.job import CHECKPOINTS
 
-MAX_CHECKPOINTS = 2  # the newest may be the one that a failing disk has damaged
 STATE = "state.pt"
 logger = logging.getLogger(__name__)
 
@@ -45,8 +45,33 @@ class State:
     history: Mapping[str, Any]
 
 
-def save_state(store: Store, state: State, attempt: int) -> None:
-    """Publish a checkpoint; its marker comes last. Only the newest of older ones are kept."""
+def snapshot(state: State) -> State:
+    """A copy in the memory of the CPU, which later steps do not change."""
+    return State(
+        state.step, _copied(state.networks), _copied(state.optimizer), _copied(state.history)
+    )
+
+
+def is_finite(state: State) -> bool:
+    """Whether all numbers of the networks and the optimizer are finite."""
+    return not not_finite(state)
+
+
+def not_finite(state: State) -> list[str]:
+    """The tensors of the networks and the optimizer with a number that is not finite."""
+    tensors = [*_tensors(state.networks), *_tensors(state.optimizer, "optimizer.")]
+    return [
+        name
+        for name, tensor in tensors
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all())
+    ]
+
+
+def save_state(store: Store, state: State, attempt: int, keep: int) -> None:
+    """Publish a checkpoint; its marker comes last. Of older ones, the newest are kept.
+
+    `keep` is their number with this one; with 1, a damaged one leaves nothing to resume from.
+    """
     folder = f"{CHECKPOINTS}/step-{state.step:09d}-{attempt:06d}"
     weights = {
         f"{network}.{name}": tensor
@@ -65,7 +90,7 @@ def save_state(store: Store, state: State, attempt: int) -> None:
     # By the time of writing: an attempt may begin at a lower step than the last one has reached.
     written = sorted(_complete(store), key=lambda marker: (_attempt(marker), marker))
     own = [marker for marker in written if _attempt(marker) <= attempt]
-    for older in own[:-MAX_CHECKPOINTS]:
+    for older in own[:-keep]:
         _remove(store, older)
 
 
@@ -103,6 +128,27 @@ def _parse(uri: str, step: int, files: Mapping[str, bytes]) -> State:
             "version of torch that wrote it, or delete it to begin with the one before"
         ) from error
     return State(step, _by_network(weights), rest["optimizer"], rest["history"])
+
+
+def _copied(value: Any) -> Any:
+    """The same mappings and lists, with copies of all tensors."""
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, Mapping):
+        return {key: _copied(inner) for key, inner in value.items()}
+    return [_copied(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _tensors(value: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
+    """All tensors of mappings and lists in one another, with their names."""
+    if isinstance(value, Tensor):
+        yield path.removesuffix("."), value
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _tensors(inner, f"{path}{key}.")
+    elif isinstance(value, list | tuple):
+        for number, inner in enumerate(value):
+            yield from _tensors(inner, f"{path}{number}.")
 
 
 def _by_network(weights: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:

@@ -37,10 +37,6 @@ class History:
         self._losses.append(loss)
         self._measurements.append(measurements)
 
-    def is_finite(self) -> bool:
-        """Whether all losses since the last row are numbers; reading them waits for the device."""
-        return not self._losses or bool(torch.stack(self._losses).isfinite().all())
-
     def write_row(self, step: int, images: int, learning_rate: float) -> float:
         """Add a row with the means since the row before. Returns the mean loss."""
         loss = float(torch.stack(self._losses).mean())
@@ -66,7 +62,7 @@ class History:
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps: plain numbers."""
         return {
-            "rows": self.rows,
+            "rows": list(self.rows),
             "losses": [float(loss) for loss in self._losses],
             "measurements": [
                 {name: float(value) for name, value in step.items()} for step in self._measurements

@@ -15,6 +15,10 @@ from tasks.train.options import TrainOptions
 HISTORY = "history.parquet"
 CHECKPOINTS = "checkpoints"
 PROJECTION = "projection.safetensors"  # layers that an objective trains beside the network
+METRICS = "metrics.jsonl"
+DIVERGED = "diverged"
+
+JOB_FOLDER = "protege-train-"  # how the temporary folder of a training begins
 
 TRAIN_SET = "train"  # role of the data set whose passes are the epochs
 

@@ -128,6 +128,8 @@ class TrainSpeed(Options):
 
     checkpoint_seconds: float = Field(300, ge=0, le=86_400)
     """Time between checkpoints; an interrupted training resumes from the last one."""
+    keep_checkpoints: int = Field(2, ge=1, le=1000)
+    """Newest checkpoints that are kept while it runs; older ones are deleted."""
     threads: int = Field(0, ge=0, le=1024)
     """Arithmetic threads of each process; 0 divides the cores. For small networks, 1 is fastest."""
     decode_threads: int = Field(4, ge=1, le=256)

@@ -1,25 +1,31 @@
 """Trainer: the training loop, in a process of its own, on one device.
 
-In: a `TrainJob`. Out: `weights.safetensors` and `history.parquet` in the folder of the output, and
-progress as JSON lines. Random numbers are seeded anew for every step from (seed, step, virtual
-rank), so a training that resumes from a checkpoint gives bit by bit the weights of one that never
-stopped, and on another number of processes the same but for rounding.
+In: a `TrainJob`. Out: `weights.safetensors` and `history.parquet` in the folder of the output,
+`metrics.jsonl` while it runs, and progress as JSON lines. Random numbers are seeded anew for every
+step from (seed, step, virtual rank), so a training that resumes from a checkpoint gives bit by bit
+the weights of one that never stopped, and on another number of processes the same but for rounding.
 
     torchrun --standalone --nproc-per-node=1 -m tasks.train job.json
 """
 
-import math
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from infra.background import insist
+from infra.errors import ProtegeError
 from infra.launch import write_progress
 from infra.prefetch import prefetch
+from infra.settings import Settings
+from infra.stopping import StopRequest
 from infra.store import open_store
 from models.augment import augment
 from models.ema import Ema
@@ -38,25 +44,36 @@ from tasks.inference.weights import (
     save_weights,
 )
 from tasks.train.augmentation import augmentation_of, step_seed
-from tasks.train.checkpoint import State, last_state, save_state
+from tasks.train.checkpoint import State, is_finite, last_state
 from tasks.train.data import Batch, BatchReader, open_samples
+from tasks.train.divergence import MAX_RANKS, Diverged, Divergence, KeptRank
 from tasks.train.history import MAX_ROWS, History
 from tasks.train.job import HISTORY, PROJECTION, TRAIN_SET, TrainJob
+from tasks.train.metrics import MetricsLog, SpeedMeter
+from tasks.train.monitor import Seen, StepMonitor
 from tasks.train.objectives import TensorBatch, make_objective
+from tasks.train.saving import Saving
 from tasks.train.start.initial import initial_network
 from tasks.train.start.linear import fit_linear
 from tasks.train.start.new_layers import sync_norms
 from tasks.train.virtual_ranks import BufferAverage, own_ranks
 from tasks.train.world import World, check_same_step, join_world, leave_world
+from tasks.train.writers import open_writers
 
 REPORT_SECONDS = 0.5
 STEPS_AHEAD = 4  # whose samples are read and decoded while the network works
+logger = logging.getLogger(__name__)
 
 
-def train(job: TrainJob) -> None:
-    """Train from the last checkpoint, or the start, to the end; publish weights and history."""
+def train(job: TrainJob, stop: StopRequest) -> None:
+    """Train from the last checkpoint, or the start, to the end; publish weights and history.
+
+    Raises ProtegeError, with the step, when it was asked to stop.
+    """
     world = join_world()
-    trainer = Trainer(job, world)
+    trainer = Trainer(job, world, stop)
+    if world.leads:
+        trainer.metrics.writers = open_writers(Settings().metrics, job.uri, trainer.step)
     trainer.run()
     if world.leads:
         trainer.finish()
@@ -66,8 +83,9 @@ def train(job: TrainJob) -> None:
 class Trainer:
     """A network, its optimizer, its average and its history after `step` steps."""
 
-    def __init__(self, job: TrainJob, world: World) -> None:
+    def __init__(self, job: TrainJob, world: World, stop: StopRequest | None = None) -> None:
         self._job, self._world, self._options = job, world, job.options
+        self._stop = stop or StopRequest()
         self._store = open_store(job.uri)
         self._watch = Stopwatch()
 
@@ -107,14 +125,34 @@ class Trainer:
 
         # The last checkpoint.
         self.step, self._history = 0, History()
-        self._restore(last_state(self._store))
+        if state := insist(partial(last_state, self._store), "the checkpoints cannot be read"):
+            self.restore(state)
         self._num_ranks = options.num_virtual_ranks
         self._ranks = own_ranks(world.rank, world.size, self._num_ranks)
         self._buffers = BufferAverage(self._network, self._num_ranks)
         self._model: nn.Module = self._network
         if world.size > 1:
             check_same_step(self.step, world.size)
-            self._model = DistributedDataParallel(self._network, broadcast_buffers=False)
+            self._model = DistributedDataParallel(
+                self._network, broadcast_buffers=False, gradient_as_bucket_view=True
+            )
+
+        # What looks at the training, and keeps it.
+        self._monitor = StepMonitor(world.device)
+        keep = options.speed.keep_checkpoints
+        self._saving = Saving(self._store, job.attempt, keep, self.step)
+        self.metrics = MetricsLog(self._store, job.attempt, self.step)
+        self._row_meter, self._report_meter = SpeedMeter(), SpeedMeter()
+
+    @property
+    def num_ranks(self) -> int:
+        """The virtual ranks of a batch."""
+        return self._num_ranks
+
+    @property
+    def network(self) -> nn.Module:
+        """The network in training, with what its objective adds to it."""
+        return self._network
 
     def run(self) -> None:
         """All steps that are left, or the fit of a linear head."""
@@ -126,15 +164,19 @@ class Trainer:
         saved_at = reported_at = time.monotonic()
         self._network.train()
         steps = range(self.step, total_steps)
-        for rank_batches in prefetch(map(self._read_step, steps), STEPS_AHEAD):
+        for rank_batches in prefetch(map(self.read_step, steps), STEPS_AHEAD):
             self._watch.lap("read")
             loss, measurements = self._train_step(rank_batches)
             self._watch.lap("compute")
 
-            # A row of the history. The loss is read from the device only here.
+            # A row of the history. The loss of this very step is read from the device only here.
             self._history.add(loss, measurements)
-            if self.step % row_steps == 0 or self.step == total_steps:
+            is_row = self.step % row_steps == 0 or self.step == total_steps
+            wants_stop = self._look_at_steps(everything=is_row)
+            if is_row:
                 self._write_history_row()
+            if wants_stop and self.step < total_steps:
+                self._end_early()
 
             # Progress and checkpoints, from one process.
             if not self._world.leads:
@@ -143,25 +185,42 @@ class Trainer:
             if now - reported_at >= REPORT_SECONDS:
                 self._report()
                 reported_at = now
-            if now - saved_at >= self._options.speed.checkpoint_seconds:
-                self._save()
+            if now - saved_at >= self._options.speed.checkpoint_seconds and self._save():
                 saved_at = now
 
     def _fit_head(self) -> None:
         assert isinstance(self._network, Network)
         model = Model(self._network, self._description(), self._world.device)
-        fit = fit_linear(model, self._samples[TRAIN_SET], self._report_images)
+        fit = fit_linear(model, self._samples[TRAIN_SET], self._report_features)
         # There is nothing to average.
         self._ema = None
         images = sum(self._samples[TRAIN_SET].part_rows)
         self._history.add_fit(fit.loss, images, fit.measurements)
         self._watch.lap("compute")
 
+    def _report_features(self, images: int) -> None:
+        self._report_images(images, images)
+
     def finish(self) -> None:
         """Publish the weights, then the history, unless another attempt was first.
 
-        The checkpoints stay until the manifest is published.
+        The checkpoints stay until the manifest is published; the last one is of the last step.
+        Raises Diverged for weights that are not finite, ProtegeError when nothing can be written.
         """
+        self.metrics.finish()
+        if self._total_steps:
+            if not is_finite(self.state()):
+                raise self._diverged(self.step - 1, self._ranks, "the state of the training")
+            self._saving.finish(self.state())
+        try:
+            insist(self._publish, "the result cannot be written", pause=self._stop.wait)
+        except OSError as error:
+            raise ProtegeError(
+                f"the training is done, and its result cannot be written to {self._store.uri}: "
+                f"{error}. Make room, and run again: it goes on from step {self._saving.saved_step}"
+            ) from error
+
+    def _publish(self) -> None:
         network = self._ema.network if self._ema else self._network
         if isinstance(network, ProjectedNetwork):
             self._store.create(PROJECTION, encode_tensors(network.projection.state_dict()))
@@ -173,7 +232,34 @@ class Trainer:
         self._watch.lap("write")
         self._report()
 
-    def _read_step(self, step: int) -> list[dict[str, Batch]]:
+    def state(self) -> State:
+        """All that a training needs to go on from here; its tensors are those in use."""
+        networks: dict[str, nn.Module] = {"network": self._network}
+        if self._ema:
+            networks["average"] = self._ema.network
+        return State(
+            self.step,
+            {name: network.state_dict() for name, network in networks.items()},
+            self._optimizer.state_dict(),
+            self._history.state(),
+        )
+
+    def restore(self, state: State) -> None:
+        """Go on from there."""
+        self._network.load_state_dict(state.networks["network"])
+        if self._ema:
+            self._ema.network.load_state_dict(state.networks["average"])
+        self._optimizer.load_state_dict(dict(state.optimizer))
+        self._history.load_state(state.history, self._world.device)
+        self.step = state.step
+
+    def train_step(self, rank_batches: Sequence[Mapping[str, Batch]]) -> float:
+        """One step by itself. Returns its loss."""
+        self._network.train()
+        loss, _ = self._train_step(rank_batches)
+        return float(loss)
+
+    def read_step(self, step: int) -> list[dict[str, Batch]]:
         """The batches by role, for each virtual rank of this process."""
         readers, num_ranks = self._readers.items(), self._num_ranks
         return [
@@ -226,11 +312,20 @@ class Trainer:
         return nullcontext()
 
     def _mean(self, measured: Sequence[Mapping[str, Tensor]]) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss and the measurements, as means over all virtual ranks of all processes."""
+        """The loss and the measurements, as means over all virtual ranks of all processes.
+
+        With them goes whether a process should stop, so that all stop after the same step.
+        """
         rows = torch.stack([torch.stack(list(values.values())) for values in measured])
-        means = self._world.all_sum(rows.sum(dim=0)) / self._num_ranks
+        stop_1 = rows.new_full((1,), float(self._stop.is_requested))
+        sums = self._world.all_sum(torch.cat([rows.sum(dim=0), stop_1]))
+        means = sums[:-1] / self._num_ranks
         named = dict(zip(measured[0], means.unbind(), strict=True))
-        return named.pop("loss"), named
+        loss = named.pop("loss")
+        rank_losses_R = torch.stack([values["loss"] for values in measured])
+        values_2 = torch.stack([loss, sums[-1]])
+        self._monitor.add(self.step - 1, values_2, rank_losses_R)
+        return loss, named
 
     def _prepare(self, batch: Batch) -> TensorBatch:
         device, targets = self._world.device, batch.targets
@@ -245,40 +340,65 @@ class Trainer:
     def _write_history_row(self) -> None:
         batch_size = self._options.batch_size
         rate = self._schedule.step_rate(self.step - 1, batch_size)
-        loss = self._history.write_row(self.step, self.step * batch_size, rate)
-        if not math.isfinite(loss):
-            raise self._diverged()
+        self._history.write_row(self.step, self.step * batch_size, rate)
+        if self._world.leads:
+            speed = self._row_meter.read(*self._images_and_waiting())
+            self.metrics.add(self._history.rows[-1], speed)
 
-    def _diverged(self) -> FloatingPointError:
-        return FloatingPointError(
-            f"the loss is not finite at step {self.step}: lower options.learning_rate.base "
-            f"(now {self._options.learning_rate.base:g}) or lengthen the warm-up"
+    def _images_and_waiting(self) -> tuple[int, float]:
+        """Images so far, and seconds of this attempt in which the network waited for some."""
+        return self.step * self._options.batch_size, self._watch.seconds.get("read", 0.0)
+
+    def _look_at_steps(self, *, everything: bool) -> bool:
+        """Whether the processes should stop. Raises Diverged for a loss that is no number."""
+        seen = self._monitor.take(everything=everything)
+        for step in seen:
+            if not step.is_finite:
+                raise self._diverged(step.step, self._bad_ranks(step))
+        return any(step.wants_stop for step in seen)
+
+    def _bad_ranks(self, seen: Seen) -> list[int]:
+        """The virtual ranks of this process whose own loss is no number."""
+        finite_R = seen.rank_losses_R.isfinite().tolist()
+        return [rank for rank, finite in zip(self._ranks, finite_R, strict=True) if not finite]
+
+    def _diverged(self, step: int, ranks: Sequence[int], what: str = "the loss") -> Diverged:
+        """The error, after what shows its cause is kept; `step` counts from 0."""
+        divergence = Divergence(self._store, self._job, step)
+        kept_ranks = [self.kept_rank(step, rank) for rank in ranks[:MAX_RANKS]]
+        kept = divergence.keep(kept_ranks, self._facts())
+        return divergence.error(what, kept)
+
+    def kept_rank(self, step: int, rank: int) -> KeptRank:
+        """A virtual rank of a step, as the network sees it; the step counts from 0."""
+        seed, readers = step_seed(self._options.seed, step, rank), self._readers.items()
+        batches = {role: reader.read(step, rank, self._num_ranks) for role, reader in readers}
+        names = {role: reader.names(step, rank, self._num_ranks) for role, reader in readers}
+        torch.manual_seed(seed)
+        inputs = {role: self._prepare(batch) for role, batch in batches.items()}
+        return KeptRank(rank, seed, batches, inputs, names)
+
+    def _save(self) -> bool:
+        """Begin to write a checkpoint. False while another one is being written."""
+        if self._saving.is_busy:
+            return False
+        # From a state with a loss that is no number, no training could be resumed.
+        if self._monitor.is_finite():
+            self._saving.start(self.state())
+        return True
+
+    def _end_early(self) -> None:
+        """Write a last checkpoint, and raise ProtegeError in every process."""
+        if self._world.leads:
+            self._saving.finish(self.state())
+            self.metrics.finish()
+        leave_world(self._world)
+        error = f" ({self._saving.error})" if self._saving.error else ""
+        saved = self._saving.saved_step if self._world.leads else self.step
+        raise ProtegeError(
+            f"the training was stopped at step {self.step:,} of {self._total_steps:,}; "
+            f"run it again, and it goes on from step {saved:,}{error}"
         )
-
-    def _save(self) -> None:
-        # From a state with such a loss no training could be resumed.
-        if not self._history.is_finite():
-            raise self._diverged()
-        networks = {"network": self._network}
-        if self._ema:
-            networks["average"] = self._ema.network
-        state = State(
-            self.step,
-            {name: network.state_dict() for name, network in networks.items()},
-            self._optimizer.state_dict(),
-            self._history.state(),
-        )
-        save_state(self._store, state, self._job.attempt)
-
-    def _restore(self, state: State | None) -> None:
-        if state is None:
-            return
-        self._network.load_state_dict(state.networks["network"])
-        if self._ema:
-            self._ema.network.load_state_dict(state.networks["average"])
-        self._optimizer.load_state_dict(dict(state.optimizer))
-        self._history.load_state(state.history, self._world.device)
-        self.step = state.step
 
     def _facts(self) -> dict[str, str]:
         return {
@@ -288,10 +408,18 @@ class Trainer:
         }
 
     def _report(self) -> None:
-        self._report_images(self.step)
+        self._report_images(self.step, *self._images_and_waiting())
 
-    def _report_images(self, done: int) -> None:
-        line = {"step": done, "loss": self._history.last_loss, "seconds": self._watch.seconds}
+    def _report_images(self, done: int, images: int, waiting_seconds: float = 0.0) -> None:
+        line = {
+            "step": done,
+            "loss": self._history.last_loss,
+            "learning_rate": self._schedule.step_rate(
+                max(0, self.step - 1), self._options.batch_size
+            ),
+            **asdict(self._report_meter.read(images, waiting_seconds)),
+            "seconds": self._watch.seconds,
+        }
         write_progress(Path(self._job.progress), line)
 
     def _description(self) -> Description:

@@ -8,6 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from infra.devices import gpu_count
 from infra.errors import ProtegeError
 
 COLLECTIVE_TIMEOUT = timedelta(minutes=10)
@@ -34,11 +35,19 @@ class World:
 
 
 def join_world() -> World:
-    """This process's place in the job, from torchrun's environment."""
+    """This process's place in the job, from torchrun's environment.
+
+    Raises ProtegeError when the settings ask for a GPU and there is none.
+    """
     rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     device = torch.device("cpu")
-    if torch.cuda.is_available():
+    if gpus := gpu_count():
+        if local_rank >= gpus:
+            raise ProtegeError(
+                f"this machine has {gpus} GPUs for {local_rank + 1} or more training processes, "
+                f"and each needs its own: set PROTEGE_TRAINING__PROCESSES={gpus}"
+            )
         device = torch.device("cuda", local_rank)
         torch.cuda.set_device(device)
     torch.backends.cudnn.deterministic = True

@@ -53,7 +53,10 @@ def job(lessons: Output, uri: Path, options: TrainOptions = SMALL, attempt: int 
 
 
 def run_to(trainer: Trainer, step: int) -> None:
-    """Train up to a step, as if the process had been stopped there; it may be called again."""
+    """Train up to a step, as if the process had been stopped there; it may be called again.
+
+    No step begins before the checkpoint of the one before is written, if there is one.
+    """
 
     class Stopped(Exception): ...
 
@@ -62,6 +65,7 @@ def run_to(trainer: Trainer, step: int) -> None:
     def stop(
         batches: Sequence[Mapping[str, Batch]],
     ) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
+        trainer._saving.wait()
         if trainer.step == step:
             raise Stopped
         return train_step(batches)

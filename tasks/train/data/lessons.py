@@ -36,7 +36,7 @@ class LessonSamples:
         name, images, others = part_name(self._part_numbers[part]), [], []
         for piece in read_pieces(self._data.store, name, tables.LESSONS):
             images += piece["image"].to_pylist()
-            others.append(piece.select(["labels", "weights"]))
+            others.append(piece.select(["image_id", "labels", "weights"]))
         table = pa.concat_tables(others).combine_chunks()
         labels_P = pc.list_flatten(table["labels"]).to_numpy()
         targets = Targets(
@@ -44,4 +44,4 @@ class LessonSamples:
             self._class_indices_L[labels_P],
             pc.list_flatten(table["weights"]).to_numpy(),
         )
-        return Part(images, targets)
+        return Part(images, targets, table["image_id"].to_pylist())

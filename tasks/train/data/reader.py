@@ -4,18 +4,22 @@ In: a data set and the number of a step. Out: the pixels and the targets of the 
 positions of this step.
 """
 
+import functools
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
+from infra.background import insist
 from infra.errors import ProtegeError
 from tasks.images import Limits, Pixels, Unusable, decode
 from tasks.train.data.order import SampleOrder
 from tasks.train.data.part_cache import PartCache
-from tasks.train.data.samples import Samples, Targets, cannot_learn_from
+from tasks.train.data.samples import Part, Samples, Targets, cannot_learn_from
 from tasks.train.data.views import View
 from tasks.train.options import TrainOptions
+
+MAX_ROW = 0xFFFF_FFFF  # of a shard
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ class BatchReader:
             options.seed,
             inputs.interpolation,
         )
-        self._parts = PartCache(samples.read_part)
+        self._parts = PartCache(self._read_part)
         self._pool = ThreadPoolExecutor(options.speed.decode_threads)
         num_bytes = sum(samples.part_rows) * inputs.size**2 * 3
         is_cached = self._view.is_fixed and num_bytes <= options.speed.cache_gib * 2**30
@@ -60,15 +64,17 @@ class BatchReader:
 
     def read(self, step: int, rank: int, num_ranks: int) -> Batch:
         """The samples of one virtual rank in this step. Raises ProtegeError."""
-        size = self._batch_size // num_ranks
         # Crops are drawn by the position in the whole batch, whatever the streams.
-        first = step * self._batch_size + rank * size
+        first = (step * num_ranks + rank) * (self._batch_size // num_ranks)
         places = self._places(step, rank, num_ranks)
         targets = Targets.stack([self._parts[part].targets.take(row) for part, row in places])
-        views_BVHWC = np.stack(
-            list(self._pool.map(self._views, places, range(first, first + size)))
-        )
+        positions = range(first, first + len(places))
+        views_BVHWC = np.stack(list(self._pool.map(self._views, places, positions)))
         return Batch(np.concatenate(views_BVHWC.swapaxes(0, 1)), targets)
+
+    def names(self, step: int, rank: int, num_ranks: int) -> list[str]:
+        """The images of one virtual rank in this step, by id, or by place where they have none."""
+        return [self._name(place) for place in self._places(step, rank, num_ranks)]
 
     def _places(self, step: int, rank: int, num_ranks: int) -> list[tuple[int, int]]:
         """The part and the row of each sample; the next window of the stream is being read then."""
@@ -79,6 +85,19 @@ class BatchReader:
         self._parts.keep(stream, *self._order.parts(positions, stream))
         return [self._order.place(position, stream) for position in positions]
 
+    def _read_part(self, part: int) -> Part:
+        work = functools.partial(self._samples.read_part, part)
+        return insist(work, f"part {part} of {self._samples.uri} cannot be read")
+
+    def _name(self, place: tuple[int, int]) -> str:
+        part, row = place
+        image_ids = self._parts[part].image_ids
+        if not image_ids:
+            return f"part {part}, row {row}"
+        return (
+            f"image {image_ids[row]} (shard {image_ids[row] >> 32}, row {image_ids[row] & MAX_ROW})"
+        )
+
     def _views(self, place: tuple[int, int], position: int) -> Pixels:
         """The views of one sample, shape (V, S, S, 3)."""
         if self._cache is not None and place in self._cache:
@@ -87,7 +106,8 @@ class BatchReader:
         try:
             decoded = decode(self._parts[part].images[row], Limits())
         except Unusable as unusable:
-            raise ProtegeError(cannot_learn_from(self._samples.uri, unusable)) from unusable
+            name = self._name(place)
+            raise ProtegeError(cannot_learn_from(self._samples.uri, name, unusable)) from unusable
         views = [self._view.crop(decoded, position, view) for view in range(self._num_views)]
         pixels_VHWC = np.stack(views)
         if self._cache is not None:

@@ -53,20 +53,24 @@ class Targets:
         )
 
 
-def cannot_learn_from(uri: str, problem: Unusable) -> str:
+def cannot_learn_from(uri: str, name: str, problem: Unusable) -> str:
     """What to say of an image of a training set that cannot be used."""
     return (
-        f"{uri}: an image to train on cannot be used ({problem}). Shard its source with "
+        f"{uri}: {name} cannot be decoded for the training ({problem}). Shard its source with "
         "verify=decode, which rejects such images"
     )
 
 
 @dataclass(frozen=True)
 class Part:
-    """The samples of one part: encoded images, and targets whose rows count them from 0."""
+    """The samples of one part: encoded images, and targets whose rows count them from 0.
+
+    `image_ids` name them in messages; empty where they have none.
+    """
 
     images: Sequence[bytes]
     targets: Targets
+    image_ids: Sequence[int] = ()
 
 
 class Samples(Protocol):

@@ -98,7 +98,7 @@ def frozen_features(
         decode_threads=DECODE_THREADS,
     ):
         for problem in batch.problems.values():
-            raise ProtegeError(cannot_learn_from(samples.uri, problem)) from problem
+            raise ProtegeError(cannot_learn_from(samples.uri, "an image", problem)) from problem
         features.append(batch.outputs_BC.cpu())
         on_images(batch.first + len(batch.outputs_BC))
     return torch.cat(features), Targets.join(targets, samples.part_rows)
