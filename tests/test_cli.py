@@ -10,6 +10,7 @@ import yaml
 
 from flows.commands.run import INTERRUPTED
 from flows.commands.server import DOWN
+from infra.devices import gpu_count
 from infra.store import Store
 from tasks.shard import ShardOptions, shard
 from tests.builders.models import model
@@ -47,6 +48,16 @@ def test_plan_of_the_paper_prints_its_steps() -> None:
     assert "16,000,000 lessons" in text
     assert "651,042 steps of 1,536" in text
     assert "25,023 steps" in text
+
+
+@pytest.mark.skipif(gpu_count() > 0, reason="a machine with a GPU has the defaults")
+def test_options_without_a_preset_are_those_for_a_machine_without_a_gpu() -> None:
+    done = protege("plan", "billion-scale")
+    assert "the preset photos" in done.stderr
+    assert "efficientnet_lite0 from efficientnet_lite0, a linear head" in done.stdout
+    done = protege("plan", "billion-scale", "--preset", "default")
+    assert "preset" not in done.stderr
+    assert "teacher: resnet50, 90 epochs" in done.stdout
 
 
 def test_every_command_helps() -> None:
@@ -104,8 +115,9 @@ def test_mistake_is_answered_in_one_line_with_the_remedy(
     tmp_path: Path, arguments: list[str], message: str
 ) -> None:
     text = refused(*arguments, PROTEGE_ROOT=str(tmp_path))
-    assert message in text
-    assert len(text.splitlines()) == 1
+    # A note on the preset may come before it.
+    [error] = [line for line in text.splitlines() if not line.startswith("no GPU here")]
+    assert message in error
 
 
 def test_yaml_that_is_no_mapping_is_refused(tmp_path: Path) -> None:
