@@ -57,7 +57,7 @@ from tasks.train.start.initial import initial_network
 from tasks.train.start.linear import fit_linear
 from tasks.train.start.new_layers import sync_norms
 from tasks.train.virtual_ranks import BufferAverage, own_ranks
-from tasks.train.world import World, check_same_step, join_world, leave_world
+from tasks.train.world import World, check_same_step, join_world, leave_world, share_gradients
 from tasks.train.writers import open_writers
 
 REPORT_SECONDS = 0.5
@@ -133,9 +133,7 @@ class Trainer:
         self._model: nn.Module = self._network
         if world.size > 1:
             check_same_step(self.step, world.size)
-            self._model = DistributedDataParallel(
-                self._network, broadcast_buffers=False, gradient_as_bucket_view=True
-            )
+            self._model = share_gradients(self._network)
 
         # What looks at the training, and keeps it.
         self._monitor = StepMonitor(world.device)

@@ -1,12 +1,14 @@
 """World: the processes that train one network together, and the place of this one among them."""
 
 import os
+import warnings
 from dataclasses import dataclass
 from datetime import timedelta
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from infra.devices import gpu_count
 from infra.errors import ProtegeError
@@ -55,6 +57,17 @@ def join_world() -> World:
         backend = "nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend, timeout=COLLECTIVE_TIMEOUT)
     return World(rank, size, device)
+
+
+def share_gradients(network: nn.Module) -> DistributedDataParallel:
+    """The network, whose gradients become their mean over all processes."""
+    with warnings.catch_warnings():
+        # The name that torch 2.13 recommends does not exist in older versions, and does another
+        # thing: it would copy the buffers of rank 0 at the start, where all are the same already.
+        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+        return DistributedDataParallel(
+            network, broadcast_buffers=False, gradient_as_bucket_view=True
+        )
 
 
 def leave_world(world: World) -> None:

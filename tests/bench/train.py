@@ -19,6 +19,10 @@ because machines are shared. Prints one JSON line:
 import argparse
 import json
 import os
+
+# As every training has it: threads that spin while they wait slow down others on shared cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import signal
 import statistics
 import tempfile
