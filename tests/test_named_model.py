@@ -38,9 +38,19 @@ def test_campaign_stands_for_its_student_and_an_address_for_itself(
     found = find_model(NAME, root.uri)
     assert found.address == campaign.outputs["student"].uri
     assert found.campaign is not None
-    for address in ("out/train/3f2a", "student.safetensors", "s3://bucket/train/3f2a", "folder"):
+    for address in ("out/train/3f2a", "student.safetensors", "s3://bucket/train/3f2a"):
         assert find_model(address, root.uri).address == address
         assert find_model(address, root.uri).campaign is None
+
+
+def test_name_that_is_neither_a_campaign_nor_a_folder_is_refused(
+    root: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ProtegeError, match=r"has no campaign 'folder', .*PROTEGE_ROOT"):
+        find_model("folder", root.uri)
+    (tmp_path / "folder").mkdir()
+    assert find_model("folder", root.uri).address == "folder"
 
 
 def test_campaign_without_a_student_yet_says_how_to_go_on(root: Store, campaign: Campaign) -> None:
@@ -80,6 +90,6 @@ def test_model_that_is_not_there_and_help(command: str, tmp_path: Path) -> None:
     rest = ["--out", str(tmp_path / "out")] if command == "export" else [str(tmp_path)]
     done = run(command, "nowhere", *rest, "--root", str(tmp_path))
     assert isinstance(done.exception, ProtegeError)
-    assert "nowhere/weights.safetensors cannot be used as a model" in str(done.exception)
+    assert "has no campaign 'nowhere'" in str(done.exception)
     text = run(command, "--help").output
     assert f"protege {command} billion-scale-1f3a0b2c-000" in text

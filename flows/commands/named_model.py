@@ -5,6 +5,7 @@ file. Out: the address, and what is known of the model.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -39,6 +40,12 @@ def find_model(name: str, root: str) -> NamedModel:
     with usable_root(root):
         found = find(open_store(root), name)
     if found is None:
+        if not Path(name).is_dir():
+            raise ProtegeError(
+                f"{open_store(root).uri} has no campaign {name!r}, and there is no such folder: "
+                "`protege campaigns` lists campaigns; another root is given with --root or "
+                "PROTEGE_ROOT"
+            )
         return NamedModel(name)
     known = recipe(found.recipe)
     if known.result not in found.outputs:
