@@ -44,7 +44,9 @@ class Recipe:
     module: str
     function: str
     options: str
-    presets: Mapping[str, str] = field(default_factory=dict)
+    presets: Mapping[str, str] = field(
+        default_factory=lambda: {DEFAULT: "every option's own default"}
+    )
     without_gpu: str = ""
     result: str = ""
     compared_with: str = ""

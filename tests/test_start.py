@@ -6,6 +6,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from flows.billion_scale.options import BillionScale
 from infra.errors import ProtegeError
 from infra.settings import Processes
 from infra.store import Store
@@ -147,11 +148,19 @@ def test_more_features_than_memory_holds_are_refused(
         Trainer(job, trainings.ONE).run()
 
 
+def test_random_weights_are_no_result(root: Store, lessons: Output) -> None:
+    options = SMALL.model_copy(update={"length": Length()})
+    with pytest.raises(ProtegeError, match=r"options\.length is 0, which leaves random weights"):
+        train(root, lessons, options, processes=ONE)
+    with pytest.raises(ValidationError, match=r"teacher\.length is 0"):
+        BillionScale(teacher=options)
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
         ({"start": {"head": "linear"}}, "head=linear is what becomes of the head of weights"),
-        ({"length": "0 steps"}, "a length of 0 leaves random weights"),
+        ({"model": "onnx"}, r"start\.weights must be a file \.onnx"),
     ],
 )
 def test_options_that_contradict_one_another_are_refused(

@@ -84,6 +84,13 @@ class BillionScale(RecipeOptions):
         for name in ("labelled", "test"):
             if not getattr(self, name).labelled:
                 raise ValueError(f"{name}.labelled must be true: these images need classes")
+        for name in ("teacher", "student"):
+            training: TrainOptions = getattr(self, name)
+            if not (training.length.amount or training.start.weights):
+                raise ValueError(
+                    f"{name}.length is 0, which leaves random weights: give {name}.start.weights, "
+                    "or a length"
+                )
         if self.topk.top_p > self.score.top_p:
             raise ValueError(
                 f"topk.top_p ({self.topk.top_p}) must be at most score.top_p ({self.score.top_p})"

@@ -124,6 +124,11 @@ def train(
             f"{data.uri} is an output of {data.stage}, and a training learns from an output of "
             "gather, which shuffles images over everything: gather it first"
         )
+    if not (options.length.amount or options.start.weights or init):
+        raise ProtegeError(
+            "options.length is 0, which leaves random weights: give options.start.weights, or a "
+            "length"
+        )
     _check_warmup(options, data.kept)
     classes = classes or (init if init and init_head == "keep" else data).classes
     given = look_at_given(options, classes)

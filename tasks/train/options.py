@@ -241,12 +241,6 @@ class TrainOptions(Training):
         return self.model_copy(update={**shared, "start": Start()})
 
     @model_validator(mode="after")
-    def _learns_something(self) -> "TrainOptions":
-        if not (self.length.amount or self.start.weights):
-            raise ValueError("a length of 0 leaves random weights: give start.weights, or a length")
-        return self
-
-    @model_validator(mode="after")
     def _onnx_is_not_trained(self) -> "TrainOptions":
         is_file = self.start.weights.lower().endswith(".onnx")
         if is_file and self.model != ONNX:
