@@ -54,7 +54,7 @@ def zombie(served: Served, data: Path, campaign: Campaign) -> str:
     It takes a minute and a half until the server notices; other tests may run meanwhile, but for
     those that stop the server.
     """
-    run_id = served.start(DIGITS, served.sections(slow(data, 4, teacher={"seed": 14})))
+    run_id = served.start(DIGITS, served.sections(slow(data, 12, teacher={"seed": 14})))
     await_training(served, run_id)
     kill(child(served, "worker"), served.flow_process(run_id))
     wait_for(lambda: not served.flow_processes(run_id), "its processes end with it")
@@ -73,7 +73,7 @@ def test_dask_worker_training_rank_and_server_may_die(
 ) -> None:
     """The run goes on; and it waits with its end for a server that stays away."""
     # Shards of another size, so that Dask is there when the training is.
-    run_id = served.submit(slow(data, 8, teacher={"seed": 12}, pile={"images_per_shard": 15}))
+    run_id = served.submit(slow(data, 16, teacher={"seed": 12}, pile={"images_per_shard": 15}))
     training_ranks = await_training(served, run_id)
     dask_workers = wait_for(lambda: served.dask_workers(run_id), "Dask's worker is there")
     kill(dask_workers[0], *training_ranks)
@@ -100,7 +100,7 @@ def finished_campaigns(served: Served) -> int:
 def test_flow_that_was_killed_is_crashed_at_once_and_resumed_by_name(
     served: Served, campaign: Campaign, zombie: str
 ) -> None:
-    run_id = served.start(TRAIN, training(campaign, 4, seed=13))
+    run_id = served.start(TRAIN, training(campaign, 20, seed=13))
     await_training(served, run_id)
     before = made(served.root)
     kill(served.flow_process(run_id))
@@ -117,7 +117,7 @@ def test_flow_and_worker_that_were_killed_become_crashed_and_the_next_run_goes_o
     served: Served, data: Path, crashed_zombie: str
 ) -> None:
     before = made(served.root)
-    following = served.start(DIGITS, served.sections(slow(data, 4, teacher={"seed": 14})))
+    following = served.start(DIGITS, served.sections(slow(data, 12, teacher={"seed": 14})))
     served.await_state(following, "Completed")  # the slot was free
     after = made(served.root)
     assert {name: after[name] for name in before} == before
@@ -126,7 +126,7 @@ def test_flow_and_worker_that_were_killed_become_crashed_and_the_next_run_goes_o
 def test_down_ends_runs_at_work_as_crashed_and_they_can_be_retried(
     served: Served, campaign: Campaign, crashed_zombie: str
 ) -> None:
-    run_id = served.start(TRAIN, training(campaign, 4, seed=15))
+    run_id = served.start(TRAIN, training(campaign, 20, seed=15))
     await_training(served, run_id)
     elsewhere = run_of_another_machine(served)
     served.protege("down")
