@@ -32,6 +32,9 @@ from hypothesis import HealthCheck, settings
 from infra.executors import Cluster
 from infra.settings import DaskSettings
 from infra.store import Store, open_store
+from tasks.contract import Output
+from tasks.gather import gather
+from tasks.shard import ShardOptions, shard
 from tests.builders.pictures import write_sources
 
 if TYPE_CHECKING:
@@ -89,6 +92,12 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pictures")
     write_sources(folder, seed=0, labelled=4, pile=20, test=5)
     return folder
+
+
+@pytest.fixture
+def lessons(root: Store, pictures: Path) -> Output:
+    """The labelled pictures, shuffled for a training."""
+    return gather(root, shard(root, ShardOptions(source=f"{pictures}/labelled", labelled=True)))
 
 
 @pytest.fixture(scope="session")

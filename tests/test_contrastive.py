@@ -9,10 +9,8 @@ import torch
 from infra.settings import Processes
 from infra.store import Store
 from tasks.contract import Output
-from tasks.gather import gather
 from tasks.inference.weights import WEIGHTS, load_network
 from tasks.options import Length
-from tasks.shard import ShardOptions, shard
 from tasks.train import PROJECTION, ContrastiveOptions, train
 from tasks.train.data import BatchReader, open_samples
 from tasks.train.options import Augment, LearningRate, TrainOptions
@@ -32,11 +30,6 @@ OPTIONS = SMALL.model_copy(
         "augment": Augment(crop_min_area=0.3, flip=False),
     }
 )
-
-
-@pytest.fixture
-def lessons(root: Store, pictures: Path) -> Output:
-    return gather(root, shard(root, ShardOptions(source=f"{pictures}/labelled", labelled=True)))
 
 
 def contrastive_job(lessons: Output, folder: Path, options: TrainOptions = OPTIONS) -> Trainer:

@@ -12,11 +12,9 @@ from infra.errors import ProtegeError
 from infra.settings import Processes
 from infra.store import Store
 from tasks.contract import Output
-from tasks.gather import gather
 from tasks.images import Inputs
 from tasks.inference.weights import load_network
 from tasks.options import Length
-from tasks.shard import ShardOptions, shard
 from tasks.train import DistillationOptions, train
 from tasks.train.job import HISTORY
 from tasks.train.objectives import Distillation, TensorBatch, make_objective
@@ -91,11 +89,6 @@ def test_teacher_sees_the_mixed_pixels_of_the_student() -> None:
     )
     assert torch.equal(seen[0], Reversed.seen[0])
     assert not torch.equal(seen[0], batch.images_BCHW)
-
-
-@pytest.fixture
-def lessons(root: Store, pictures: Path) -> Output:
-    return gather(root, shard(root, ShardOptions(source=f"{pictures}/labelled", labelled=True)))
 
 
 def test_student_is_trained_by_a_teacher__which_is_part_of_its_fingerprint(

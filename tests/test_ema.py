@@ -6,12 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from infra.store import Store
 from models.ema import Ema
 from models.registry import build
 from tasks.contract import Output
-from tasks.gather import gather
-from tasks.shard import ShardOptions, shard
 from tasks.train.checkpoint import last_state
 from tasks.train.trainer import Trainer
 from tasks.train.world import World
@@ -56,11 +53,6 @@ def test_average_follows_a_network_that_was_loaded() -> None:
     for num_updates in range(300):
         ema.update(num_updates)
     torch.testing.assert_close(ema.network.state_dict(), other.state_dict())
-
-
-@pytest.fixture
-def lessons(root: Store, pictures: Path) -> Output:
-    return gather(root, shard(root, ShardOptions(source=f"{pictures}/labelled", labelled=True)))
 
 
 @pytest.mark.parametrize(("decay", "networks"), [(0.0, {"network"}), (0.9, {"network", "average"})])

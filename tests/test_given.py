@@ -21,7 +21,6 @@ from infra.settings import Processes
 from infra.store import Store
 from models.registry import build
 from tasks.contract import Output
-from tasks.gather import gather
 from tasks.images import Inputs
 from tasks.inference.weights import (
     Description,
@@ -30,7 +29,6 @@ from tasks.inference.weights import (
     save_weights,
 )
 from tasks.options import Length
-from tasks.shard import ShardOptions, shard
 from tasks.train import TrainOptions, train
 from tasks.train.options import Start
 from tasks.train.start.source import Source
@@ -38,11 +36,6 @@ from tests.builders.trainings import CLASSES, SMALL
 
 ONE = Processes(count=1, threads=1)
 IMAGES_BCHW = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-
-
-@pytest.fixture
-def lessons(root: Store, pictures: Path) -> Output:
-    return gather(root, shard(root, ShardOptions(source=f"{pictures}/labelled", labelled=True)))
 
 
 def given(path: Path, **changes: Any) -> TrainOptions:

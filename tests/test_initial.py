@@ -7,21 +7,13 @@ import torch
 from torch import nn
 
 from infra.errors import ProtegeError
-from infra.store import Store
 from models.initial import HeadStart, start_head, zero_last_norms
 from models.network import Network
 from models.registry import build
 from tasks.contract import Output
-from tasks.gather import gather
-from tasks.shard import ShardOptions, shard
 from tasks.train.options import Init, TrainOptions
 from tasks.train.trainer import Trainer
 from tests.builders.trainings import CLASSES, ONE, SMALL, job
-
-
-@pytest.fixture
-def lessons(root: Store, pictures: Path) -> Output:
-    return gather(root, shard(root, ShardOptions(source=f"{pictures}/labelled", labelled=True)))
 
 
 def initial(lessons: Output, folder: Path, init: Init, model: str = "small_resnet_8") -> Network:

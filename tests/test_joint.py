@@ -58,11 +58,6 @@ def test_loss_is_the_labelled_one_and_ratio_times_that_of_pseudo_labels(smooth: 
 
 
 @pytest.fixture
-def lessons(root: Store, pictures: Path) -> Output:
-    return gather(root, shard(root, ShardOptions(source=f"{pictures}/labelled", labelled=True)))
-
-
-@pytest.fixture
 def pseudo(root: Store, pictures: Path) -> Output:
     images = shard(root, ShardOptions(source=f"{pictures}/test", labelled=True))
     return gather(root, images, options=GatherOptions(lessons_per_part=5))

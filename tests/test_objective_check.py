@@ -1,16 +1,12 @@
 """Checks of an objective: what looks at a whole batch needs a process for each virtual rank."""
 
-from pathlib import Path
-
 import pytest
 
 from infra.errors import ProtegeError
 from infra.settings import Processes
 from infra.store import Store
 from tasks.contract import Output
-from tasks.gather import gather
 from tasks.options import Length
-from tasks.shard import ShardOptions, shard
 from tasks.train import ContrastiveOptions, train
 from tests.builders.trainings import SMALL
 
@@ -18,11 +14,6 @@ ONE_PROCESS = Processes(count=1, threads=1)
 TWO_RANKS = SMALL.model_copy(
     update={"virtual_ranks": 2, "length": Length(amount=1, unit="steps"), "sync_batch_norm": True}
 )
-
-
-@pytest.fixture
-def lessons(root: Store, pictures: Path) -> Output:
-    return gather(root, shard(root, ShardOptions(source=f"{pictures}/labelled", labelled=True)))
 
 
 def test_each_virtual_rank_must_have_a_process(root: Store, lessons: Output) -> None:

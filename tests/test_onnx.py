@@ -11,10 +11,8 @@ from infra.settings import Processes
 from infra.store import Store
 from models.registry import build
 from tasks.contract import Output
-from tasks.gather import gather
 from tasks.inference.weights import load_network
 from tasks.options import Length
-from tasks.shard import ShardOptions, shard
 from tasks.train import TrainOptions, train
 from tasks.train.options import Start
 from tests.builders.trainings import CLASSES, SMALL
@@ -51,11 +49,6 @@ def write_network(path: Path, *, batch: int | str = "batch", softmax: bool = Fal
 def teacher(path: Path, head: str = "keep", **start: str) -> TrainOptions:
     begin = Start.model_validate({"weights": str(path), "head": head, **start})
     return SMALL.model_copy(update={"model": "onnx", "start": begin, "length": Length()})
-
-
-@pytest.fixture
-def lessons(root: Store, pictures: Path) -> Output:
-    return gather(root, shard(root, ShardOptions(source=f"{pictures}/labelled", labelled=True)))
 
 
 @pytest.fixture

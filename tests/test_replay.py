@@ -10,12 +10,10 @@ from torch import Tensor, nn
 
 from flows.cli import app, main
 from infra.errors import ProtegeError
-from infra.store import Store, open_store
+from infra.store import open_store
 from models.registry import build
 from tasks.contract import Output
-from tasks.gather import gather
 from tasks.options import Length
-from tasks.shard import ShardOptions, shard
 from tasks.train.divergence import Diverged
 from tasks.train.monitor import StepMonitor
 from tasks.train.options import LearningRate, TrainSpeed
@@ -36,11 +34,6 @@ WILD = SMALL.model_copy(
         "speed": TrainSpeed(checkpoint_seconds=86_400, threads=1),
     }
 )
-
-
-@pytest.fixture
-def lessons(root: Store, pictures: Path) -> Output:
-    return gather(root, shard(root, ShardOptions(source=f"{pictures}/labelled", labelled=True)))
 
 
 def diverge(lessons: Output, folder: Path, delay_steps: int = 0) -> int:

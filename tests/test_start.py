@@ -12,11 +12,9 @@ from infra.settings import Processes
 from infra.store import Store
 from models.registry import build
 from tasks.contract import Output
-from tasks.gather import gather
 from tasks.images import Inputs
 from tasks.inference.weights import Description, load_network, save_weights
 from tasks.options import Length
-from tasks.shard import ShardOptions, shard
 from tasks.train import TrainOptions, train
 from tasks.train.options import Start
 from tasks.train.start import linear
@@ -26,11 +24,6 @@ from tests.builders.trainings import CLASSES, SMALL
 
 ONE = Processes(count=1, threads=1)
 THEIRS = ("ant", "bee", "cat", "dog")
-
-
-@pytest.fixture
-def lessons(root: Store, pictures: Path) -> Output:
-    return gather(root, shard(root, ShardOptions(source=f"{pictures}/labelled", labelled=True)))
 
 
 @pytest.fixture

@@ -12,11 +12,8 @@ from pydantic import ValidationError
 from torch import nn
 
 from infra.launch import launch
-from infra.store import Store
 from tasks.contract import Output
-from tasks.gather import gather
 from tasks.options import Length
-from tasks.shard import ShardOptions, shard
 from tasks.train import TrainOptions
 from tasks.train.job import HISTORY, TrainJob
 from tasks.train.trainer import Trainer
@@ -27,11 +24,6 @@ from tests.builders.trainings import ONE, SMALL, job, run_to
 OPTIONS = SMALL.model_copy(
     update={"batch_size": 12, "virtual_ranks": 3, "length": Length(amount=10, unit="steps")}
 )
-
-
-@pytest.fixture
-def lessons(root: Store, pictures: Path) -> Output:
-    return gather(root, shard(root, ShardOptions(source=f"{pictures}/labelled", labelled=True)))
 
 
 def train_in(processes: int, job: TrainJob) -> dict[str, torch.Tensor]:
