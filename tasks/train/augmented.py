@@ -82,14 +82,11 @@ def _version(
     # Imported here: whoever starts a training needs no torch.
     import torch
 
-    from models.augment import augment, mix
+    from models.augment import augment
     from models.pixels import to_unit
-    from tasks.train.augmentation import augmentation_of, step_seed
+    from tasks.train.augmentation import augmentation_of, mix_batch, step_seed
 
-    inputs, changes = options.inputs, options.augment
-    view = View(
-        inputs.size, inputs.resize, changes.crop_min_area, options.seed, inputs.interpolation
-    )
+    changes, view = options.augment, View.of(options)
     first = step * options.batch_size
     crops = [view.crop(pixels_HWC, first + row) for row, (pixels_HWC, _) in enumerate(images)]
     with torch.random.fork_rng(devices=[]):
@@ -97,12 +94,7 @@ def _version(
         images_BCHW = to_unit(torch.from_numpy(np.stack(crops)))
         images_BCHW = augment(images_BCHW, augmentation_of(changes))
         no_targets_BC = torch.zeros(len(images), 1)
-        images_BCHW, _ = mix(
-            images_BCHW,
-            no_targets_BC,
-            mixup_alpha=changes.mixup,
-            cutmix_alpha=changes.cutmix,
-        )
+        images_BCHW, _ = mix_batch(images_BCHW, no_targets_BC, changes)
     return [_to_pixels(image_CHW) for image_CHW in images_BCHW[:count]]
 
 

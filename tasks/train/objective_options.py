@@ -7,7 +7,6 @@ An objective draws from data sets and models beside the training set, which its 
 Its options, and these outputs, are part of the fingerprint of the training.
 """
 
-from collections.abc import Mapping
 from typing import ClassVar
 
 from pydantic import Field
@@ -80,15 +79,3 @@ class JointOptions(ObjectiveOptions):
     """Pseudo-labelled images for each labelled one of a step, and the weight of their loss."""
     smooth_pseudo_labels: bool = False
     """Use label_smoothing for pseudo-labels as well, as is done where these are single classes."""
-
-
-OBJECTIVE_OPTIONS: Mapping[str, type[ObjectiveOptions]] = {
-    options.NAME: options
-    for options in (
-        SupervisedOptions,
-        SoftLabelsOptions,
-        DistillationOptions,
-        ContrastiveOptions,
-        JointOptions,
-    )
-}

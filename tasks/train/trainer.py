@@ -8,7 +8,6 @@ the weights of one that never stopped, and on another number of processes the sa
     torchrun --standalone --nproc-per-node=1 -m tasks.train job.json
 """
 
-import logging
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -62,7 +61,6 @@ from tasks.train.writers import open_writers
 
 REPORT_SECONDS = 0.5
 STEPS_AHEAD = 4  # whose samples are read and decoded while the network works
-logger = logging.getLogger(__name__)
 
 
 def train(job: TrainJob, stop: StopRequest) -> None:

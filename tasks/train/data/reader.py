@@ -49,13 +49,7 @@ class BatchReader:
         self._streams = streams_of(samples, options)
         self._order = SampleOrder(samples.part_rows, options.seed, window, self._streams)
         inputs = options.inputs
-        self._view = View(
-            inputs.size,
-            inputs.resize,
-            options.augment.crop_min_area,
-            options.seed,
-            inputs.interpolation,
-        )
+        self._view = View.of(options)
         self._parts = PartCache(self._read_part)
         self._pool = ThreadPoolExecutor(options.speed.decode_threads)
         num_bytes = sum(samples.part_rows) * inputs.size**2 * 3

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tasks.images import Interpolation, Pixels, random_crop, square
+from tasks.train.options import TrainOptions
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,12 @@ class View:
     crop_min_area: float
     seed: int
     interpolation: Interpolation = "bilinear"
+
+    @staticmethod
+    def of(options: TrainOptions) -> "View":
+        """The view of a training."""
+        inputs, min_area = options.inputs, options.augment.crop_min_area
+        return View(inputs.size, inputs.resize, min_area, options.seed, inputs.interpolation)
 
     @property
     def is_fixed(self) -> bool:

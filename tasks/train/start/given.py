@@ -8,8 +8,10 @@ another order would give every image a wrong one.
     given = look_at_given(options, classes)
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any
 
 from infra.errors import ProtegeError
 from infra.store import split_uri
@@ -120,14 +122,7 @@ def _check_timm(weights: str, options: TrainOptions) -> None:
 
 def _check_options(weights: str, options: TrainOptions, model: str, **inputs: str) -> None:
     """Refuse a network and inputs that are not those of the weights."""
-    values = [("model", model, options.model)]
-    values += [
-        (f"inputs.{name}", theirs, getattr(options.inputs, name)) for name, theirs in inputs.items()
-    ]
-    wanted = ", ".join(
-        f"options.{name}={theirs} (now {now})" for name, theirs, now in values if theirs != now
-    )
-    if wanted:
+    if wanted := _to_set(options, {"model": model}, inputs):
         raise ProtegeError(f"the weights {weights} are for other options: set {wanted}")
 
 
@@ -139,13 +134,20 @@ def _check_description(description: Description, options: TrainOptions) -> None:
             f"weights {weights} are those of a {description.model}: set options.model="
             f"{description.model} (now {options.model})"
         )
-    now, theirs = dict(options.inputs), dict(description.inputs)
+    theirs = dict(description.inputs)
     # What goes on learning may do so in another size, but not with other colours.
-    names = list(theirs) if options.is_given else ["pixels"]
-    wanted = ", ".join(
-        f"options.inputs.{name}={theirs[name]} (now {now[name]})"
-        for name in names
+    if not options.is_given:
+        theirs = {"pixels": theirs["pixels"]}
+    if wanted := _to_set(options, {}, theirs):
+        raise ProtegeError(f"weights {weights} were trained with other inputs: set {wanted}")
+
+
+def _to_set(options: TrainOptions, fields: Mapping[str, Any], inputs: Mapping[str, Any]) -> str:
+    """The options that have other values than these, each with its value and the one now."""
+    theirs = {**fields, **{f"inputs.{name}": value for name, value in inputs.items()}}
+    now = {name: attrgetter(name)(options) for name in theirs}
+    return ", ".join(
+        f"options.{name}={theirs[name]} (now {now[name]})"
+        for name in theirs
         if theirs[name] != now[name]
     )
-    if wanted:
-        raise ProtegeError(f"weights {weights} were trained with other inputs: set {wanted}")

@@ -14,7 +14,7 @@ import io
 import logging
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, cast
 
 from infra.downloads import local_file
 from infra.errors import ProtegeError
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 SAFETENSORS, ONNX = ".safetensors", ".onnx"
 TORCH = (".pth", ".pt", ".bin", ".tar", ".torch", ".ckpt")
 HEADER_BYTES = 100_000_000  # the format's own limit
-BLOCK_BYTES = 1 << 20
 LISTED = 3
 logger = logging.getLogger(__name__)
 
@@ -43,11 +42,6 @@ class Source:
     uri: str
     published: Published | None = None
 
-    @property
-    def is_onnx(self) -> bool:
-        """Whether it holds a whole network, which another program runs."""
-        return self.uri.lower().endswith(ONNX)
-
     def look(self) -> tuple[str, Description | None]:
         """The SHA-256 of the file, and what it says of itself, if protege wrote it.
 
@@ -56,7 +50,8 @@ class Source:
         store, name = split_uri(self.uri)
         try:
             with store.local_file(name) as file:
-                digest = _sha256(file)
+                # A file of a disk has what typing.BinaryIO does not name.
+                digest = hashlib.file_digest(cast("io.BufferedReader", file), "sha256").hexdigest()
                 file.seek(0)
                 size = int.from_bytes(file.read(8), "little")
                 file.seek(0)
@@ -114,13 +109,6 @@ def names_place(field: str, text: str) -> bool:
         return text not in ("", LABELLED)
     is_name = text.startswith(TIMM_PREFIX) or find_published(text) is not None
     return bool(text) and not (field == "weights" and is_name)
-
-
-def _sha256(file: BinaryIO) -> str:
-    digest = hashlib.sha256()
-    while block := file.read(BLOCK_BYTES):
-        digest.update(block)
-    return digest.hexdigest()
 
 
 def find_source(weights: str) -> Source:
