@@ -15,6 +15,7 @@ protege predict billion-scale-1f3a... photos/      the classes of images, as CSV
 protege replay protege-output/train/5f0c...        the step at which a loss was no number, again
 protege up, status, down                           server, UI and worker
 protege champion                                   the student that is in use
+protege join                                       lend this machine to the trainings of a job
 """
 
 import sys
@@ -31,6 +32,7 @@ from flows.commands import (
     champion,
     chosen,
     export,
+    join,
     lists,
     models,
     plan,
@@ -58,7 +60,7 @@ app = typer.Typer(
 )
 GROUPS = (
     *(run, plan, lists, models, show, augmented, chosen, export, predict, replay),
-    *(server, champion),
+    *(server, champion, join),
 )
 for group in GROUPS:
     app.add_typer(group.app)

@@ -1,12 +1,12 @@
 """Launch: runs a Python module in a process of its own, or in several under torchrun.
 
-In: a module, its job file, and a file into which the processes write their progress and their
-warnings as JSON lines. Out: the lines of progress, as they come; the warnings are logged here. The
-processes end when the caller ends, however that happens: an exception here stops them, and a
-watchdog in each of them (`watch_launcher`) notices a kill -9. Their temporary files lie beside the
-job file, so that whoever removes its folder removes those of a process that was killed, too.
+In: a module and its job file. Out: the lines of progress that the processes write, as they come;
+their warnings are logged here. The processes end when the caller ends, however that happens: an
+exception here stops them, and a watchdog in each of them (`watch_launcher`) notices a kill -9.
+Their temporary files lie beside the job file, so that whoever removes its folder removes those of
+a process that was killed, too.
 
-    with closing(launch("tasks.train", job_path, progress_path, processes=1)) as lines:
+    with closing(launch("tasks.train", job_path, processes=1, threads=2)) as lines:
         for line in lines: ...
 
 Without `closing`, an exception in the loop leaves the processes at work for as long as somebody
@@ -20,8 +20,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,43 +35,85 @@ from infra.logs import PLACE, Line, Throttle, forward_warnings
 from infra.safe_path import SAFE_PATH
 
 LAUNCHER_VARIABLE = "PROTEGE_INTERNAL_LAUNCHER_PID"
+PROGRESS_VARIABLE = "PROTEGE_INTERNAL_PROGRESS"
+PROGRESS = "progress.jsonl"  # beside the job file
 POLL_SECONDS = 0.05
 GRACE_SECONDS = 14  # in which a training writes a last checkpoint; see infra/stopping.py
+
+Message = dict[str, Any]
 
 __all__ = ["Crashed", "forward_logs", "launch", "watch_launcher", "write_progress"]
 
 
+@dataclass(frozen=True)
+class NodePlace:
+    """The place of this machine among those of a training, and where rank 0 is met."""
+
+    rank: int
+    count: int
+    address: str
+    port: int
+
+
 def launch(
-    module: str,
-    job: Path,
-    progress: Path,
-    processes: int,
-    threads: int,
-    what: str = "the training",
-) -> Generator[dict[str, Any], None, None]:
+    module: str, job: Path, processes: int, threads: int, what: str = "the training"
+) -> Generator[Message, None, None]:
     """Run `python -m module job` in processes of so many threads, and yield their progress lines.
 
-    A line {"log": level, "text": ...} is logged instead. Raises ProtegeError for a line
-    {"error": ...}, Crashed, with the end of the log, for any other failure of `what` runs.
+    Raises ProtegeError for a failure that the processes explain, and Crashed, with the end of the
+    log, for any other failure of `what` runs.
     """
+    with closing(run_processes(module, job, processes, threads, what)) as messages:
+        yield from take_messages(messages)
+
+
+def take_messages(messages: Iterable[Message]) -> Iterator[Message]:
+    """The lines of progress among what processes write.
+
+    A line {"log": level, "text": ...} is logged instead. Raises ProtegeError for {"error": ...}.
+    """
+    for message in messages:
+        if "error" in message:
+            raise ProtegeError(message["error"])
+        if "log" in message:
+            logging.getLogger(__name__).log(message["log"], "%s", message["text"])
+        else:
+            yield message
+
+
+def run_processes(
+    module: str,
+    job: Path,
+    processes: int,
+    threads: int,
+    what: str,
+    place: NodePlace | None = None,
+    stop: threading.Event | None = None,
+) -> Generator[Message, None, None]:
+    """Run the processes of this machine, one of several at `place`, and yield what they write.
+
+    They are asked to end when `stop` is set. Raises Crashed.
+    """
+    stop = stop or threading.Event()
+    progress = job.with_name(PROGRESS)
     log = progress.with_suffix(".log")
     progress.touch()
     with log.open("wb") as sink, progress.open() as lines:
         process = subprocess.Popen(
-            _command(module, job, processes),
+            _command(module, job, processes, place),
             stdout=sink,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
-            env={**_environment(processes, threads), "TMPDIR": str(job.parent)},
+            env={**_environment(processes, threads, progress, place), "TMPDIR": str(job.parent)},
             start_new_session=True,
         )
         peak = PeakMemory(process.pid)
         try:
-            while process.poll() is None:
-                yield from _new_lines(lines)
+            while process.poll() is None and not stop.is_set():
+                yield from _new_messages(lines)
                 peak.look(time.monotonic())
                 time.sleep(POLL_SECONDS)
-            yield from _new_lines(lines)
+            yield from _new_messages(lines)
         finally:
             _stop(process)
     if process.returncode != 0:
@@ -100,8 +143,11 @@ def watch_launcher(on_gone: Callable[[], None] = end_process) -> None:
         threading.Thread(target=watch, name="launcher-watchdog", daemon=True).start()
 
 
-def write_progress(progress: Path, message: Mapping[str, Any]) -> None:
-    """In a launched process: add a line to the progress file; nothing without its folder."""
+def write_progress(message: Mapping[str, Any]) -> None:
+    """In a launched process: add a line to what the launcher reads; elsewhere nothing."""
+    progress = os.environ.get(PROGRESS_VARIABLE)
+    if not progress:
+        return
     line = json.dumps(message) + "\n"
     # Who follows the progress removes the folder.
     with suppress(FileNotFoundError):
@@ -114,11 +160,11 @@ def write_progress(progress: Path, message: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def forward_logs(progress: Path) -> Iterator[None]:
-    """In a launched process: write its warnings to the progress file, with its rank."""
+def forward_logs() -> Iterator[None]:
+    """In a launched process: write its warnings where the launcher reads them, with its rank."""
 
     def send(line: Line) -> None:
-        write_progress(progress, {"log": line.level, "text": str(line)})
+        write_progress({"log": line.level, "text": str(line)})
 
     throttle = Throttle(send)
     with PLACE.at(f"rank {os.environ.get('RANK', '0')}"), forward_warnings(throttle.take):
@@ -128,18 +174,28 @@ def forward_logs(progress: Path) -> Iterator[None]:
             throttle.flush()
 
 
-def _command(module: str, job: Path, processes: int) -> list[str]:
+def _command(module: str, job: Path, processes: int, place: NodePlace | None) -> list[str]:
     python, target = [sys.executable, "-m"], [module, str(job)]
-    if processes == 1:
+    if processes == 1 and place is None:
         # Torchrun would load torch once more, and a single process needs no rendezvous.
         return [*python, *target]
-    torchrun = ["torch.distributed.run", "--standalone", "--local-addr=127.0.0.1"]
-    count = [f"--nproc-per-node={processes}", "--max-restarts=0"]
-    return [*python, *torchrun, *count, "-m", *target]
+    torchrun = [*python, "torch.distributed.run", "--max-restarts=0"]
+    count = f"--nproc-per-node={processes}"
+    return [*torchrun, *_rendezvous(place), count, "-m", *target]
 
 
-def _environment(processes: int, threads: int) -> dict[str, str]:
-    single = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"} if processes == 1 else {}
+def _rendezvous(place: NodePlace | None) -> list[str]:
+    if place is None:
+        return ["--standalone", "--local-addr=127.0.0.1"]
+    nodes = [f"--nnodes={place.count}", f"--node-rank={place.rank}"]
+    return [*nodes, f"--master-addr={place.address}", f"--master-port={place.port}"]
+
+
+def _environment(
+    processes: int, threads: int, progress: Path, place: NodePlace | None
+) -> dict[str, str]:
+    alone = processes == 1 and place is None
+    single = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"} if alone else {}
     return {
         # Threads that spin while they wait make a step 40 times as slow when cores are shared.
         "OMP_WAIT_POLICY": "PASSIVE",
@@ -147,11 +203,12 @@ def _environment(processes: int, threads: int) -> dict[str, str]:
         **single,
         "OMP_NUM_THREADS": str(threads),
         LAUNCHER_VARIABLE: str(os.getpid()),
+        PROGRESS_VARIABLE: str(progress),
         **SAFE_PATH,
     }
 
 
-def _new_lines(lines: Any) -> Iterator[dict[str, Any]]:
+def _new_messages(lines: Any) -> Iterator[Message]:
     while True:
         position = lines.tell()
         line = lines.readline()
@@ -159,13 +216,7 @@ def _new_lines(lines: Any) -> Iterator[dict[str, Any]]:
             # Half a line is being written; take it next time.
             lines.seek(position)
             return
-        message = json.loads(line)
-        if "error" in message:
-            raise ProtegeError(message["error"])
-        if "log" in message:
-            logging.getLogger(__name__).log(message["log"], "%s", message["text"])
-        else:
-            yield message
+        yield json.loads(line)
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:

@@ -23,6 +23,9 @@ PREFIX = "PROTEGE_"
 OTHER_PREFIXES = ("PROTEGE_OPTION__", "PROTEGE_INTERNAL_", "PROTEGE_TEST_")
 
 
+JOB = "job"  # in place of hosts: the nodes of the job that protege was started in
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -42,11 +45,25 @@ class DaskSettings(_Section):
 
 
 class TrainingSettings(_Section):
-    """The processes of a training."""
+    """The processes of a training, and the machines that they run on."""
 
     processes: int = Field(
-        0, ge=0, description="Training processes on this machine; 0 is one per GPU, else one."
+        0, ge=0, description="Training processes of each machine; 0 is one per GPU, else one."
     )
+    hosts: str = Field(
+        "", description="Hosts with commas, by SSH; job for those of a job; empty is this machine."
+    )
+    address: str = Field(
+        "", description="Address at which the hosts reach the first; empty is how SSH reached it."
+    )
+    meeting_port: int = Field(
+        4203, ge=1, le=65_535, description="Port of the first node, where those of a job meet."
+    )
+    ssh: str = Field(
+        "ssh -o BatchMode=yes -o ConnectTimeout=20 -o ServerAliveInterval=15",
+        description="Program that runs a command on a host, with the options for it.",
+    )
+    python: str = Field("", description="Python of the hosts; empty is the path of this one.")
 
 
 class MetricsSettings(_Section):

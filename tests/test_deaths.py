@@ -54,7 +54,7 @@ def test_killed_training_is_said_with_its_memory_and_the_remedy(
     tmp_path: Path, processes: int
 ) -> None:
     with pytest.raises(Crashed) as crash:
-        list(launch("tests.builders.dying", tmp_path / "kill", tmp_path / "p", processes, 1))
+        list(launch("tests.builders.dying", tmp_path / "kill", processes, 1))
     text = str(crash.value)
     assert not crash.value.out_of_memory  # it may have been somebody, and goes on after all
     assert "the training was killed (SIGKILL), most likely for memory" in text
@@ -66,7 +66,7 @@ def test_killed_training_is_said_with_its_memory_and_the_remedy(
 @pytest.mark.parametrize("processes", [1, 2])
 def test_last_line_is_that_of_the_process_that_failed(tmp_path: Path, processes: int) -> None:
     with pytest.raises(Crashed) as crash:
-        list(launch("tests.builders.dying", tmp_path / "raise", tmp_path / "p", processes, 1))
+        list(launch("tests.builders.dying", tmp_path / "raise", processes, 1))
     text = str(crash.value)
     assert text.splitlines()[-1] == "ValueError: the picture is too green"
     assert not crash.value.out_of_memory
@@ -87,7 +87,7 @@ def test_every_distinct_reason_is_counted() -> None:
 
 def test_memory_that_ran_out_is_said_as_such_with_the_last_line(tmp_path: Path) -> None:
     with pytest.raises(Crashed) as crash:
-        list(launch("tests.builders.dying", tmp_path / "memory", tmp_path / "p", 1, 1))
+        list(launch("tests.builders.dying", tmp_path / "memory", 1, 1))
     assert crash.value.out_of_memory
     assert "Lower options.batch_size" in str(crash.value)
     assert str(crash.value).endswith("MemoryError: no more bytes")

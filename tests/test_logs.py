@@ -219,10 +219,7 @@ def test_two_runs_in_a_worker_get_each_the_warnings_of_its_own_work(tmp_path: Pa
 def test_ranks_arrive_whole_and_with_their_number(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    progress = tmp_path / "job.jsonl"
-    lines = list(
-        launch("tests.builders.warner", tmp_path / "job", progress, processes=2, threads=1)
-    )
+    lines = list(launch("tests.builders.warner", tmp_path / "job", processes=2, threads=1))
     for rank in ("0", "1"):
         assert [line["number"] for line in lines if line["rank"] == rank] == list(range(500))
     messages = lines_of(caplog, "infra.launch")
@@ -236,6 +233,5 @@ def test_ranks_arrive_whole_and_with_their_number(
 
 def test_last_words_of_a_rank_are_in_the_error(tmp_path: Path) -> None:
     (tmp_path / "job").touch()
-    progress = tmp_path / "job.jsonl"
     with pytest.raises(Crashed, match=r"the last words of [01]"):
-        list(launch("tests.builders.warner", tmp_path / "job", progress, processes=2, threads=1))
+        list(launch("tests.builders.warner", tmp_path / "job", processes=2, threads=1))

@@ -114,7 +114,6 @@ def history_of(folder: Path, data: dict[str, Output]) -> list[dict[str, Any]]:
         classes=CLASSES,
         init=None,
         init_head="keep",
-        progress=str(folder / "progress"),
         attempt=1,
     )
     trainer = Trainer(job, ONE_PROCESS)

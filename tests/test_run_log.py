@@ -21,11 +21,7 @@ def work(run: Any, folder: Path) -> None:
     LOGGER.info("score: reads 100%")
     stage = open_store(f"{run.store.uri}/score/5f0c")
     run_shards(stage, [PartId(17)], OddShard(stage.uri), run.executor, silent)
-    list(
-        launch(
-            "tests.builders.warner", folder / "job", folder / "job.jsonl", processes=2, threads=1
-        )
-    )
+    list(launch("tests.builders.warner", folder / "job", processes=2, threads=1))
 
 
 class Console(logging.Handler):

@@ -17,8 +17,7 @@ def test_two_processes_give_the_loss_the_gradients_and_the_statistics_of_one(
     tmp_path: Path,
 ) -> None:
     alone = whole_batch_step(0, 1)
-    job, progress = tmp_path / "job", tmp_path / "progress.jsonl"
-    lines = list(launch("tests.builders.whole_batch", job, progress, processes=2, threads=1))
+    lines = list(launch("tests.builders.whole_batch", tmp_path / "job", 2, threads=1))
     assert sorted(line["rank"] for line in lines) == [0, 1]
     for line in lines:
         assert line["step"] == pytest.approx(alone["step"], abs=1e-12)

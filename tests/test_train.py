@@ -176,8 +176,7 @@ def test_processes_that_found_different_checkpoints_do_not_begin(tmp_path: Path)
     ranks: list[int] = []
 
     def run() -> None:
-        job, progress = tmp_path / "job", tmp_path / "progress.jsonl"
-        lines = launch("tests.builders.ranks", job, progress, processes=2, threads=1)
+        lines = launch("tests.builders.ranks", tmp_path / "job", processes=2, threads=1)
         ranks.extend(line["rank"] for line in lines)
 
     with pytest.raises(ProtegeError, match=r"different steps \(\[300, 400\]\).*Run again"):

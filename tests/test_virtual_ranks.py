@@ -30,7 +30,7 @@ def train_in(processes: int, job: TrainJob) -> dict[str, torch.Tensor]:
     """Train to the end in so many processes. Returns the weights."""
     folder = Path(job.uri)
     (folder / "job.json").write_text(job.model_dump_json())
-    for _ in launch("tasks.train", folder / "job.json", Path(job.progress), processes, threads=1):
+    for _ in launch("tasks.train", folder / "job.json", processes, threads=1):
         pass
     return safetensors.torch.load_file(folder / "weights.safetensors")
 

@@ -87,8 +87,9 @@ def with_costs(
         and work.training.model != ONNX
         and (every or not is_costless(work.training, work.units))
     }
-    has_gpu = bool(looked_at) and gpu_count() > 0
-    costs = step_costs(looked_at, num_classes, measure=measure and not has_gpu)
+    # Only what this machine computes itself can be measured on it, and only without a GPU.
+    measure = measure and bool(looked_at) and not Settings().training.hosts and not gpu_count()
+    costs = step_costs(looked_at, num_classes, measure=measure)
     works = (_costed(work, costs.get(work.role)) for work in estimate.works)
     return replace(estimate, works=tuple(works))
 
@@ -107,8 +108,8 @@ def _costed(work: Work, cost: StepCost | None) -> Work:
 def check_machine(recipe: Recipe, estimate: Estimate) -> None:
     """Raise ProtegeError where a step has not the memory, or all steps take days."""
     costed = [work for work in estimate.works if work.cost is not None and work.stage == "train"]
-    if not costed:
-        return
+    if not costed or Settings().training.hosts:
+        return  # what other machines have is not known
     machine = Machine.here()
     for work in costed:
         assert work.cost is not None

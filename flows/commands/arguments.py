@@ -7,6 +7,7 @@ import typer
 
 from flows.campaign.options import RecipeOptions
 from infra.devices import gpu_count
+from infra.settings import Settings
 
 EXAMPLES = "\b\nExamples:\n  "
 
@@ -48,7 +49,9 @@ def recipe_options(
     from flows.terminal import note
 
     chosen = recipe(name)
-    for_this_machine = chosen.without_gpu if here and not preset and not gpu_count() else ""
+    # Other machines than this one are meant for trainings because they have GPUs.
+    has_gpu = bool(gpu_count() or Settings().training.hosts)
+    for_this_machine = chosen.without_gpu if here and not preset and not has_gpu else ""
     base = chosen.preset(preset or for_this_machine or DEFAULT)
     options = read_options(chosen.load_options(), base, config, sets)
     if for_this_machine:

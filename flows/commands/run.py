@@ -25,6 +25,7 @@ from flows.commands.arguments import (
     Sets,
     recipe_options,
 )
+from flows.commands.join import leading
 from flows.commands.server import need_server
 from flows.operate.lifecycle import use_running_server
 from infra.errors import ProtegeError, usable_root
@@ -138,9 +139,10 @@ def _show(result: Mapping[str, Any], as_json: bool) -> None:
 
 @contextmanager
 def resumable() -> Iterator[None]:
-    """Say at Ctrl-C that nothing is lost."""
+    """Say at Ctrl-C that nothing is lost. In a job on several machines, run on the leading one."""
     try:
-        yield
+        with leading():
+            yield
     except KeyboardInterrupt:
         typer.echo(
             "stopped. What is finished is kept: the same command goes on from there; should the "

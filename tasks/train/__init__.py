@@ -10,6 +10,7 @@ crash does not end the caller.
     student = train(root, lessons, options, objective=DistillationOptions(temperature=1),
                     objective_inputs={"teacher": teacher})
 
+launching.py   its processes, on this machine or on others, until it is done
 trainer.py     the loop: steps, history, checkpoints
 objectives/    what the network is trained to do: one file a loss
 augmentation.py  which random changes a step makes
@@ -31,17 +32,10 @@ job.py         what they are given, and the files that they leave
 """
 
 import functools
-import logging
-import tempfile
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from infra.errors import ProtegeError
-from infra.launch import Crashed, launch
-from infra.settings import Processes, Settings
+from infra.settings import Processes
 from infra.store import Store
 from tasks import contract
 from tasks.contract import Made, OnProgress, Output, Receipt, Session, Target, make_output, silent
@@ -51,15 +45,12 @@ from tasks.train.augmented import AugmentedPicture, augmented_pictures
 from tasks.train.job import (
     CHECKPOINTS,
     HISTORY,
-    JOB_FOLDER,
     PROJECTION,
     TRAIN_SET,
     InitHead,
-    TrainJob,
 )
-from tasks.train.memory import memory_remedy
-from tasks.train.metrics import describe_metrics
-from tasks.train.objective_check import check_objective, check_processes
+from tasks.train.launching import TrainingPlan, run_to_end
+from tasks.train.objective_check import check_objective
 from tasks.train.objective_options import (
     ContrastiveOptions,
     DistillationOptions,
@@ -69,12 +60,10 @@ from tasks.train.objective_options import (
     SupervisedOptions,
 )
 from tasks.train.options import Augment, Training, TrainOptions
-from tasks.train.start.given import GivenWeights, list_classes, look_at_given
+from tasks.train.start.given import list_classes, look_at_given
 
 STAGE = "train"
 VERSION = 4
-MAX_STUCK_LAUNCHES = 1  # what dies twice at the same step is no accident
-logger = logging.getLogger(__name__)
 
 __all__ = [
     "HISTORY",
@@ -115,9 +104,9 @@ def train(
     Without `classes`, those of the head that is kept, else of the lessons.
     `objective` is what the network is trained to do, and `objective_inputs` the data sets and
     models that it draws from beside `data`, by role.
-    Without `processes`, this machine's settings decide. Raises ProtegeError for a checkpoint or a
-    model that does not fit, damaged images or a diverged loss; `Crashed` when the processes die
-    again and again.
+    Without `processes`, the settings decide how many, and on which machines. Raises ProtegeError
+    for a checkpoint or a model that does not fit, damaged images or a diverged loss; `Crashed` when
+    the processes die again and again.
     """
     if data.stage != "gather":
         raise ProtegeError(
@@ -145,7 +134,7 @@ def train(
         "init_head": init_head,
     }
     target = Target(root, STAGE, VERSION, options, inputs, content=content, scratch=CHECKPOINTS)
-    training = _Training(
+    plan = TrainingPlan(
         options=options,
         objective=objective,
         data={TRAIN_SET: data, **{role: objective_inputs[role] for role in objective.DATA}},
@@ -155,7 +144,7 @@ def train(
         init=init,
         init_head=init_head,
     )
-    make = functools.partial(_make, training, processes)
+    make = functools.partial(_make, plan, processes)
     return make_output(target, make, on_progress)
 
 
@@ -195,52 +184,14 @@ def _check_init(
         )
 
 
-@dataclass(frozen=True)
-class _Training:
-    options: TrainOptions
-    objective: ObjectiveOptions
-    data: Mapping[str, Output]
-    models: Mapping[str, Output]
-    classes: tuple[str, ...]
-    given: GivenWeights
-    init: Output | None
-    init_head: InitHead
-
-    @property
-    def images_per_epoch(self) -> int:
-        return self.data[TRAIN_SET].kept
-
-    @property
-    def total_steps(self) -> int:
-        return self.options.total_steps(self.images_per_epoch)
-
-    @property
-    def total_work(self) -> int:
-        """Steps; for a linear head, images whose features are computed."""
-        return self.images_per_epoch if self.options.is_linear else self.total_steps
-
-
-def _make(training: _Training, processes: Processes | None, session: Session) -> Made:
-    processes, options = processes or Settings().training_processes(), training.options
-    if processes.count > options.num_virtual_ranks:
-        logger.warning(
-            "%s of the %s training processes are not used, because a batch has %s virtual ranks",
-            processes.count - options.num_virtual_ranks,
-            processes.count,
-            options.num_virtual_ranks,
-        )
-        processes = replace(processes, count=options.num_virtual_ranks)
-    check_processes(training.objective, options, processes)
-    if not training.total_steps:
-        # Nothing is shared out: weights are taken as they are, or only a head is fitted.
-        processes = replace(processes, count=1)
+def _make(plan: TrainingPlan, processes: Processes | None, session: Session) -> Made:
     if not session.store.exists(WEIGHTS):
         # The weights were deleted, to be made again; the old history is not that of the new ones.
         session.store.delete(HISTORY)
         session.store.delete(PROJECTION)
-    seconds = _run(training, processes, session)
+    seconds = run_to_end(plan, processes, session)
     weights = contract.bytes_digest(session.store.read(WEIGHTS))
-    history, rows = contract.read_receipt(session.store, HISTORY), training.images_per_epoch
+    history, rows = contract.read_receipt(session.store, HISTORY), plan.images_per_epoch
     parts = [
         Receipt(WEIGHTS, rows, rows, 0, weights, history.facts, seconds=seconds),
         Receipt(HISTORY, 0, 0, 0, history.digest),
@@ -249,60 +200,9 @@ def _make(training: _Training, processes: Processes | None, session: Session) ->
         projection = contract.bytes_digest(session.store.read(PROJECTION))
         parts.append(Receipt(PROJECTION, 0, 0, 0, projection))
     extra = {
-        "classes": list(training.classes),
+        "classes": list(plan.classes),
         "weights": weights,
-        "steps": training.total_steps,
-        "seed": options.seed,
+        "steps": plan.total_steps,
+        "seed": plan.options.seed,
     }
     return Made(parts, extra)
-
-
-def _run(training: _Training, processes: Processes, session: Session) -> dict[str, float]:
-    """Train to the end. Returns the seconds of each part of the work.
-
-    Processes that die are launched again and resume, unless they die without getting any further.
-    """
-    options, total, reached, stuck = training.options, training.total_work, -1, 0
-    session.on_progress(0, total, "starting")
-    while True:
-        reached_before, seconds = reached, dict[str, float]()
-        try:
-            with closing(_launch(training, processes, session)) as lines:
-                for line in lines:
-                    seconds, reached = line["seconds"], max(reached, line["step"])
-                    session.on_progress(line["step"], total, describe_metrics(line))
-        except Crashed as error:
-            stuck = 0 if reached > reached_before else stuck + 1
-            if error.out_of_memory or stuck > MAX_STUCK_LAUNCHES:
-                if not error.likely_memory:
-                    raise
-                remedy = memory_remedy(options, len(training.classes), processes.count)
-                raise Crashed(f"{error}. {remedy}", out_of_memory=error.out_of_memory) from error
-            logger.warning("the training died and resumes from its last checkpoint: %s", error)
-        else:
-            return seconds
-
-
-def _launch(
-    training: _Training, processes: Processes, session: Session
-) -> Generator[dict[str, Any], None, None]:
-    """Launch the training processes once. Yields their progress."""
-    with tempfile.TemporaryDirectory(prefix=JOB_FOLDER, ignore_cleanup_errors=True) as folder:
-        progress, path = Path(folder) / "progress.jsonl", Path(folder) / "job.json"
-        job = TrainJob(
-            uri=session.store.uri,
-            options=training.options,
-            objective=training.objective.NAME,
-            objective_options=training.objective.content(),
-            data=training.data,
-            models=training.models,
-            classes=training.classes,
-            given_classes=training.given.classes,
-            init=training.init,
-            init_head=training.init_head,
-            progress=str(progress),
-            attempt=session.attempt,
-        )
-        path.write_text(job.model_dump_json())
-        threads = training.options.speed.threads or processes.threads
-        yield from launch("tasks.train", path, progress, processes.count, threads)

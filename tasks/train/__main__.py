@@ -42,7 +42,7 @@ def main() -> int:
     """Train. An error that the user can repair goes into the progress file as a sentence."""
     job_file = Path(sys.argv[1])
     job = TrainJob.model_validate_json(job_file.read_text())
-    progress, stop = Path(job.progress), StopRequest()
+    stop = StopRequest()
     stop.listen()
 
     def save_and_end() -> None:
@@ -54,10 +54,10 @@ def main() -> int:
     watch_launcher(save_and_end)
     keep_pandas_out()
     try:
-        with forward_logs(progress):
+        with forward_logs():
             train(job, stop)
     except (ProtegeError, FloatingPointError, ModuleNotFoundError) as error:
-        write_progress(progress, {"error": str(error)})
+        write_progress({"error": str(error)})
         return 1
     return 0
 

@@ -46,8 +46,6 @@ class TrainJob(BaseModel):
     """The model to start from."""
     init_head: InitHead
     """Whether training starts with the head of `init`, or with a new one for other classes."""
-    progress: str
-    """Path of the file that progress is written to."""
     attempt: int
     """The number of the lease under which this is trained; a process that was replaced has a lower
     one."""

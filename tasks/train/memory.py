@@ -11,7 +11,12 @@ USABLE_SHARE = 0.8  # of the memory: the rest is for what else runs
 
 
 def memory_remedy(options: TrainOptions, num_classes: int, processes: int) -> str:
-    """What to set so that a virtual rank fits, on this machine."""
+    """What to set so that a virtual rank fits, in so many processes of this machine; 0 is others.
+
+    How much memory other machines have is not known, and half of the images are a good guess.
+    """
+    if not processes:
+        return describe_fit(options, options.batch_size)
     # Imported here: the cost model reads the options of this package.
     from tasks.cost import PROCESS_BYTES, step_costs
 

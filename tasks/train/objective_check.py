@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 
 from infra.errors import ProtegeError
-from infra.settings import Processes
 from tasks.contract import Output
 from tasks.images import Inputs
 from tasks.train.objective_options import (
@@ -46,9 +45,7 @@ def check_objective(
         _check_shares(objective, options)
 
 
-def check_processes(
-    objective: ObjectiveOptions, options: TrainOptions, processes: Processes
-) -> None:
+def check_processes(objective: ObjectiveOptions, options: TrainOptions, processes: int) -> None:
     """Raise ProtegeError when images must meet that are computed one virtual rank after the other.
 
     A process forgets the images of a virtual rank when it computes the next one. So statistics or
@@ -57,11 +54,11 @@ def check_processes(
     whole = "sync_batch_norm" if options.sync_batch_norm else ""
     whole = whole or (f"the objective {objective.NAME}" if objective.COMPARES_IMAGES else "")
     ranks = options.num_virtual_ranks
-    if whole and processes.count != ranks:
+    if whole and processes != ranks:
         raise ProtegeError(
             f"{whole} looks at a whole batch at a time, so each of its {ranks} virtual ranks needs "
-            f"a process of its own, and there are {processes.count} training processes: set "
-            f"options.virtual_ranks={processes.count}, or train in {ranks} processes"
+            f"a process of its own, and there are {processes} training processes: set "
+            f"options.virtual_ranks={processes}, or train in {ranks} processes"
         )
 
 

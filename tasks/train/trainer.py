@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -416,7 +415,7 @@ class Trainer:
             **asdict(self._report_meter.read(images, waiting_seconds)),
             "seconds": self._watch.seconds,
         }
-        write_progress(Path(self._job.progress), line)
+        write_progress(line)
 
     def _description(self) -> Description:
         return Description(self._options.model, self._job.classes, self._options.inputs)

@@ -47,7 +47,6 @@ def job(lessons: Output, uri: Path, options: TrainOptions = SMALL, attempt: int 
         classes=CLASSES,
         init=None,
         init_head="keep",
-        progress=str(uri / "progress"),
         attempt=attempt,
     )
 

@@ -16,8 +16,7 @@ def read() -> None:
 
 
 watch_launcher()
-progress = Path(sys.argv[1]).with_suffix(".jsonl")
-with forward_logs(progress):
+with forward_logs():
     if rank == "1":
         thread = threading.Thread(target=read)
         thread.start()
@@ -25,6 +24,6 @@ with forward_logs(progress):
     for number in range(500):
         # Long lines of two processes at a time: none may tear another.
         warnings.warn(f"odd thing {number % 30} of {rank} " + "x" * 40, stacklevel=1)
-        write_progress(progress, {"rank": rank, "number": number, "padding": "y" * 300})
+        write_progress({"rank": rank, "number": number, "padding": "y" * 300})
 print(f"the last words of {rank}", file=sys.stderr, flush=True)
 sys.exit(3 if Path(sys.argv[1]).exists() else 0)

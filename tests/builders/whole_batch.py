@@ -4,11 +4,9 @@ In: the place of a process. Out: the loss, the gradients and the running statist
 launched process as a line of progress. In float64, so that only an error can tell them apart.
 
     alone = whole_batch_step(rank=0, size=1)
-    lines = launch("tests.builders.whole_batch", job, progress, processes=2, threads=1)
+    lines = launch("tests.builders.whole_batch", job, processes=2, threads=1)
 """
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -63,7 +61,6 @@ def whole_batch_step(rank: int, size: int) -> dict[str, Any]:
 
 if __name__ == "__main__":
     watch_launcher()
-    progress = Path(sys.argv[1]).with_name("progress.jsonl")
     world = join_world()
-    write_progress(progress, whole_batch_step(world.rank, world.size))
+    write_progress(whole_batch_step(world.rank, world.size))
     leave_world(world)
