@@ -16,8 +16,10 @@ keeps its traceback.
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
@@ -37,6 +39,7 @@ from infra.safe_path import SAFE_PATH
 LAUNCHER_VARIABLE = "PROTEGE_INTERNAL_LAUNCHER_PID"
 PROGRESS_VARIABLE = "PROTEGE_INTERNAL_PROGRESS"
 PROGRESS = "progress.jsonl"  # beside the job file
+JOB_FOLDER = "protege-job-"  # how the folder of a job file begins
 POLL_SECONDS = 0.05
 GRACE_SECONDS = 14  # in which a training writes a last checkpoint; see infra/stopping.py
 
@@ -53,6 +56,21 @@ class NodePlace:
     count: int
     address: str
     port: int
+
+
+@contextmanager
+def job_file(job: str) -> Iterator[Path]:
+    """A file with this job, in a folder of its own until the end of the block."""
+    with tempfile.TemporaryDirectory(prefix=JOB_FOLDER, ignore_cleanup_errors=True) as folder:
+        path = Path(folder) / "job.json"
+        path.write_text(job)
+        yield path
+
+
+def remove_job(job: Path) -> None:
+    """In a launched process whose launcher was killed: remove the folder of `job_file`."""
+    if job.parent.name.startswith(JOB_FOLDER):
+        shutil.rmtree(job.parent, ignore_errors=True)
 
 
 def launch(

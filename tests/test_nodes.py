@@ -186,7 +186,6 @@ import sys
 from infra.store import open_store
 from tasks.contract import output_at
 from tasks.train import train
-from tests.builders.ssh_server import HOST, ssh_server
 from tests.builders.trainings import CLASSES
 from tests.test_nodes import TWO_RANKS
 

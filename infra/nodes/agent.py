@@ -14,7 +14,6 @@ import os
 import queue
 import socket
 import sys
-import tempfile
 import threading
 from contextlib import closing
 from pathlib import Path
@@ -25,11 +24,10 @@ from pydantic import ValidationError
 import infra
 from infra.crash import Crashed
 from infra.errors import ProtegeError
-from infra.launch import NodePlace, run_processes
+from infra.launch import NodePlace, job_file, run_processes
 from infra.nodes.channel import Channel, Message
 from infra.settings import Settings
 
-JOB_FOLDER = "protege-node-"
 PACKAGES = ("infra", "models", "tasks")  # whose code decides what a training gives
 
 
@@ -65,9 +63,7 @@ class Agent:
 
     def _obey(self, order: Message) -> Message | None:
         """Run the processes of an order. Returns how they failed, if they did."""
-        with tempfile.TemporaryDirectory(prefix=JOB_FOLDER, ignore_cleanup_errors=True) as folder:
-            job = Path(folder) / "job.json"
-            job.write_text(order["job"])
+        with job_file(order["job"]) as job:
             place = NodePlace(**order["place"])
             messages = run_processes(
                 order["module"],

@@ -4,7 +4,6 @@ It saves and ends on SIGTERM, on SIGINT, and when its launcher is gone.
 """
 
 import os
-import shutil
 import sys
 from importlib.abc import MetaPathFinder
 from pathlib import Path
@@ -12,9 +11,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from infra.errors import ProtegeError
-from infra.launch import forward_logs, watch_launcher, write_progress
+from infra.launch import forward_logs, remove_job, watch_launcher, write_progress
 from infra.stopping import StopRequest
-from tasks.train.job import JOB_FOLDER, TrainJob
+from tasks.train.job import TrainJob
 from tasks.train.trainer import train
 
 
@@ -47,9 +46,7 @@ def main() -> int:
 
     def save_and_end() -> None:
         stop.request()
-        if job_file.parent.name.startswith(JOB_FOLDER):
-            # Nobody else is left who would remove it.
-            shutil.rmtree(job_file.parent, ignore_errors=True)
+        remove_job(job_file)
 
     watch_launcher(save_and_end)
     keep_pandas_out()

@@ -18,8 +18,6 @@ PROJECTION = "projection.safetensors"  # layers that an objective trains beside 
 METRICS = "metrics.jsonl"
 DIVERGED = "diverged"
 
-JOB_FOLDER = "protege-train-"  # how the temporary folder of a training begins
-
 TRAIN_SET = "train"  # role of the data set whose passes are the epochs
 
 InitHead = Literal["keep", "new"]

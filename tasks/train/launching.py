@@ -7,19 +7,17 @@ that each part of the work took. Processes that die are launched again, and resu
 """
 
 import logging
-import tempfile
 from collections.abc import Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from infra.launch import Crashed, launch, take_messages
+from infra.launch import Crashed, job_file, launch, take_messages
 from infra.nodes.launch_on import launch_on, share_out
 from infra.nodes.reach import first_address, reach_nodes
-from infra.settings import Processes, Settings
+from infra.settings import Processes, Settings, TrainingSettings
 from tasks.contract import Output, Session
-from tasks.train.job import JOB_FOLDER, TRAIN_SET, InitHead, TrainJob
+from tasks.train.job import TRAIN_SET, InitHead, TrainJob
 from tasks.train.memory import memory_remedy
 from tasks.train.metrics import describe_metrics
 from tasks.train.objective_check import check_processes
@@ -104,7 +102,9 @@ def run_to_end(
             if error.out_of_memory or stuck > MAX_STUCK_LAUNCHES:
                 if not error.likely_memory:
                     raise
-                remedy = memory_remedy(plan.options, len(plan.classes), _count_here(processes))
+                here = _processes_here(processes)
+                count = here.count if here else 0
+                remedy = memory_remedy(plan.options, len(plan.classes), count)
                 raise Crashed(f"{error}. {remedy}", out_of_memory=error.out_of_memory) from error
             logger.warning("the training died and resumes from its last checkpoint: %s", error)
         else:
@@ -115,11 +115,11 @@ def _launch(
     plan: TrainingPlan, processes: Processes | None, job: str
 ) -> Generator[dict[str, Any], None, None]:
     """Launch the processes once, on the machines of the settings. Yields their progress."""
-    settings = Settings()
-    if settings.training.hosts and processes is None:
-        yield from _launch_on_hosts(plan, settings, job)
+    here = _processes_here(processes)
+    if here is None:
+        yield from _launch_on_hosts(plan, Settings().training, job)
     else:
-        yield from _launch_here(plan, processes or settings.training_processes(), job)
+        yield from _launch_here(plan, here, job)
 
 
 def _launch_here(
@@ -127,16 +127,14 @@ def _launch_here(
 ) -> Generator[dict[str, Any], None, None]:
     count = min(processes.count, plan.max_processes)
     _check_count(plan, processes.count, count)
-    with tempfile.TemporaryDirectory(prefix=JOB_FOLDER, ignore_cleanup_errors=True) as folder:
-        path = Path(folder) / "job.json"
-        path.write_text(job)
+    with job_file(job) as path:
         yield from launch(MODULE, path, count, plan.options.speed.threads or processes.threads)
 
 
 def _launch_on_hosts(
-    plan: TrainingPlan, settings: Settings, job: str
+    plan: TrainingPlan, settings: TrainingSettings, job: str
 ) -> Generator[dict[str, Any], None, None]:
-    with reach_nodes(settings.training) as nodes:
+    with reach_nodes(settings) as nodes:
         shares = share_out(nodes, plan.max_processes)
         count = sum(processes for _, processes in shares)
         _check_count(plan, sum(node.processes for node in nodes), count)
@@ -144,18 +142,18 @@ def _launch_on_hosts(
             "training in %s",
             ", ".join(f"{processes} processes on {node.name}" for node, processes in shares),
         )
-        address, threads = first_address(settings.training, nodes), plan.options.speed.threads
+        address, threads = first_address(settings, nodes), plan.options.speed.threads
         messages = launch_on(shares, MODULE, job, address=address, threads=threads)
         with closing(messages):
             yield from take_messages(messages)
 
 
-def _count_here(processes: Processes | None) -> int:
-    """The processes of this machine; 0 where a training runs on others."""
+def _processes_here(processes: Processes | None) -> Processes | None:
+    """The processes of this machine; None where a training runs on others."""
     settings = Settings()
     if settings.training.hosts and processes is None:
-        return 0
-    return (processes or settings.training_processes()).count
+        return None
+    return processes or settings.training_processes()
 
 
 def _check_count(plan: TrainingPlan, offered: int, used: int) -> None:
