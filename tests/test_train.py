@@ -64,6 +64,16 @@ def test_training_that_was_interrupted_ends_with_the_same_bytes(
     assert (tmp_path / "cut" / history).read_bytes() == (tmp_path / "whole" / history).read_bytes()
 
 
+def test_convolutions_are_the_same_every_time_unless_the_options_say_otherwise(
+    labelled: Output, tmp_path: Path
+) -> None:
+    for exactly in (False, True):
+        speed = SMALL.speed.model_copy(update={"exact_resume": exactly})
+        Trainer(job(labelled, tmp_path / "a", SMALL.model_copy(update={"speed": speed})), ONE)
+        assert torch.backends.cudnn.deterministic == exactly
+        assert torch.backends.cudnn.benchmark != exactly
+
+
 @pytest.mark.parametrize("file", ["state.pt", "weights.safetensors"])
 @pytest.mark.parametrize("harm", ["cut", "flipped", "empty"])
 def test_damaged_checkpoint_falls_back_to_the_one_before__and_is_told(

@@ -24,7 +24,7 @@ from models.augment import augment
 from models.ema import Ema
 from models.optim import OptimizerSettings, clip_gradients, make_optimizer, parameter_groups
 from models.pixels import channels_last, to_unit
-from models.precision import computing_in
+from models.precision import computing_in, repeat_convolutions
 from tasks.train.augmentation import augmentation_of, step_seed
 from tasks.train.checkpoint import State, last_state
 from tasks.train.data import Batch, BatchReader, open_samples
@@ -60,6 +60,7 @@ class Learner:
 
     def __init__(self, job: TrainJob, world: World) -> None:
         self._world, self._options = world, job.options
+        repeat_convolutions(exactly=job.options.speed.exact_resume)
 
         # The objective, and a reader for each data set that it draws from.
         options = job.options
