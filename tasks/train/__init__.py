@@ -12,6 +12,7 @@ crash does not end the caller.
 
 trainer.py     the loop: progress, history, checkpoints, an early end, the result
 learner.py     what learns: the network, its optimizer, its average, and a step of them
+compiling.py   whether torch compiles the network, as a measurement says
 checks.py      whether options, lessons and the model to start from fit each other
 objectives/    what the network is trained to do: one file a loss
 augmentation.py  which random changes a step makes

@@ -25,8 +25,10 @@ from models.ema import Ema
 from models.optim import OptimizerSettings, clip_gradients, make_optimizer, parameter_groups
 from models.pixels import channels_last, to_unit
 from models.precision import computing_in, repeat_convolutions
+from tasks.inference.device_facts import device_facts
 from tasks.train.augmentation import augmentation_of, step_seed
 from tasks.train.checkpoint import State, last_state
+from tasks.train.compiling import Decision, Passes, compile_network
 from tasks.train.data import Batch, BatchReader, open_samples
 from tasks.train.divergence import KeptRank
 from tasks.train.history import History
@@ -55,7 +57,8 @@ class Measured:
 class Learner:
     """A network, its optimizer, its average and its history after `step` steps.
 
-    `ema` is None without an average, and in processes that do not publish it.
+    `ema` is None without an average, and in processes that do not publish it; `compiling` says
+    whether the network is compiled.
     """
 
     def __init__(self, job: TrainJob, world: World) -> None:
@@ -79,6 +82,7 @@ class Learner:
         }
         self.images_per_epoch = sum(samples[TRAIN_SET].part_rows)
         self.schedule = options.schedule(self.images_per_epoch)
+        self.total_steps = options.total_steps(self.images_per_epoch)
 
         # The network, with what the objective adds to it, its average and its optimizer.
         network = self._objective.module(initial_network(job))
@@ -101,10 +105,12 @@ class Learner:
         self.num_ranks = options.num_virtual_ranks
         self.ranks = own_ranks(world.rank, world.size, self.num_ranks)
         self._buffers = BufferAverage(self.network, self.num_ranks)
-        self._model = self.network
         if world.size > 1:
             check_same_step(self.step, world.size)
-            self._model = share_gradients(self.network)
+
+        # Before it is wrapped: torch compiles DistributedDataParallel badly.
+        self.compiling = self._compile(job.objective, state.compiled if state else None)
+        self._model = share_gradients(self.network) if world.size > 1 else self.network
 
     @property
     def published(self) -> nn.Module:
@@ -125,6 +131,7 @@ class Learner:
             {name: network.state_dict() for name, network in networks.items()},
             self._optimizer.state_dict(),
             self.history.state(),
+            self.compiling.compiled,
         )
 
     def restore(self, state: State) -> None:
@@ -184,6 +191,22 @@ class Learner:
             self.ema.update(self.step)
         self.step += 1
         return self._mean(measured, wants_stop)
+
+    def _compile(self, objective: str, kept: bool | None) -> Decision:
+        options, sources = self._options, self._objective.sources.values()
+        samples = sum(round(options.batch_size * share) // self.num_ranks for share in sources)
+        images = samples * self._objective.num_views
+        left = len(self.ranks) * (self.total_steps - self.step)
+        key = {
+            "model": options.model,
+            "objective": objective,
+            "size": options.inputs.size,
+            "images": images,
+            "precision": options.precision,
+            "exact": options.speed.exact_resume,
+            **device_facts(self._world.device),
+        }
+        return compile_network(Passes(self.network, images, options, left), self._world, key, kept)
 
     def _backward(self, batches: Mapping[str, Batch]) -> dict[str, Tensor]:
         """Add the gradients of a virtual rank. Returns its loss and its named measurements."""

@@ -17,6 +17,7 @@ IMAGES_PER_VIRTUAL_RANK = 32
 MAX_VIRTUAL_RANKS = 4096
 
 OptimizerName = Literal["sgd", "adamw", "lars", "rmsprop"]
+CompileChoice = Literal["auto", "never", "always"]
 
 
 class Start(Options):
@@ -138,6 +139,8 @@ class TrainSpeed(Options):
     """Memory for decoded images, which are cached if all fit and there are no random crops."""
     exact_resume: bool = True
     """On a GPU, resume to the same bits; off: faster convolutions, which may round differently."""
+    compile: CompileChoice = "auto"
+    """Compile the network, which rounds differently; auto: on a GPU where it is measured to pay."""
 
 
 class Training(Options):

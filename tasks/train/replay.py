@@ -14,6 +14,7 @@ differs, and the training may get past it: then the last step is shown as it is 
 import math
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -80,7 +81,8 @@ def replay(uri: str, note: Callable[[str], None]) -> Replay:
         if math.isfinite(loss) and is_finite(learner.state()) and step < last_step:
             continue
         learner.restore(before)
-        with Trace(learner.network) as trace:
+        # Compiled, layers that are watched would be compiled anew.
+        with _not_compiled(learner), Trace(learner.network) as trace:
             loss = float(learner.make_step(batches).loss)
         break
     call = _worst_call(trace)
@@ -97,6 +99,13 @@ def replay(uri: str, note: Callable[[str], None]) -> Replay:
         _gradients(learner),
         not_finite(learner.state()),
     )
+
+
+def _not_compiled(learner: Learner) -> AbstractContextManager[None]:
+    if not learner.compiling.compiled:
+        return nullcontext()
+    eager: AbstractContextManager[None] = torch.compiler.set_stance("force_eager")
+    return eager
 
 
 def _worst_call(trace: Trace) -> int:

@@ -8,6 +8,7 @@ weights of one that never stopped, and on another number of processes the same b
     torchrun --standalone --nproc-per-node=1 -m tasks.train job.json
 """
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -68,7 +69,6 @@ class Trainer:
         self._store = open_store(job.uri)
         self._watch = Stopwatch()
         self.learner = learner = Learner(job, world)
-        self._total_steps = job.options.total_steps(learner.images_per_epoch)
 
         # What looks at the training, and keeps it.
         self._monitor = StepMonitor(world.device)
@@ -76,13 +76,16 @@ class Trainer:
         self._saving = Saving(self._store, job.attempt, keep, learner.step)
         self.metrics = MetricsLog(self._store, job.attempt, learner.step)
         self._row_meter, self._report_meter = SpeedMeter(), SpeedMeter()
+        if world.leads and learner.compiling.reason:
+            line = {"log": logging.INFO, "text": learner.compiling.reason}
+            write_progress(Path(job.progress), line)
 
     def run(self) -> None:
         """All steps that are left, or the fit of a linear head."""
         if self._options.is_linear:
             self._fit_head()
             return
-        total_steps = self._total_steps
+        total_steps = self.learner.total_steps
         row_steps = max(1, total_steps // MAX_ROWS)
         learner = self.learner
         saved_at = reported_at = time.monotonic()
@@ -131,7 +134,7 @@ class Trainer:
         """
         self.metrics.finish()
         learner = self.learner
-        if self._total_steps:
+        if self.learner.total_steps:
             if not is_finite(learner.state()):
                 raise self._diverged(learner.step - 1, learner.ranks, "the state of the training")
             self._saving.finish(learner.state())
@@ -209,8 +212,8 @@ class Trainer:
         error = f" ({self._saving.error})" if self._saving.error else ""
         saved = self._saving.saved_step if self._world.leads else self.learner.step
         raise ProtegeError(
-            f"the training was stopped at step {self.learner.step:,} of {self._total_steps:,}; "
-            f"run it again, and it goes on from step {saved:,}{error}"
+            f"the training was stopped at step {self.learner.step:,} of "
+            f"{self.learner.total_steps:,}; run it again, and it goes on from step {saved:,}{error}"
         )
 
     def _facts(self) -> dict[str, str]:
@@ -218,6 +221,7 @@ class Trainer:
             **device_facts(self._world.device),
             "processes": str(self._world.size),
             "threads": str(torch.get_num_threads()),
+            "compiled": "yes" if self.learner.compiling.compiled else "no",
         }
 
     def _report(self) -> None:
