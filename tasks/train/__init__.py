@@ -72,7 +72,7 @@ from tasks.train.options import Augment, Training, TrainOptions
 from tasks.train.start.given import GivenWeights, list_classes, look_at_given
 
 STAGE = "train"
-VERSION = 4
+VERSION = 5
 MAX_STUCK_LAUNCHES = 1  # what dies twice at the same step is no accident
 logger = logging.getLogger(__name__)
 

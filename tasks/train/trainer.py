@@ -51,6 +51,7 @@ from tasks.train.job import HISTORY, PROJECTION, TRAIN_SET, TrainJob
 from tasks.train.metrics import MetricsLog, SpeedMeter
 from tasks.train.monitor import Seen, StepMonitor
 from tasks.train.objectives import TensorBatch, make_objective
+from tasks.train.pinned import new_pixels, to_device
 from tasks.train.saving import Saving
 from tasks.train.start.initial import initial_network
 from tasks.train.start.linear import fit_linear
@@ -99,6 +100,7 @@ class Trainer:
                 options,
                 round(options.batch_size * share),
                 num_views=self._objective.num_views,
+                allocate=partial(new_pixels, device=world.device),
             )
             for role, share in self._objective.sources.items()
         }
@@ -325,12 +327,12 @@ class Trainer:
 
     def _prepare(self, batch: Batch) -> TensorBatch:
         device, targets = self._world.device, batch.targets
-        images_BCHW = to_unit(torch.from_numpy(batch.images_BHWC).to(device))
+        images_BCHW = to_unit(to_device(batch.images_BHWC, device))
         return TensorBatch(
             augment(images_BCHW, augmentation_of(self._options.augment)),
-            torch.from_numpy(targets.rows_P).to(device),
-            torch.from_numpy(targets.classes_P).to(device),
-            torch.from_numpy(targets.weights_P).to(device),
+            to_device(targets.rows_P, device),
+            to_device(targets.classes_P, device),
+            to_device(targets.weights_P, device),
         )
 
     def _write_history_row(self) -> None:
