@@ -10,10 +10,10 @@ large, at the very places that the boxes have in the whole image.
 libjpeg leaves out frequencies of each block, which costs less than to decode and average them. How
 large an image must stay is a choice between speed and pixels. Crops that have 2 pixels for each of
 their target are off by 0.7 of 255 in the mean, and the views of a training by 0.1 to 0.3, as most
-have more. With 1 pixel it would be 2.0, more than lies between bilinear and bicubic pixels (1.6), and
-a network is scored on pixels of whole decodings. Photographs of 2000 x 1500 pixels take a target of
-224 px 1.4 times less time, one of 64 px 2.4 times; those of 500 x 375 only that of 64 px, 1.15 times,
-because libjpeg must read all of their bytes.
+have more. With 1 pixel it would be 2.0, more than lies between bilinear and bicubic pixels (1.6),
+and a network is scored on pixels of whole decodings. A photograph of 2000 x 1500 pixels takes 1.4
+times less for a target of 224 px and 2.4 times less for 64 px. One of 500 x 375 takes 1.15 times
+less for 64 px and no less for others, because libjpeg must read all of its bytes.
 
     python -m tests.bench.scaled
 """
