@@ -183,6 +183,19 @@ def test_a_process_reads_the_parts_of_its_own_streams_alone(samples: Samples) ->
         assert [image.tobytes() for image in whole.read(0, rank, 2).images_BHWC] == shares[rank]
 
 
+def test_batches_that_are_begun_together_are_those_that_are_read_one_by_one(
+    samples: Samples,
+) -> None:
+    # With a window of one part, the reader forgets what the first of these batches need.
+    options = OPTIONS.model_copy(update={"shuffle_shards": 1})
+    one_by_one, together = (BatchReader(samples, options, batch_size=8) for _ in range(2))
+    begun = [together.begin(step, rank=0, num_ranks=1) for step in range(6)]
+    for step, finish in enumerate(begun):
+        expected, found = one_by_one.read(step, rank=0, num_ranks=1), finish()
+        assert np.array_equal(found.images_BHWC, expected.images_BHWC)
+        assert found.targets.classes_P.tolist() == expected.targets.classes_P.tolist()
+
+
 def test_streams_must_share_out_the_virtual_ranks() -> None:
     with pytest.raises(ValueError, match=r"multiple of streams \(3\)"):
         TrainOptions(batch_size=8, virtual_ranks=4, streams=3)

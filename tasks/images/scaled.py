@@ -18,6 +18,7 @@ less for 64 px and no less for others, because libjpeg must read all of its byte
     python -m tests.bench.scaled
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -29,6 +30,7 @@ from tasks.images.transform import FILTERS, Interpolation
 
 MIN_OVERSIZE = 2  # pixels of a crop for each of its target, on the shorter side
 SCALES = (8, 4, 2)
+LOG_ASPECT = math.log(4 / 3)
 TRIES = 10  # of the published crop, before it takes the central square
 # Orientations (EXIF) that swap width and height, and those whose left or top edge is where the rows
 # or columns of the file end.
@@ -87,9 +89,10 @@ def scale_for(boxes: Sequence[Box], size: int) -> int:
 def random_box(width: int, height: int, min_area: float, rng: np.random.Generator) -> Box:
     """Random-resized crop: a part of the area, aspect 3/4 to 4/3; else the central square."""
     for _ in range(TRIES):
+        # By `math`: numpy takes several times as long for single numbers, and holds the lock.
         area = height * width * rng.uniform(min_area, 1.0)
-        aspect = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)))
-        box_width, box_height = round(np.sqrt(area * aspect)), round(np.sqrt(area / aspect))
+        aspect = math.exp(rng.uniform(-LOG_ASPECT, LOG_ASPECT))
+        box_width, box_height = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
         if 0 < box_width <= width and 0 < box_height <= height:
             left = int(rng.integers(0, width - box_width + 1))
             top = int(rng.integers(0, height - box_height + 1))

@@ -260,10 +260,12 @@ class Trainer:
     def read_step(self, step: int) -> list[dict[str, Batch]]:
         """The batches by role, for each virtual rank of this process."""
         readers, num_ranks = self._readers.items(), self._num_ranks
-        return [
-            {role: reader.read(step, rank, num_ranks) for role, reader in readers}
+        # Threads go on with the next virtual rank while the last images of one are decoded.
+        begun = [
+            {role: reader.begin(step, rank, num_ranks) for role, reader in readers}
             for rank in self._ranks
         ]
+        return [{role: finish() for role, finish in batches.items()} for batches in begun]
 
     def _train_step(
         self, rank_batches: Sequence[Mapping[str, Batch]]
