@@ -12,7 +12,7 @@ large an image must stay is a choice between speed and pixels. Crops that have 2
 their target are off by 0.7 of 255 in the mean, and the views of a training by 0.1 to 0.3, as most
 have more. With 1 pixel it would be 2.0, more than lies between bilinear and bicubic pixels (1.6),
 and a network is scored on pixels of whole decodings. A photograph of 2000 x 1500 pixels takes 1.4
-times less for a target of 224 px and 2.4 times less for 64 px. One of 500 x 375 takes 1.15 times
+times less for a target of 224 px and 2.4 times less for 64 px. One of 500 x 375 takes 1.2 times
 less for 64 px and no less for others, because libjpeg must read all of its bytes.
 
     python -m tests.bench.scaled

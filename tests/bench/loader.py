@@ -13,8 +13,9 @@ shared. Prints one JSON line, whose figures are by the side of the target in pix
     ratio_to_processes     over images/s of its own views in processes instead of threads
     data_wait_share        of the time of a device that computes 1,500 images/s
     cpu_ms                 of the processor for an image
-    python_ms              of these, at most so many hold the interpreter's lock: one process feeds
-                           1000 / python_ms images/s, however many cores it has
+    libjpeg_ms             the same of decoding the whole file, and nothing else
+    python_ms              of cpu_ms, outside of the libraries: at most so many hold Python's
+                           lock, which thus allows 1000 / python_ms images/s or more
 """
 
 import argparse
@@ -146,18 +147,20 @@ def fed(lessons: Output, options: TrainOptions, step_seconds: float) -> tuple[fl
     return BATCH * STEPS / seconds, waited / seconds
 
 
-def milliseconds(view: View, datas: Sequence[bytes]) -> tuple[float, float]:
-    """Of the processor, for an image, and those of them outside of the libraries."""
+def milliseconds(view: View, datas: Sequence[bytes]) -> dict[str, float]:
+    """Of the processor, for an image."""
     works = (
         lambda data, position: view.read(data, position)[0],
         lambda data, position: by_libraries(view, data, position, is_scaled=True),
+        lambda data, _position: simplejpeg.decode_jpeg(data, "RGB"),
     )
     rows = []
     for position, data in enumerate(datas):
         turns = [[cpu_seconds(work, data, position) for work in works] for _ in range(REPEATS)]
         rows.append(np.min(turns, axis=0))
-    whole, libraries = 1000 * np.mean(rows, axis=0)
-    return float(whole), float(whole - libraries)
+    view_ms, libraries_ms, libjpeg_ms = (1000 * np.mean(rows, axis=0)).round(3).tolist()
+    python_ms = round(view_ms - libraries_ms, 3)
+    return {"cpu_ms": view_ms, "libjpeg_ms": libjpeg_ms, "python_ms": python_ms}
 
 
 def cpu_seconds(work: Callable[[bytes, int], Pixels], data: bytes, position: int) -> float:
@@ -184,7 +187,6 @@ def figures_of(
         )
         for _ in range(num_rounds)
     ]
-    cpu_ms, python_ms = milliseconds(view, datas)
 
     def median(figure: Callable[[Round], float]) -> float:
         return round(statistics.median(map(figure, rounds)), 3)
@@ -194,8 +196,7 @@ def figures_of(
         "ratio_to_bare_loop": median(lambda turn: turn.reader / turn.bare),
         "ratio_to_processes": median(lambda turn: turn.reader / turn.processes),
         "data_wait_share": median(lambda turn: turn.wait_share),
-        "cpu_ms": round(cpu_ms, 3),
-        "python_ms": round(python_ms, 3),
+        **milliseconds(view, datas),
     }
 
 
