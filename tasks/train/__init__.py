@@ -23,6 +23,7 @@ objective_check.py    whether they and their inputs fit the training
 start/         what the network knows before the first step
 data/          which samples a step gets
 history.py     the measurements of the course
+pinned.py      how a batch reaches a GPU without waiting
 metrics.py     the same while it runs, with the speed: metrics.jsonl, and other programs' formats
 checkpoint.py  what a training needs to resume
 saving.py      checkpoints in the background
@@ -66,7 +67,7 @@ from tasks.train.options import Augment, Training, TrainOptions
 from tasks.train.start.given import look_at_given
 
 STAGE = "train"
-VERSION = 4
+VERSION = 5
 
 __all__ = [
     "HISTORY",

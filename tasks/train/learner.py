@@ -34,6 +34,7 @@ from tasks.train.divergence import KeptRank
 from tasks.train.history import History
 from tasks.train.job import TRAIN_SET, TrainJob
 from tasks.train.objectives import TensorBatch, make_objective
+from tasks.train.pinned import new_pixels, to_device
 from tasks.train.start.initial import initial_network
 from tasks.train.start.new_layers import sync_norms
 from tasks.train.virtual_ranks import BufferAverage, own_ranks
@@ -77,6 +78,7 @@ class Learner:
                 options,
                 round(options.batch_size * share),
                 num_views=self._objective.num_views,
+                allocate=partial(new_pixels, device=world.device),
             )
             for role, share in self._objective.sources.items()
         }
@@ -146,10 +148,12 @@ class Learner:
     def read_step(self, step: int) -> list[dict[str, Batch]]:
         """The batches by role, for each virtual rank of this process."""
         readers, num_ranks = self._readers.items(), self.num_ranks
-        return [
-            {role: reader.read(step, rank, num_ranks) for role, reader in readers}
+        # Threads go on with the next virtual rank while the last images of one are decoded.
+        begun = [
+            {role: reader.begin(step, rank, num_ranks) for role, reader in readers}
             for rank in self.ranks
         ]
+        return [{role: finish() for role, finish in batches.items()} for batches in begun]
 
     def kept_rank(self, step: int, rank: int) -> KeptRank:
         """A virtual rank of a step, as the network sees it; the step counts from 0."""
@@ -236,10 +240,10 @@ class Learner:
 
     def _prepare(self, batch: Batch) -> TensorBatch:
         device, targets = self._world.device, batch.targets
-        images_BCHW = to_unit(torch.from_numpy(batch.images_BHWC).to(device))
+        images_BCHW = to_unit(to_device(batch.images_BHWC, device))
         return TensorBatch(
             augment(images_BCHW, augmentation_of(self._options.augment)),
-            torch.from_numpy(targets.rows_P).to(device),
-            torch.from_numpy(targets.classes_P).to(device),
-            torch.from_numpy(targets.weights_P).to(device),
+            to_device(targets.rows_P, device),
+            to_device(targets.classes_P, device),
+            to_device(targets.weights_P, device),
         )
