@@ -10,7 +10,7 @@ from tests.builders.encoded import NOISE, chunk, encoded, gif, grey_tiff, png, w
 from tests.builders.peak import peaks
 
 MAX_PIXELS = 1_000_000
-MAX_MIB = 24  # eight times the RGB bytes of MAX_PIXELS
+MAX_MIB = 26  # nine times the RGB bytes of MAX_PIXELS
 HUGE = 65_535
 
 

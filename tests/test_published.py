@@ -256,6 +256,8 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (path / "models").mkdir(parents=True)
     (path / "__init__.py").write_text("raise AssertionError(__file__)\n")
     monkeypatch.syspath_prepend(tmp_path)
+    # Another test may have imported the real one, which would be found first.
+    monkeypatch.delitem(sys.modules, path.name, raising=False)
     return path
 
 

@@ -156,7 +156,10 @@ def _command(host: str, settings: TrainingSettings) -> list[str]:
 
 def _offer(name: str, channel: Channel, log: IO[bytes] | None, deadline: float) -> Message:
     try:
-        offer = channel.receive(max(0.0, deadline - time.monotonic()))
+        # What an order of before has left, which was stopped and did not end in time, is skipped.
+        while (offer := channel.receive(max(0.0, deadline - time.monotonic()))) is not None:
+            if "software" in offer or "refused" in offer:
+                break
     except TimeoutError:
         raise ProtegeError(
             f"{name} has not answered within {GREET_SECONDS:.0f} s{log_end(log)}"
