@@ -14,7 +14,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-user demo demo-seeds test test-wheel fuzz test-operate test-operate-ci debian check
-.PHONY: format operate-sqlite operate-postgres bench-overhead bench-topk bench-train bench-photos bench-operate clean
+.PHONY: format operate-sqlite operate-postgres bench-overhead bench-topk bench-train bench-loader bench-photos bench-operate clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -88,6 +88,9 @@ bench-topk: $(READY)  ## Measure topk against DuckDB and Polars; IMAGES=10000000
 
 bench-train: $(READY)  ## Measure a training against a bare loop: speed, checkpoints, resume
 	$(BIN)/python -m tests.bench.train
+
+bench-loader: $(READY)  ## Measure what the reader of a training feeds to a device, without one
+	$(BIN)/python -m tests.bench.loader
 
 bench-photos: $(READY)  ## Measure what the preset photos gains on Debian's clip art; an hour or more
 	$(BIN)/python -m tests.bench.photos $(OUT)/photos --seeds $(SEEDS)

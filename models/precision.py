@@ -29,3 +29,15 @@ def computing_in(precision: Precision, device: "torch.device") -> AbstractContex
     torch.backends.cudnn.rnn.fp32_precision = products  # type: ignore[attr-defined]
     torch.backends.cuda.matmul.fp32_precision = products
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def repeat_convolutions(*, exactly: bool) -> None:
+    """Let cuDNN compute each convolution alike every time, or else as is fastest here.
+
+    The fastest ways are measured when a shape is first seen, and some of them add up in another
+    order each time. For this process, from now on.
+    """
+    import torch
+
+    torch.backends.cudnn.deterministic = exactly
+    torch.backends.cudnn.benchmark = not exactly

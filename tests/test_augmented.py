@@ -77,7 +77,7 @@ def inputs_of_training(lessons: Output, folder: Path) -> list[Tensor]:
     def record(_: torch.nn.Module, arguments: tuple[Tensor, ...]) -> None:
         seen.append(arguments[0].detach().clone())
 
-    trainer._network.register_forward_pre_hook(record)
+    trainer.learner.network.register_forward_pre_hook(record)
     trainer.run()
     return seen
 

@@ -73,11 +73,11 @@ def test_network_learns_and_its_head_does_not(lessons: Output, tmp_path: Path) -
         "ema_decay": 0.0,
     }
     trainer = contrastive_job(lessons, tmp_path / "a", OPTIONS.model_copy(update=changes))
-    before = {name: tensor.clone() for name, tensor in trainer._network.named_parameters()}
+    before = {name: tensor.clone() for name, tensor in trainer.learner.network.named_parameters()}
     trainer.run()
-    for name, parameter in trainer._network.named_parameters():
+    for name, parameter in trainer.learner.network.named_parameters():
         assert torch.equal(parameter, before[name]) == name.startswith("network.fc."), name
-    rows = trainer._history.rows
+    rows = trainer.learner.history.rows
     assert set(rows[0]["measurements"]) == {"nt_xent", "nearest"}
     assert rows[0]["loss"] == pytest.approx(2 * rows[0]["measurements"]["nt_xent"])
     assert sum(row["loss"] for row in rows[-5:]) < sum(row["loss"] for row in rows[:5])
@@ -92,7 +92,7 @@ def test_training_that_was_interrupted_ends_with_the_same_bytes(
     whole.finish()
     run_to(contrastive_job(lessons, tmp_path / "cut"), 2)
     resumed = contrastive_job(lessons, tmp_path / "cut")
-    assert resumed.step == 2
+    assert resumed.learner.step == 2
     resumed.run()
     resumed.finish()
     for name in (WEIGHTS, PROJECTION):

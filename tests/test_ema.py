@@ -65,14 +65,14 @@ def test_checkpoint_has_an_average_only_where_there_is_one(
     state = last_state(trainer._store)
     assert state is not None
     assert set(state.networks) == networks
-    assert Trainer(job(lessons, tmp_path / "a", options), ONE).step == 2
+    assert Trainer(job(lessons, tmp_path / "a", options), ONE).learner.step == 2
 
 
 def test_only_the_process_that_publishes_keeps_an_average(lessons: Output, tmp_path: Path) -> None:
     training = job(lessons, tmp_path / "a")
     run_to(Trainer(training, ONE), 2)
     first = Trainer(training, ONE)
-    assert first._ema is not None
+    assert first.learner.ema is not None
 
     class OtherRank(World):
         """Not the first, in a world of one, so that nothing waits for another process."""
@@ -82,5 +82,5 @@ def test_only_the_process_that_publishes_keeps_an_average(lessons: Output, tmp_p
             return False
 
     other = Trainer(training, OtherRank(0, 1, torch.device("cpu")))
-    assert other._ema is None
-    assert other.step == 2
+    assert other.learner.ema is None
+    assert other.learner.step == 2

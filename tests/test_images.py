@@ -20,11 +20,12 @@ from tasks.images import (
     REASONS,
     Limits,
     Pixels,
+    Scaled,
     Unusable,
     check,
     decode,
     encode_png,
-    random_crop,
+    random_box,
     square,
 )
 from tests.builders.encoded import NOISE, encoded, png
@@ -377,10 +378,9 @@ def test_squares_and_crops_have_the_size_that_was_asked_for(
     height: int, width: int, size: int, resize: int
 ) -> None:
     pixels: Pixels = np.full((height, width, 3), 77, np.uint8)
-    for result in (
-        square(pixels, size, resize),
-        random_crop(pixels, size, 0.08, np.random.default_rng(0)),
-    ):
+    box = random_box(width, height, 0.08, np.random.default_rng(0))
+    crop = Scaled(pixels, width, height).crop(box, size, "bilinear")
+    for result in (square(pixels, size, resize), crop):
         assert result.shape == (size, size, 3)
         assert (result == 77).all()
 

@@ -19,7 +19,7 @@ from tests.builders.trainings import CLASSES, ONE, SMALL, job
 def initial(lessons: Output, folder: Path, init: Init, model: str = "small_resnet_8") -> Network:
     """The network before the first step."""
     options = SMALL.model_copy(update={"init": init, "model": model})
-    network = Trainer(job(lessons, folder, options), ONE)._network
+    network = Trainer(job(lessons, folder, options), ONE).learner.network
     assert isinstance(network, Network)
     return network
 

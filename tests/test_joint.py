@@ -71,7 +71,7 @@ def test_every_virtual_rank_has_both_kinds(lessons: Output, pseudo: Output, tmp_
     }
     training: TrainJob = job(lessons, tmp_path / "a", OPTIONS).model_copy(update=changes)
     trainer = Trainer(training, ONE)
-    for rank_batches in map(trainer.read_step, range(3)):
+    for rank_batches in map(trainer.learner.read_step, range(3)):
         assert len(rank_batches) == 2
         for batches in rank_batches:
             counts = {role: len(batch.images_BHWC) for role, batch in batches.items()}

@@ -27,7 +27,9 @@ def values(loss: float, stop: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
 
 def state(step: int, value: float = 1.0) -> State:
     network = {"weight": torch.full((3,), value)}
-    return State(step, {"network": network, "average": network}, {"state": {}}, {"rows": []})
+    return State(
+        step, {"network": network, "average": network}, {"state": {}}, {"rows": []}, compiled=False
+    )
 
 
 def test_steps_are_seen_in_order_and_after_the_same_delay() -> None:

@@ -66,7 +66,7 @@ def test_what_is_kept_shows_the_images_as_the_network_saw_them(
             metadata = opened.metadata()
             images = opened.get_tensor("train.images_BCHW")
         rank = int(metadata["rank"])
-        again = trainer.kept_rank(step - 1, rank)
+        again = trainer.learner.kept_rank(step - 1, rank)
         assert torch.equal(images, again.inputs["train"].images_BCHW)
         assert json.loads(metadata["images"])["train"] == again.names["train"]
         assert metadata["seed"] == str(again.seed)
@@ -84,7 +84,7 @@ def test_replay_makes_the_step_again_from_the_last_checkpoint(
 
     trainer = Trainer(job(lessons, folder, WILD), ONE)
     run_to(trainer, from_the_start.step - 1)
-    assert trainer._saving.finish(trainer.state())
+    assert trainer._saving.finish(trainer.learner.state())
     from_checkpoint = replay(str(folder), note=print)
     assert from_checkpoint.begun_at == from_the_start.step - 1
     assert from_checkpoint.step == from_the_start.step
@@ -128,9 +128,9 @@ def test_result_that_is_not_finite_is_never_published(lessons: Output, tmp_path:
     short = SMALL.model_copy(update={"length": Length(amount=2, unit="steps")})
     trainer = Trainer(job(lessons, tmp_path / "a", short), ONE)
     trainer.run()
-    assert trainer._ema is not None
+    assert trainer.learner.ema is not None
     with torch.no_grad():
-        next(trainer._ema.network.parameters()).fill_(float("nan"))
+        next(trainer.learner.ema.network.parameters()).fill_(float("nan"))
     with pytest.raises(Diverged, match="the state of the training is not finite at step 2"):
         trainer.finish()
     assert not open_store(str(tmp_path / "a")).exists("weights.safetensors")

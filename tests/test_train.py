@@ -56,12 +56,22 @@ def test_training_that_was_interrupted_ends_with_the_same_bytes(
     interrupted = Trainer(job(labelled, tmp_path / "cut"), ONE)
     run_to(interrupted, stop_after)
     resumed = Trainer(job(labelled, tmp_path / "cut"), ONE)
-    assert resumed.step == stop_after
+    assert resumed.learner.step == stop_after
     resumed.run()
     resumed.finish()
     assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
     history = "history.parquet"
     assert (tmp_path / "cut" / history).read_bytes() == (tmp_path / "whole" / history).read_bytes()
+
+
+def test_convolutions_are_the_same_every_time_unless_the_options_say_otherwise(
+    labelled: Output, tmp_path: Path
+) -> None:
+    for exactly in (False, True):
+        speed = SMALL.speed.model_copy(update={"exact_resume": exactly})
+        Trainer(job(labelled, tmp_path / "a", SMALL.model_copy(update={"speed": speed})), ONE)
+        assert torch.backends.cudnn.deterministic == exactly
+        assert torch.backends.cudnn.benchmark != exactly
 
 
 @pytest.mark.parametrize("file", ["state.pt", "weights.safetensors"])
@@ -76,7 +86,7 @@ def test_damaged_checkpoint_falls_back_to_the_one_before__and_is_told(
     data = states[-1].read_bytes()
     flipped = data[:-9] + bytes([data[-9] ^ 1]) + data[-8:]
     states[-1].write_bytes({"cut": data[:50], "flipped": flipped, "empty": b""}[harm])
-    assert Trainer(job(labelled, tmp_path / "a"), ONE).step == 5
+    assert Trainer(job(labelled, tmp_path / "a"), ONE).learner.step == 5
     assert "step-000000006-000001 is damaged and is passed over" in caplog.text
 
 
@@ -93,7 +103,7 @@ def test_whole_checkpoint_that_cannot_be_read_here_is_an_error(
         patch.setattr(torch, "load", out_of_memory)
         with pytest.raises(ProtegeError, match=r"is whole, but cannot be read here \(CUDA out of"):
             Trainer(job(labelled, tmp_path / "a"), ONE)
-    assert Trainer(job(labelled, tmp_path / "a"), ONE).step == 3, "nothing was lost"
+    assert Trainer(job(labelled, tmp_path / "a"), ONE).learner.step == 3, "nothing was lost"
 
 
 def test_new_checkpoints_stay_beside_damaged_ones_of_a_higher_step(
@@ -103,9 +113,9 @@ def test_new_checkpoints_stay_beside_damaged_ones_of_a_higher_step(
     for state in (tmp_path / "a" / "checkpoints").glob("*/state.pt"):
         state.write_bytes(b"torn")
     again = Trainer(job(labelled, tmp_path / "a", attempt=2), ONE)
-    assert again.step == 0
+    assert again.learner.step == 0
     run_to(again, 3)
-    assert Trainer(job(labelled, tmp_path / "a", attempt=3), ONE).step == 3
+    assert Trainer(job(labelled, tmp_path / "a", attempt=3), ONE).learner.step == 3
 
 
 def test_state_with_a_loss_that_is_no_number_is_never_saved(
@@ -114,18 +124,18 @@ def test_state_with_a_loss_that_is_no_number_is_never_saved(
     trainer = Trainer(job(labelled, tmp_path / "a"), ONE)
     run_to(trainer, 4)
     # As on a GPU, whose losses are read some steps later.
-    trainer.step += 1
+    trainer.learner.step += 1
     trainer._monitor = StepMonitor(ONE.device, delay_steps=2)
     trainer._monitor.add(4, torch.tensor([float("nan"), 0]), torch.tensor([float("nan")]))
     assert trainer._save()
     trainer._saving.wait()
-    assert Trainer(job(labelled, tmp_path / "a"), ONE).step == 4
+    assert Trainer(job(labelled, tmp_path / "a"), ONE).learner.step == 4
     trainer._monitor = StepMonitor(ONE.device)
     with torch.no_grad():
-        next(trainer.network.parameters()).fill_(float("inf"))
+        next(trainer.learner.network.parameters()).fill_(float("inf"))
     assert trainer._save()
     trainer._saving.wait()
-    assert Trainer(job(labelled, tmp_path / "a"), ONE).step == 4
+    assert Trainer(job(labelled, tmp_path / "a"), ONE).learner.step == 4
 
 
 def checkpoints(folder: Path) -> list[str]:
@@ -137,14 +147,14 @@ def test_attempt_that_was_replaced_does_no_harm(labelled: Output, tmp_path: Path
     first = Trainer(job(labelled, folder, attempt=1), ONE)
     run_to(first, 5)
     second = Trainer(job(labelled, folder, attempt=2), ONE)
-    assert second.step == 5
+    assert second.learner.step == 5
     run_to(second, 7)
     theirs = ["step-000000006-000002", "step-000000007-000002"]
     assert checkpoints(folder) == theirs, "the older attempt's were removed"
     run_to(first, 12)
     newest = ["step-000000011-000001", "step-000000012-000001"]
     assert checkpoints(folder) == theirs + newest
-    assert Trainer(job(labelled, folder, attempt=3), ONE).step == 12
+    assert Trainer(job(labelled, folder, attempt=3), ONE).learner.step == 12
     second.run()
     second.finish()
     published = {name: (folder / name).stat().st_mtime_ns for name in (WEIGHTS, HISTORY)}
@@ -168,7 +178,7 @@ def test_checkpoint_that_vanishes_while_it_is_read_is_skipped(
         return data
 
     monkeypatch.setattr(LocalStore, "read", slow)
-    assert Trainer(job(labelled, tmp_path / "a"), ONE).step == 3
+    assert Trainer(job(labelled, tmp_path / "a"), ONE).learner.step == 3
 
 
 def test_processes_that_found_different_checkpoints_do_not_begin(tmp_path: Path) -> None:

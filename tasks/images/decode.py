@@ -11,14 +11,16 @@ What cannot be used raises `Unusable` with a reason from `REASONS`.
 
 import io
 import warnings
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
 from tasks.images import colours
 from tasks.images.colours import Pixels
-from tasks.images.jpeg import decode_jpeg
+from tasks.images.jpeg import ScaleOf, decode_jpeg, whole
 from tasks.images.opening import open_picture
+from tasks.images.scaled import TURNED, Scaled
 from tasks.images.unusable import Limits, Unusable
 
 IMAGES_VERSION = 2  # goes into fingerprints; raise it when the same bytes give other pixels
@@ -41,19 +43,28 @@ def decode(data: bytes, limits: Limits) -> Pixels:
 
     EXIF orientation is applied; transparent pixels lie on white; 16-bit and CMYK are converted.
     """
+    return decode_scaled(data, limits, whole).pixels_HWC
+
+
+def decode_scaled(data: bytes, limits: Limits, scale_of: ScaleOf) -> Scaled:
+    """The same, and of a JPEG 1/1, 1/2, 1/4 or 1/8 of it, as `scale_of` its upright size says.
+
+    Damage is found at every scale: all of the file is read. Raises Unusable.
+    """
     image = open_picture(data, limits, whole=True)
     try:
         if image.format == "JPEG":
-            pixels = _decode_jpeg(data, image, limits)
-        else:
-            _check_whole(image)
-            pixels = colours.to_rgb(image)
-        pixels = colours.upright(pixels, colours.orientation(image))
+            return _decode_jpeg(data, image, limits, scale_of)
+        _check_whole(image)
+        # In this order: Pillow turns TIFFs upright while it loads them.
+        pixels_HWC = colours.to_rgb(image)
+        upright_HWC = np.ascontiguousarray(colours.upright(pixels_HWC, colours.orientation(image)))
     except Unusable:
         raise
     except Exception as error:  # whatever a decoder makes of hostile bytes, it is the bytes' fault
         raise Unusable("damaged", str(error) or type(error).__name__) from error
-    return np.ascontiguousarray(pixels)
+    height, width = upright_HWC.shape[:2]
+    return Scaled(upright_HWC, width, height)
 
 
 def encode_png(pixels_HWC: Pixels) -> bytes:
@@ -63,12 +74,19 @@ def encode_png(pixels_HWC: Pixels) -> bytes:
     return sink.getvalue()
 
 
-def _decode_jpeg(data: bytes, image: Image.Image, limits: Limits) -> Pixels:
-    """RGB pixels of a JPEG, strictly; CMYK and YCCK are converted as Pillow does it."""
-    if image.mode != "CMYK":
-        return decode_jpeg(data, "RGB", limits)
-    inverted = decode_jpeg(data, "CMYK", limits)
-    return np.asarray(Image.fromarray(255 - inverted, mode="CMYK").convert("RGB"))
+def _decode_jpeg(data: bytes, image: Image.Image, limits: Limits, scale_of: ScaleOf) -> Scaled:
+    """A JPEG, strictly; CMYK and YCCK are converted as Pillow does it."""
+    orientation, is_cmyk = colours.orientation(image), image.mode == "CMYK"
+
+    def scale_of_file(width: int, height: int) -> int:
+        size = (height, width) if orientation in TURNED else (width, height)
+        return scale_of(*size)
+
+    scaled = decode_jpeg(data, "CMYK" if is_cmyk else "RGB", limits, scale_of_file)
+    if is_cmyk:
+        inks = Image.fromarray(255 - scaled.pixels_HWC, mode="CMYK")
+        scaled = replace(scaled, pixels_HWC=np.asarray(inks.convert("RGB")))
+    return scaled.upright(orientation)
 
 
 def _check_whole(image: Image.Image) -> None:

@@ -1,19 +1,21 @@
 """JPEG: strict decoding, in which what lies beside the pixels is no damage.
 
-In: the bytes of a JPEG. Out: its pixels. libjpeg decodes a damaged file, too, into a grey half, and
-only warns; so each warning is an error here. But some tell of bytes that no pixel comes from. They
-are taken out, and what is left is decoded as strictly: libjpeg tells its first warning only.
+In: the bytes of a JPEG. Out: its pixels, in each direction all or 1/2, 1/4 or 1/8 of them. libjpeg
+decodes a damaged file, too, into a grey half, and only warns; so each warning is an error here. But
+some tell of bytes that no pixel comes from. They are taken out, and what is left is decoded as
+strictly: libjpeg tells its first warning only.
 
-    pixels_HWC = decode_jpeg(data, "RGB", limits)
+    pixels_HWC = decode_jpeg(data, "RGB", limits, whole).pixels_HWC
 """
 
 import itertools
 import re
+from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 import simplejpeg
 
+from tasks.images.scaled import Scaled
 from tasks.images.unusable import Limits, Unusable
 
 MAX_SCANS = 100  # a progressive JPEG has about ten; each more costs a pass over all pixels
@@ -33,25 +35,31 @@ HARMLESS = (
 TOO_MANY_BYTES = re.compile(r"(\d+) extraneous bytes before marker 0x([0-9a-f]{2})")
 OTHER_PROCESS = re.compile(r"[Uu]nsupported|not supported|Unsupported JPEG")
 
-START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
+MARKER, START_OF_SCAN, END_OF_IMAGE = 0xFF, 0xDA, 0xD9
 NEXT_MARKER = re.compile(rb"\xff+([^\0\xd0-\xd7\xff])", re.DOTALL)
 # Segments that the pixels depend on: tables, frame and scan headers, restart intervals, and the
 # two that tell the colours (APP0 and APP14). All others are notes.
 OF_PIXELS = {*range(0xC0, 0xD0), END_OF_IMAGE, START_OF_SCAN, 0xDB, 0xDD, 0xE0, 0xEE}
 SEQUENTIAL = {0xC0, 0xC1, 0xC9}
 
-Pixels = npt.NDArray[np.uint8]
+# From the width and height of an image to the scale at which it is decoded: 1, 2, 4 or 8.
+ScaleOf = Callable[[int, int], int]
 
 
-def decode_jpeg(data: bytes, colours: str, limits: Limits) -> Pixels:
-    """Pixels (H, W, channels) of the first image. Raises Unusable."""
-    if data.count(b"\xff\xda") > MAX_SCANS and _count_scans(data) > MAX_SCANS:
+def whole(_width: int, _height: int) -> int:
+    """Every pixel is wanted."""
+    return 1
+
+
+def decode_jpeg(data: bytes, colours: str, limits: Limits, scale_of: ScaleOf) -> Scaled:
+    """Pixels (H, W, channels) of the first image, not yet upright. Raises Unusable."""
+    if _may_have_scans(data) > MAX_SCANS and _count_scans(data) > MAX_SCANS:
         raise Unusable("unsupported", f"a JPEG of more than {MAX_SCANS} scans")
     for _ in range(MAX_MENDS):
         # By the parser that decodes: what another reads as the size could be a note.
-        pixels, warning = _decode_strictly(data, colours, limits)
-        if pixels is not None:
-            return pixels
+        scaled, warning = _decode_strictly(data, colours, limits, scale_of)
+        if scaled is not None:
+            return scaled
         mended = _without_harmless(data, warning, colours, limits)
         if mended is None:
             raise _refused(warning)
@@ -59,12 +67,23 @@ def decode_jpeg(data: bytes, colours: str, limits: Limits) -> Pixels:
     raise Unusable("damaged", "bytes between its parts, again and again")
 
 
-def _decode_strictly(data: bytes, colours: str, limits: Limits) -> tuple[Pixels | None, str]:
+def _decode_strictly(
+    data: bytes, colours: str, limits: Limits, scale_of: ScaleOf
+) -> tuple[Scaled | None, str]:
     """The pixels, or the first warning or error."""
     try:
         height, width, *_ = simplejpeg.decode_jpeg_header(data, strict=False)
         limits.check_size(width, height)
-        return np.asarray(simplejpeg.decode_jpeg(data, colours, strict=True)), ""
+        scale = scale_of(width, height)
+        pixels = simplejpeg.decode_jpeg(
+            data,
+            colours,
+            min_height=-(-height // scale),
+            min_width=-(-width // scale),
+            min_factor=scale,
+            strict=True,
+        )
+        return Scaled(np.asarray(pixels), width, height, scale), ""
     except ValueError as error:
         return None, str(error)
 
@@ -72,6 +91,12 @@ def _decode_strictly(data: bytes, colours: str, limits: Limits) -> tuple[Pixels 
 def _refused(message: str) -> Unusable:
     is_other = OTHER_PROCESS.search(message)
     return Unusable("unsupported" if is_other else "damaged", message)
+
+
+def _may_have_scans(data: bytes) -> int:
+    """How often the marker of a scan stands anywhere; numpy lets other threads go on meanwhile."""
+    bytes_N = np.frombuffer(data, np.uint8)
+    return int(np.count_nonzero((bytes_N[:-1] == MARKER) & (bytes_N[1:] == START_OF_SCAN)))
 
 
 def _count_scans(data: bytes) -> int:
@@ -110,7 +135,7 @@ def _without_harmless(data: bytes, warning: str, colours: str, limits: Limits) -
     ends = _ends_of_scans(data, marker)
     for end in reversed(ends if len(ends) <= MAX_SOUGHT_SCANS else []):
         mended = data[: end - count] + data[end:]
-        if _decode_strictly(mended, colours, limits)[1] != warning:
+        if _decode_strictly(mended, colours, limits, whole)[1] != warning:
             return mended
     return None
 

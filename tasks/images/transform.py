@@ -79,28 +79,6 @@ def square(
     return pixels_HWC[top : top + size, left : left + size]
 
 
-def random_crop(
-    pixels_HWC: Pixels,
-    size: int,
-    min_area: float,
-    rng: np.random.Generator,
-    interpolation: Interpolation = "bilinear",
-) -> Pixels:
-    """Random-resized crop: a part of the area, aspect 3/4 to 4/3, scaled to (size, size, 3)."""
-    height, width = pixels_HWC.shape[:2]
-    for _ in range(10):
-        area = height * width * rng.uniform(min_area, 1.0)
-        aspect = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)))
-        crop_width, crop_height = round(np.sqrt(area * aspect)), round(np.sqrt(area / aspect))
-        if 0 < crop_width <= width and 0 < crop_height <= height:
-            left = int(rng.integers(0, width - crop_width + 1))
-            top = int(rng.integers(0, height - crop_height + 1))
-            box = (left, top, left + crop_width, top + crop_height)
-            image = Image.fromarray(pixels_HWC)
-            return np.asarray(image.resize((size, size), FILTERS[interpolation], box=box))
-    return square(pixels_HWC, size, size, interpolation)
-
-
 def _middle(pixels_HWC: Pixels) -> Pixels:
     """The middle of a very long strip; scaled whole, one of a single row would need gigabytes."""
     height, width = pixels_HWC.shape[:2]

@@ -11,7 +11,10 @@ crash does not end the caller.
                     objective_inputs={"teacher": teacher})
 
 launching.py   its processes, on this machine or on others, until it is done
-trainer.py     the loop: steps, history, checkpoints
+trainer.py     the loop: progress, history, checkpoints, an early end, the result
+learner.py     what learns: the network, its optimizer, its average, and a step of them
+compiling.py   whether torch compiles the network, as a measurement says
+checks.py      whether options, lessons and the model to start from fit each other
 objectives/    what the network is trained to do: one file a loss
 augmentation.py  which random changes a step makes
 augmented.py   images beside what these make of them, to look at
@@ -20,6 +23,7 @@ objective_check.py    whether they and their inputs fit the training
 start/         what the network knows before the first step
 data/          which samples a step gets
 history.py     the measurements of the course
+pinned.py      how a batch reaches a GPU without waiting
 metrics.py     the same while it runs, with the speed: metrics.jsonl, and other programs' formats
 checkpoint.py  what a training needs to resume
 saving.py      checkpoints in the background
@@ -34,14 +38,14 @@ job.py         what they are given, and the files that they leave
 import functools
 from collections.abc import Mapping, Sequence
 
-from infra.errors import ProtegeError
 from infra.settings import Processes
 from infra.store import Store
 from tasks import contract
 from tasks.contract import Made, OnProgress, Output, Receipt, Session, Target, make_output, silent
-from tasks.images import IMAGES_VERSION, Inputs
+from tasks.images import IMAGES_VERSION
 from tasks.inference.weights import WEIGHTS
 from tasks.train.augmented import AugmentedPicture, augmented_pictures
+from tasks.train.checks import check_init, check_length, check_lessons, check_warmup
 from tasks.train.job import (
     CHECKPOINTS,
     HISTORY,
@@ -60,10 +64,10 @@ from tasks.train.objective_options import (
     SupervisedOptions,
 )
 from tasks.train.options import Augment, Training, TrainOptions
-from tasks.train.start.given import list_classes, look_at_given
+from tasks.train.start.given import look_at_given
 
 STAGE = "train"
-VERSION = 4
+VERSION = 5
 
 __all__ = [
     "HISTORY",
@@ -108,21 +112,13 @@ def train(
     for a checkpoint or a model that does not fit, damaged images or a diverged loss; `Crashed` when
     the processes die again and again.
     """
-    if data.stage != "gather":
-        raise ProtegeError(
-            f"{data.uri} is an output of {data.stage}, and a training learns from an output of "
-            "gather, which shuffles images over everything: gather it first"
-        )
-    if not (options.length.amount or options.start.weights or init):
-        raise ProtegeError(
-            "options.length is 0, which leaves random weights: give options.start.weights, or a "
-            "length"
-        )
-    _check_warmup(options, data.kept)
+    check_lessons(data)
+    check_length(options, init)
+    check_warmup(options, data.kept)
     classes = classes or (init if init and init_head == "keep" else data).classes
     given = look_at_given(options, classes)
     if init is not None:
-        _check_init(init, init_head, options, classes)
+        check_init(init, init_head, options, classes)
     check_objective(objective, objective_inputs, options, classes)
     inputs = {"data": data, **({"init": init} if init else {}), **objective_inputs}
     content = {
@@ -146,42 +142,6 @@ def train(
     )
     make = functools.partial(_make, plan, processes)
     return make_output(target, make, on_progress)
-
-
-def _check_warmup(options: TrainOptions, images: int) -> None:
-    """Raise ProtegeError for a warm-up that is longer than the training."""
-    steps, warmup_steps = options.total_steps(images), options.warmup_steps(images)
-    if steps and warmup_steps > steps:
-        raise ProtegeError(
-            f"options.learning_rate.warmup ({options.learning_rate.warmup}) is "
-            f"{warmup_steps:,} steps of {images:,} images, and options.length "
-            f"({options.length}) only {steps:,}, so that the peak of the rate is "
-            "never reached: shorten the warm-up"
-        )
-
-
-def _check_init(
-    init: Output, init_head: InitHead, options: TrainOptions, classes: Sequence[str]
-) -> None:
-    """Raise ProtegeError when this training cannot start from that model."""
-    model = init.options["model"]
-    if model != options.model:
-        raise ProtegeError(
-            f"{init.uri} is a {model}, and the model of the options is {options.model}: set model "
-            f"to {model}"
-        )
-    inputs = Inputs.model_validate(init.options["inputs"])
-    if inputs != options.inputs:
-        raise ProtegeError(
-            f"{init.uri} was trained with other inputs ({inputs}) than those of the options "
-            f"({options.inputs}): set the same"
-        )
-    if init_head == "keep" and init.classes != list(classes):
-        raise ProtegeError(
-            f"{init.uri} was trained for other classes ({list_classes(init.classes)}) than these "
-            f"({list_classes(classes)}): pass init_head='new' to keep its features and train a new "
-            "head, or train on images of its classes"
-        )
 
 
 def _make(plan: TrainingPlan, processes: Processes | None, session: Session) -> Made:

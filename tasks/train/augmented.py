@@ -44,20 +44,20 @@ def augmented_pictures(
     images = _first_images(lessons, options.batch_size // options.num_virtual_ranks)
     steps = [_version(images, options, step, num_images) for step in range(num_versions)]
     return [
-        AugmentedPicture(classes, options.inputs.square(pixels_HWC), tuple(versions))
-        for (pixels_HWC, classes), *versions in zip(images[:num_images], *steps, strict=True)
+        AugmentedPicture(classes, options.inputs.square(decode(data, Limits())), tuple(versions))
+        for (data, classes), *versions in zip(images[:num_images], *steps, strict=True)
     ]
 
 
-def _first_images(lessons: Output, count: int) -> list[tuple[Pixels, tuple[str, ...]]]:
-    """Decoded images and their classes; too few are repeated."""
-    found: list[tuple[Pixels, tuple[str, ...]]] = []
+def _first_images(lessons: Output, count: int) -> list[tuple[bytes, tuple[str, ...]]]:
+    """Images that can be decoded, and their classes; too few are repeated."""
+    found: list[tuple[bytes, tuple[str, ...]]] = []
     for image, labels in _rows(lessons):
         try:
-            pixels_HWC = decode(image, Limits())
+            decode(image, Limits())
         except Unusable:
             continue
-        found.append((pixels_HWC, tuple(lessons.classes[label] for label in labels)))
+        found.append((image, tuple(lessons.classes[label] for label in labels)))
         if len(found) == count:
             return found
     if not found:
@@ -73,7 +73,7 @@ def _rows(lessons: Output) -> Iterator[tuple[bytes, Sequence[int]]]:
 
 
 def _version(
-    images: Sequence[tuple[Pixels, tuple[str, ...]]],
+    images: Sequence[tuple[bytes, tuple[str, ...]]],
     options: TrainOptions,
     step: int,
     count: int,
@@ -88,7 +88,7 @@ def _version(
 
     changes, view = options.augment, View.of(options)
     first = step * options.batch_size
-    crops = [view.crop(pixels_HWC, first + row) for row, (pixels_HWC, _) in enumerate(images)]
+    crops = [view.read(data, first + row)[0] for row, (data, _) in enumerate(images)]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(step_seed(options.seed, step, rank=0))
         images_BCHW = to_unit(torch.from_numpy(np.stack(crops)))

@@ -1,7 +1,7 @@
 """Checkpoints: what a training needs to resume.
 
     <output>/checkpoints/step-000000400-000003/weights.safetensors   the network and its average
-    <output>/checkpoints/step-000000400-000003/state.pt              the optimizer and the history
+    <output>/checkpoints/step-000000400-000003/state.pt              the optimizer, the history, ...
     <output>/checkpoints/step-000000400-000003.json      published last, with the digests of both
 
 The second number is the attempt. An attempt that was replaced may not know it yet: it writes beside
@@ -37,18 +37,26 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class State:
-    """A training after `step` steps. `networks` are state dicts by name."""
+    """A training after `step` steps. `networks` are state dicts by name.
+
+    `compiled` is whether the network was, because it rounds differently then.
+    """
 
     step: int
     networks: Mapping[str, Mapping[str, Tensor]]
     optimizer: Mapping[str, Any]
     history: Mapping[str, Any]
+    compiled: bool
 
 
 def snapshot(state: State) -> State:
     """A copy in the memory of the CPU, which later steps do not change."""
     return State(
-        state.step, _copied(state.networks), _copied(state.optimizer), _copied(state.history)
+        state.step,
+        _copied(state.networks),
+        _copied(state.optimizer),
+        _copied(state.history),
+        state.compiled,
     )
 
 
@@ -79,7 +87,8 @@ def save_state(store: Store, state: State, attempt: int, keep: int) -> None:
         for name, tensor in tensors.items()
     }
     sink = io.BytesIO()
-    torch.save({"optimizer": state.optimizer, "history": state.history}, sink)
+    rest = {"optimizer": state.optimizer, "history": state.history, "compiled": state.compiled}
+    torch.save(rest, sink)
     files = {WEIGHTS: encode_tensors(weights), STATE: sink.getvalue()}
     for name, data in files.items():
         store.replace(f"{folder}/{name}", data)
@@ -127,7 +136,8 @@ def _parse(uri: str, step: int, files: Mapping[str, bytes]) -> State:
             f"the checkpoint {uri} is whole, but cannot be read here ({error}). Resume with the "
             "version of torch that wrote it, or delete it to begin with the one before"
         ) from error
-    return State(step, _by_network(weights), rest["optimizer"], rest["history"])
+    networks = _by_network(weights)
+    return State(step, networks, rest["optimizer"], rest["history"], rest["compiled"])
 
 
 def _copied(value: Any) -> Any:

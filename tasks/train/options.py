@@ -17,6 +17,7 @@ IMAGES_PER_VIRTUAL_RANK = 32
 MAX_VIRTUAL_RANKS = 4096
 
 OptimizerName = Literal["sgd", "adamw", "lars", "rmsprop"]
+CompileChoice = Literal["auto", "never", "always"]
 
 
 class Start(Options):
@@ -124,7 +125,7 @@ class Init(Options):
 
 
 class TrainSpeed(Options):
-    """What changes the speed of a training, not its result."""
+    """What changes the speed of a training, and its result by rounding at most."""
 
     checkpoint_seconds: float = Field(300, ge=0, le=86_400)
     """Time between checkpoints; an interrupted training resumes from the last one."""
@@ -136,6 +137,10 @@ class TrainSpeed(Options):
     """Threads that read and decode images, in each process."""
     cache_gib: float = Field(1, ge=0, le=4096)
     """Memory for decoded images, which are cached if all fit and there are no random crops."""
+    exact_resume: bool = True
+    """On a GPU, resume to the same bits; off: faster convolutions, which may round differently."""
+    compile: CompileChoice = "auto"
+    """Compile the network, which rounds differently; auto: on a GPU where it is measured to pay."""
 
 
 class Training(Options):
@@ -180,7 +185,7 @@ class Training(Options):
     seed: int = Field(0, ge=0, le=2**31 - 1)
     """Seed of the initial weights, the order of the images and their random changes."""
     speed: TrainSpeed = TrainSpeed()
-    """What changes the speed, not the result."""
+    """What changes the speed, and the result by rounding at most."""
 
     @property
     def num_virtual_ranks(self) -> int:

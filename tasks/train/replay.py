@@ -14,6 +14,7 @@ differs, and the training may get past it: then the last step is shown as it is 
 import math
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -22,8 +23,8 @@ from infra.store import open_store
 from tasks.train.checkpoint import is_finite, not_finite, snapshot
 from tasks.train.divergence import KeptRank, last_divergence
 from tasks.train.job import TrainJob
+from tasks.train.learner import Learner
 from tasks.train.trace import LayerValues, Trace
-from tasks.train.trainer import Trainer
 from tasks.train.world import join_world
 
 
@@ -69,18 +70,20 @@ def replay(uri: str, note: Callable[[str], None]) -> Replay:
     store = open_store(uri)
     last_step, record = last_divergence(store)
     job = TrainJob.model_validate({**record["job"], "progress": os.devnull, "uri": store.uri})
-    trainer = Trainer(job, join_world())
-    begun_at = trainer.step
+    learner = Learner(job, join_world())
+    learner.network.train()
+    begun_at = learner.step
     note(f"steps {begun_at + 1:,} to {last_step + 1:,} are made again")
     for step in range(begun_at, last_step + 1):
-        before = snapshot(trainer.state())
-        batches = trainer.read_step(step)
-        loss = trainer.train_step(batches)
-        if math.isfinite(loss) and is_finite(trainer.state()) and step < last_step:
+        before = snapshot(learner.state())
+        batches = learner.read_step(step)
+        loss = float(learner.make_step(batches).loss)
+        if math.isfinite(loss) and is_finite(learner.state()) and step < last_step:
             continue
-        trainer.restore(before)
-        with Trace(trainer.network) as trace:
-            loss = trainer.train_step(batches)
+        learner.restore(before)
+        # Compiled, layers that are watched would be compiled anew.
+        with _not_compiled(learner), Trace(learner.network) as trace:
+            loss = float(learner.make_step(batches).loss)
         break
     call = _worst_call(trace)
     return Replay(
@@ -88,14 +91,21 @@ def replay(uri: str, note: Callable[[str], None]) -> Replay:
         step + 1,
         last_step + 1,
         begun_at,
-        next(trainer.network.parameters()).device.type,
+        next(learner.network.parameters()).device.type,
         loss,
-        trainer.num_ranks,
-        trainer.kept_rank(step, call % trainer.num_ranks),
+        learner.num_ranks,
+        learner.kept_rank(step, call % learner.num_ranks),
         trace.of_call(call),
-        _gradients(trainer),
-        not_finite(trainer.state()),
+        _gradients(learner),
+        not_finite(learner.state()),
     )
+
+
+def _not_compiled(learner: Learner) -> AbstractContextManager[None]:
+    if not learner.compiling.compiled:
+        return nullcontext()
+    eager: AbstractContextManager[None] = torch.compiler.set_stance("force_eager")
+    return eager
 
 
 def _worst_call(trace: Trace) -> int:
@@ -104,11 +114,11 @@ def _worst_call(trace: Trace) -> int:
     return bad[0].call if bad else max(trace.layers, key=lambda layer: layer.largest).call
 
 
-def _gradients(trainer: Trainer) -> dict[str, float]:
+def _gradients(learner: Learner) -> dict[str, float]:
     """By parameter, summed over all virtual ranks."""
     return {
         name: float(parameter.grad.abs().max()) if _is_finite(parameter.grad) else math.nan
-        for name, parameter in trainer.network.named_parameters()
+        for name, parameter in learner.network.named_parameters()
         if parameter.grad is not None
     }
 

@@ -52,7 +52,6 @@ def join_world() -> World:
             )
         device = torch.device("cuda", local_rank)
         torch.cuda.set_device(device)
-    torch.backends.cudnn.deterministic = True
     if size > 1:
         backend = "nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend, timeout=COLLECTIVE_TIMEOUT)

@@ -13,6 +13,7 @@ because machines are shared. Prints one JSON line:
     data_wait_share   share of the time in which the one process waits for samples
     checkpoint_share  share of the time that checkpoints every 5 s take from the training
     resume_seconds    from the launch to the first step of a training that was killed
+    compile_ratio     images/s with a compiled network, over those without; null where none is
     loader_images_per_second  of the reader alone, whose network takes no time
 """
 
@@ -50,7 +51,7 @@ from tasks.options import Length
 from tasks.shard import ShardOptions, shard
 from tasks.train import TrainOptions, train
 from tasks.train.data import BatchReader, open_samples
-from tasks.train.options import Augment, LearningRate, TrainSpeed
+from tasks.train.options import Augment, CompileChoice, LearningRate, TrainSpeed
 
 CLASSES, IMAGES, SIDE = 10, 2_000, 96
 SIZE, BATCH = 64, 256
@@ -74,6 +75,7 @@ class Round:
     one: Run
     saving: Run
     two: Run
+    compiled: Run | None
 
 
 def write_lessons(folder: Path) -> tuple[Store, Output]:
@@ -92,7 +94,9 @@ def write_lessons(folder: Path) -> tuple[Store, Output]:
     return root, gather(root, images)
 
 
-def options_of(model: str, steps: int, seed: int, checkpoint_seconds: float) -> TrainOptions:
+def options_of(
+    model: str, steps: int, seed: int, checkpoint_seconds: float, compiles: CompileChoice = "never"
+) -> TrainOptions:
     """The training that is measured; another seed makes it again."""
     return TrainOptions(
         model=model,
@@ -103,7 +107,7 @@ def options_of(model: str, steps: int, seed: int, checkpoint_seconds: float) -> 
         learning_rate=LearningRate(base=0.01),
         augment=Augment(),
         seed=seed,
-        speed=TrainSpeed(checkpoint_seconds=checkpoint_seconds, decode_threads=2),
+        speed=TrainSpeed(checkpoint_seconds=checkpoint_seconds, decode_threads=2, compile=compiles),
     )
 
 
@@ -187,11 +191,15 @@ def resume_seconds(root: Store, lessons: Output, model: str, steps: int) -> floa
     return resumed_at[0] - killed_at[0]
 
 
-def _round(root: Store, lessons: Output, model: str, steps: int, turn: int) -> Round:
+def _round(
+    root: Store, lessons: Output, model: str, steps: int, turn: int, *, compiles: bool
+) -> Round:
     one, two = Processes(count=1, threads=2), Processes(count=2, threads=1)
 
-    def run(seed: int, checkpoint_seconds: float, processes: Processes) -> Run:
-        options = options_of(model, steps, seed, checkpoint_seconds)
+    def run(
+        seed: int, checkpoint_seconds: float, processes: Processes, choice: CompileChoice = "never"
+    ) -> Run:
+        options = options_of(model, steps, seed, checkpoint_seconds, choice)
         return measure(root, lessons, options, processes)
 
     return Round(
@@ -199,6 +207,7 @@ def _round(root: Store, lessons: Output, model: str, steps: int, turn: int) -> R
         run(turn, NEVER, one),
         run(100 + turn, 5, one),
         run(200 + turn, NEVER, two),
+        run(300 + turn, NEVER, one, "always") if compiles else None,
     )
 
 
@@ -208,18 +217,25 @@ def main() -> None:
     parser.add_argument("--model", default="resnet18")
     parser.add_argument("--steps", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--compile", action="store_true", default=torch.cuda.is_available())
     arguments = parser.parse_args()
     model, steps = arguments.model, arguments.steps
     torch.set_num_threads(2)
     with tempfile.TemporaryDirectory(prefix="protege-bench-") as folder:
         root, lessons = write_lessons(Path(folder))
-        rounds = [_round(root, lessons, model, steps, turn) for turn in range(arguments.rounds)]
+        rounds = [
+            _round(root, lessons, model, steps, turn, compiles=arguments.compile)
+            for turn in range(arguments.rounds)
+        ]
         resumed = resume_seconds(root, lessons, model, steps)
         loader = loader_images_per_second(lessons, steps)
 
     def median(figure: Callable[[Round], float]) -> float:
         return round(statistics.median(map(figure, rounds)), 3)
 
+    gains = [
+        it.compiled.images_per_second / it.one.images_per_second for it in rounds if it.compiled
+    ]
     line = {
         "end_to_end_ratio": median(lambda it: it.one.images_per_second / it.bare),
         "two_rank_ratio": median(lambda it: it.two.images_per_second / it.one.images_per_second),
@@ -227,6 +243,7 @@ def main() -> None:
         "checkpoint_share": median(
             lambda it: 1 - it.saving.images_per_second / it.one.images_per_second
         ),
+        "compile_ratio": round(statistics.median(gains), 3) if gains else None,
         "resume_seconds": round(resumed, 2),
         "loader_images_per_second": round(loader),
         "bare_images_per_second": median(lambda it: it.bare),

@@ -73,7 +73,7 @@ def run(folder: Path, count: int, options: dict[str, Any]) -> dict[str, Any]:
         "shard": parts_of(images),
         "gather": parts_of(lessons),
         "kept": lessons.kept,
-        "steps": trainer.step,
+        "steps": trainer.learner.step,
         "grown_mib": grown,
     }
 

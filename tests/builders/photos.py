@@ -1,4 +1,4 @@
-"""Photos: pieces of the two that scikit-learn ships, and what happens to photos on their way."""
+"""Photos: pieces of those that scikit-learn ships, noise like them, and what befalls photos."""
 
 import io
 
@@ -31,3 +31,15 @@ def scaled(pixels: Pixels, factor: float) -> Pixels:
     """Made smaller or larger."""
     height, width = (max(16, round(side * factor)) for side in pixels.shape[:2])
     return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def spectral_photo(width: int, height: int, seed: int) -> Pixels:
+    """Noise with the spectrum of photographs, shape (height, width, 3)."""
+    rng = np.random.default_rng(seed)
+    frequencies = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width))
+    amplitudes = 1 / np.maximum(frequencies, 1 / max(width, height)) ** 1.3
+    phases = np.exp(2j * np.pi * rng.random((4, *amplitudes.shape)))
+    layers = [np.fft.irfft2(amplitudes * phases_HF, (height, width)) for phases_HF in phases]
+    light, *colours = [layer / layer.std() for layer in layers]
+    image_HWC = np.stack([0.8 * light + 0.4 * colour for colour in colours], 2)
+    return (120 + 45 * image_HWC).clip(0, 255).astype(np.uint8)

@@ -17,6 +17,7 @@ from tasks.options import Length
 from tasks.train import TrainOptions
 from tasks.train.data import Batch
 from tasks.train.job import TrainJob
+from tasks.train.learner import Measured
 from tasks.train.options import Augment, LearningRate, TrainSpeed
 from tasks.train.trainer import Trainer
 from tasks.train.world import World
@@ -59,16 +60,14 @@ def run_to(trainer: Trainer, step: int) -> None:
 
     class Stopped(Exception): ...
 
-    train_step = trainer._train_step
+    learner, make_step = trainer.learner, trainer.learner.make_step
 
-    def stop(
-        batches: Sequence[Mapping[str, Batch]],
-    ) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
+    def stop(batches: Sequence[Mapping[str, Batch]], *, wants_stop: bool) -> Measured:
         trainer._saving.wait()
-        if trainer.step == step:
+        if learner.step == step:
             raise Stopped
-        return train_step(batches)
+        return make_step(batches, wants_stop=wants_stop)
 
     with pytest.MonkeyPatch.context() as patch, suppress(Stopped):
-        patch.setattr(trainer, "_train_step", stop)
+        patch.setattr(learner, "make_step", stop)
         trainer.run()

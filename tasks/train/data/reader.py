@@ -4,15 +4,17 @@ In: a data set and the number of a step. Out: the pixels and the targets of the 
 positions of this step.
 """
 
-import functools
+import math
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from infra.background import insist
 from infra.errors import ProtegeError
-from tasks.images import Limits, Pixels, Unusable, decode
+from tasks.images import Pixels, Unusable
 from tasks.train.data.order import SampleOrder
 from tasks.train.data.part_cache import PartCache
 from tasks.train.data.samples import Part, Samples, Targets, cannot_learn_from
@@ -20,6 +22,12 @@ from tasks.train.data.views import View
 from tasks.train.options import TrainOptions
 
 MAX_ROW = 0xFFFF_FFFF  # of a shard
+ROWS_TOGETHER = 4  # decoded by a thread at once: to hand each over by itself takes more of the lock
+
+
+def new_pixels(shape: tuple[int, ...]) -> Pixels:
+    """Memory for pixels, which may hold anything."""
+    return np.empty(shape, np.uint8)
 
 
 @dataclass(frozen=True)
@@ -37,38 +45,66 @@ class BatchReader:
     """Reads the parts that a step needs and decodes its samples.
 
     `batch_size` is the number of samples that a step takes from this data set, over all virtual
-    ranks, and `num_views` how often each of them is cropped.
+    ranks, and `num_views` how often each of them is cropped. `allocate` makes the memory that the
+    pixels of a batch are written into, of a given shape.
     """
 
     def __init__(
-        self, samples: Samples, options: TrainOptions, batch_size: int, *, num_views: int = 1
+        self,
+        samples: Samples,
+        options: TrainOptions,
+        batch_size: int,
+        *,
+        num_views: int = 1,
+        allocate: Callable[[tuple[int, ...]], Pixels] = new_pixels,
     ) -> None:
-        self._num_views = num_views
         self._samples, self._batch_size = samples, batch_size
         window = _parts_together(samples, options)
         self._streams = streams_of(samples, options)
         self._order = SampleOrder(samples.part_rows, options.seed, window, self._streams)
-        inputs = options.inputs
-        self._view = View.of(options)
+        self._allocate = allocate
+        self._view = View.of(options, num_views)
         self._parts = PartCache(self._read_part)
         self._pool = ThreadPoolExecutor(options.speed.decode_threads)
-        num_bytes = sum(samples.part_rows) * inputs.size**2 * 3
+        num_bytes = sum(samples.part_rows) * math.prod(self._view.shape)
         is_cached = self._view.is_fixed and num_bytes <= options.speed.cache_gib * 2**30
-        self._cache: dict[tuple[int, int], Pixels] | None = {} if is_cached else None
+        self._cache: dict[tuple[int, int], list[Pixels]] | None = {} if is_cached else None
 
     def read(self, step: int, rank: int, num_ranks: int) -> Batch:
         """The samples of one virtual rank in this step. Raises ProtegeError."""
+        return self.begin(step, rank, num_ranks)()
+
+    def begin(self, step: int, rank: int, num_ranks: int) -> Callable[[], Batch]:
+        """The same in two: threads begin to decode, and who calls the result waits for them."""
         # Crops are drawn by the position in the whole batch, whatever the streams.
         first = (step * num_ranks + rank) * (self._batch_size // num_ranks)
         places = self._places(step, rank, num_ranks)
-        targets = Targets.stack([self._parts[part].targets.take(row) for part, row in places])
-        positions = range(first, first + len(places))
-        views_BVHWC = np.stack(list(self._pool.map(self._views, places, positions)))
-        return Batch(np.concatenate(views_BVHWC.swapaxes(0, 1)), targets)
+        # Kept here: who begins another batch may make the cache forget them.
+        parts = {part: self._parts[part] for part in {part for part, _ in places}}
+        targets = Targets.stack([parts[part].targets.take(row) for part, row in places])
+        images_VBHWC = self._allocate((self._view.num_views, len(places), *self._view.shape))
+
+        def fill(rows: range) -> None:
+            for at in rows:
+                views = self._views(parts[places[at][0]], places[at], first + at)
+                for view, pixels_HWC in enumerate(views):
+                    images_VBHWC[view, at] = pixels_HWC
+
+        starts = range(0, len(places), ROWS_TOGETHER)
+        chunks = [range(start, min(start + ROWS_TOGETHER, len(places))) for start in starts]
+        filling = [self._pool.submit(fill, rows) for rows in chunks]
+
+        def finish() -> Batch:
+            for filled in filling:
+                filled.result()
+            return Batch(images_VBHWC.reshape(-1, *self._view.shape), targets)
+
+        return finish
 
     def names(self, step: int, rank: int, num_ranks: int) -> list[str]:
         """The images of one virtual rank in this step, by id, or by place where they have none."""
-        return [self._name(place) for place in self._places(step, rank, num_ranks)]
+        places = self._places(step, rank, num_ranks)
+        return [_name(self._parts[place[0]], place) for place in places]
 
     def _places(self, step: int, rank: int, num_ranks: int) -> list[tuple[int, int]]:
         """The part and the row of each sample; the next window of the stream is being read then."""
@@ -80,33 +116,29 @@ class BatchReader:
         return [self._order.place(position, stream) for position in positions]
 
     def _read_part(self, part: int) -> Part:
-        work = functools.partial(self._samples.read_part, part)
+        work = partial(self._samples.read_part, part)
         return insist(work, f"part {part} of {self._samples.uri} cannot be read")
 
-    def _name(self, place: tuple[int, int]) -> str:
-        part, row = place
-        image_ids = self._parts[part].image_ids
-        if not image_ids:
-            return f"part {part}, row {row}"
-        return (
-            f"image {image_ids[row]} (shard {image_ids[row] >> 32}, row {image_ids[row] & MAX_ROW})"
-        )
-
-    def _views(self, place: tuple[int, int], position: int) -> Pixels:
-        """The views of one sample, shape (V, S, S, 3)."""
+    def _views(self, part: Part, place: tuple[int, int], position: int) -> list[Pixels]:
+        """The views of one sample, (S, S, 3) each."""
         if self._cache is not None and place in self._cache:
             return self._cache[place]
-        part, row = place
         try:
-            decoded = decode(self._parts[part].images[row], Limits())
+            views = self._view.read(part.images[place[1]], position)
         except Unusable as unusable:
-            name = self._name(place)
+            name = _name(part, place)
             raise ProtegeError(cannot_learn_from(self._samples.uri, name, unusable)) from unusable
-        views = [self._view.crop(decoded, position, view) for view in range(self._num_views)]
-        pixels_VHWC = np.stack(views)
         if self._cache is not None:
-            self._cache[place] = pixels_VHWC
-        return pixels_VHWC
+            self._cache[place] = views
+        return views
+
+
+def _name(part: Part, place: tuple[int, int]) -> str:
+    number, row = place
+    if not part.image_ids:
+        return f"part {number}, row {row}"
+    image_id = part.image_ids[row]
+    return f"image {image_id} (shard {image_id >> 32}, row {image_id & MAX_ROW})"
 
 
 def streams_of(samples: Samples, options: TrainOptions) -> int:

@@ -1,0 +1,67 @@
+"""Checks: whether the options, the lessons and the model to start from fit each other.
+
+In: what a training is given. Out: nothing, or an error that says what to change, before any work.
+"""
+
+from collections.abc import Sequence
+
+from infra.errors import ProtegeError
+from tasks.contract import Output
+from tasks.images import Inputs
+from tasks.train.job import InitHead
+from tasks.train.options import TrainOptions
+from tasks.train.start.given import list_classes
+
+
+def check_lessons(data: Output) -> None:
+    """Raise ProtegeError for images that were not shuffled over everything."""
+    if data.stage != "gather":
+        raise ProtegeError(
+            f"{data.uri} is an output of {data.stage}, and a training learns from an output of "
+            "gather, which shuffles images over everything: gather it first"
+        )
+
+
+def check_length(options: TrainOptions, init: Output | None) -> None:
+    """Raise ProtegeError for a training that would publish random weights."""
+    if not (options.length.amount or options.start.weights or init):
+        raise ProtegeError(
+            "options.length is 0, which leaves random weights: give options.start.weights, or a "
+            "length"
+        )
+
+
+def check_warmup(options: TrainOptions, images: int) -> None:
+    """Raise ProtegeError for a warm-up that is longer than the training."""
+    steps, warmup_steps = options.total_steps(images), options.warmup_steps(images)
+    if steps and warmup_steps > steps:
+        raise ProtegeError(
+            f"options.learning_rate.warmup ({options.learning_rate.warmup}) is "
+            f"{warmup_steps:,} steps of {images:,} images, and options.length "
+            f"({options.length}) only {steps:,}, so that the peak of the rate is "
+            "never reached: shorten the warm-up"
+        )
+
+
+def check_init(
+    init: Output, init_head: InitHead, options: TrainOptions, classes: Sequence[str]
+) -> None:
+    """Raise ProtegeError when this training cannot start from that model."""
+    model = init.options["model"]
+    if model != options.model:
+        raise ProtegeError(
+            f"{init.uri} is a {model}, and the model of the options is {options.model}: set model "
+            f"to {model}"
+        )
+    inputs = Inputs.model_validate(init.options["inputs"])
+    if inputs != options.inputs:
+        raise ProtegeError(
+            f"{init.uri} was trained with other inputs ({inputs}) than those of the options "
+            f"({options.inputs}): set the same"
+        )
+    if init_head == "keep" and init.classes != list(classes):
+        raise ProtegeError(
+            f"{init.uri} was trained for other classes ({list_classes(init.classes)}) than these "
+            f"({list_classes(classes)}): pass init_head='new' to keep its features and train a new "
+            "head, or train on images of its classes"
+        )
