@@ -36,10 +36,12 @@ def test_large_files_need_no_more_memory_than_small_ones(tmp_path: Path) -> None
 
 
 def test_window_of_a_training_ends_at_its_bytes(tmp_path: Path) -> None:
-    found = run(tmp_path, 120, gather={"mib_per_part": 32}, train={"shuffle_mib": 64})
-    assert len(found["gather"]) == 12
-    # Twice 64 MiB of the 360 are held; all of them would be, by the number of parts alone.
-    assert found["grown_mib"]["train"] < 300
+    train = {"shuffle_mib": 64, "shuffle_shards": 1000}
+    found = run(tmp_path, 180, gather={"mib_per_part": 32}, train=train)
+    assert len(found["gather"]) > 15
+    # Twice 64 MiB of the 540 are held; all of them would be, by the number of parts alone. What
+    # was read is freed late by the allocator: between 130 and 320 were measured.
+    assert found["grown_mib"]["train"] < 450
 
 
 def test_image_column_beyond_two_gib_goes_through_every_stage(tmp_path: Path) -> None:
