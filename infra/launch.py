@@ -68,8 +68,8 @@ def job_file(job: str) -> Iterator[Path]:
 
 
 def remove_job(job: Path) -> None:
-    """In a launched process whose launcher was killed: remove the folder of `job_file`."""
-    if job.parent.name.startswith(JOB_FOLDER):
+    """In a launched process: remove the folder of `job_file` if its launcher cannot any more."""
+    if launcher_is_gone() and job.parent.name.startswith(JOB_FOLDER):
         shutil.rmtree(job.parent, ignore_errors=True)
 
 
@@ -149,16 +149,28 @@ def watch_launcher(on_gone: Callable[[], None] = end_process) -> None:
 
     `on_gone` is called instead, in a thread; it has to see to the end of the process.
     """
-    launcher = int(os.environ.get(LAUNCHER_VARIABLE, "0"))
     parent = os.getppid()
 
     def watch() -> None:
-        while psutil.pid_exists(launcher) and os.getppid() == parent:
+        while not launcher_is_gone() and os.getppid() == parent:
             time.sleep(1)
         on_gone()
 
-    if launcher:
+    if LAUNCHER_VARIABLE in os.environ:
         threading.Thread(target=watch, name="launcher-watchdog", daemon=True).start()
+
+
+def launcher_is_gone() -> bool:
+    """In a launched process: whether the one that has launched it has ended; elsewhere False."""
+    launcher = os.environ.get(LAUNCHER_VARIABLE)
+    if launcher is None:
+        return False
+    try:
+        # Who was killed stays in the table of processes until its parent asks how it ended.
+        status: str = psutil.Process(int(launcher)).status()
+    except psutil.NoSuchProcess:
+        return True
+    return status == psutil.STATUS_ZOMBIE
 
 
 def write_progress(message: Mapping[str, Any]) -> None:

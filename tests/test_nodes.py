@@ -14,9 +14,10 @@ import psutil
 import pytest
 import torch
 
+from flows.commands.join import join
 from infra.crash import Crashed
 from infra.errors import ProtegeError
-from infra.launch import take_messages
+from infra.launch import JOB_FOLDER, LAUNCHER_VARIABLE, launcher_is_gone, take_messages
 from infra.nodes.channel import Channel
 from infra.nodes.job import JobPlace, job_place
 from infra.nodes.launch_on import launch_on, share_out
@@ -57,6 +58,8 @@ def use_hosts(monkeypatch: pytest.MonkeyPatch, folder: Path, script: str) -> Non
     monkeypatch.setenv("PROTEGE_TRAINING__ADDRESS", "127.0.0.1")
     monkeypatch.setenv("PROTEGE_TRAINING__PROCESSES", "1")
     monkeypatch.setenv(MARK, str(folder))
+    (folder / "tmp").mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder / "tmp"))
 
 
 def marked(folder: Path) -> set[int]:
@@ -84,6 +87,18 @@ def test_a_rank_that_fails_stops_all_nodes_and_is_named(two_hosts: None, tmp_pat
     wait_for(lambda: not marked(tmp_path), "all processes have ended")
 
 
+def test_a_killed_launcher_is_gone_though_nobody_has_asked_how_it_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert not launcher_is_gone()
+    with subprocess.Popen(["sleep", "60"]) as launcher:
+        monkeypatch.setenv(LAUNCHER_VARIABLE, str(launcher.pid))
+        assert not launcher_is_gone()
+        launcher.kill()
+        wait_for(launcher_is_gone, "it is gone, though a zombie")
+    assert launcher_is_gone()
+
+
 def test_two_nodes_give_the_weights_of_one_also_when_one_is_lost_on_the_way(
     two_hosts: None, root: Store, tmp_path: Path, lessons: Output, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -103,6 +118,7 @@ def test_two_nodes_give_the_weights_of_one_also_when_one_is_lost_on_the_way(
     there = train(root, lessons, TWO_RANKS, classes=CLASSES, on_progress=on_progress)
     assert "resumes from its last checkpoint: gpu2: the connection has ended" in caplog.text
     wait_for(lambda: not marked(tmp_path), "all processes have ended")
+    assert not list((tmp_path / "tmp").glob(f"{JOB_FOLDER}*"))
 
     elsewhere = open_store(str(tmp_path / "here"))
     here = train(elsewhere, lessons, TWO_RANKS, classes=CLASSES, processes=ONE)
@@ -235,6 +251,12 @@ def test_nodes_of_a_job_meet_and_end_with_their_leader(
     assert joined.wait() == 0
     (weights,) = (tmp_path / "there").rglob("weights.safetensors")
     assert weights.stat().st_size
+
+
+def test_a_node_joins_once_whatever_runs_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"NODEID": "1", "NNODES": "2", "JOB_NODELIST": "n1", "LOCALID": "1"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    join()  # would try for minutes to reach a leader that is not there
 
 
 def test_a_meeting_says_who_has_not_come_and_a_stranger_stops_nobody() -> None:

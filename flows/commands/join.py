@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import typer
 
 from flows.commands.arguments import EXAMPLES
+from infra.nodes.job import JobPlace, job_place
 from infra.settings import JOB, Settings
 
 app = typer.Typer()
@@ -21,10 +22,7 @@ def join() -> None:
 
     `protege run` does the same by itself on every node of a job but the first one.
     """
-    from infra.nodes.job import job_place
-    from infra.nodes.meeting import join_meeting
-
-    join_meeting(job_place(), Settings().training.meeting_port)
+    _lend(job_place())
 
 
 @contextmanager
@@ -37,16 +35,21 @@ def leading() -> Iterator[None]:
     if settings.hosts != JOB:
         yield
         return
-    from infra.nodes.job import job_place
-    from infra.nodes.meeting import join_meeting
     from infra.nodes.reach import meeting
 
     place = job_place()
     if not place.leads_job:
-        if place.leads_node:
-            typer.echo(f"node {place.node} of the job works for {place.leader}", err=True)
-            join_meeting(place, settings.meeting_port)
+        _lend(place)
         raise typer.Exit
     # The others come as soon as they are up, and end with this block, also when it fails early.
     with meeting(settings.meeting_port):
         yield
+
+
+def _lend(place: JobPlace) -> None:
+    """Lend this machine until the leading node ends; once for a node, whatever runs on it."""
+    from infra.nodes.meeting import join_meeting
+
+    if place.leads_node:
+        typer.echo(f"node {place.node} of the job works for {place.leader}", err=True)
+        join_meeting(place, Settings().training.meeting_port)

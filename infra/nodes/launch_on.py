@@ -124,8 +124,12 @@ class _Running:
                 ended = message["end"]
                 self._end(node, NodeFailure(node.name, **ended) if ended else None)
                 return
-            if "line" in message:
+            if "line" in message and not self._follows_from_a_loss(message["line"]):
                 yield message["line"]
+
+    def _follows_from_a_loss(self, line: Message) -> bool:
+        """Whether it is an error of ranks that end only because those of a lost node do."""
+        return "error" in line and any(failure.is_lost for failure in self.failures)
 
     def _end(self, node: Node, failure: NodeFailure | None) -> None:
         self.nodes.remove(node)

@@ -56,6 +56,9 @@ def main() -> int:
     except (ProtegeError, FloatingPointError, ModuleNotFoundError) as error:
         write_progress({"error": str(error)})
         return 1
+    finally:
+        # On one of several nodes, the end of the others may be noticed before that of its launcher.
+        remove_job(job_file)
     return 0
 
 
