@@ -20,7 +20,7 @@ that was done before, by whomever, is found in the root and not done again.
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace, TracebackType
@@ -33,12 +33,13 @@ from flows.campaign.find import find_campaign, sources_of
 from flows.campaign.options import RecipeOptions
 from flows.campaign.progress import Bars
 from flows.campaign.run import Run as CampaignRun
+from flows.campaign.stage_run import Work
 from flows.recipes import DEFAULT, RECIPES, Recipe
 from infra.errors import ProtegeError
 from infra.executors import Cluster, Inline
 from infra.settings import DaskSettings
 from infra.store import open_store
-from tasks.contract import OnProgress, Output, output_at
+from tasks.contract import Output, output_at
 from tasks.options import problems
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class Run(CampaignRun):
         """A finished output of any stage, by its address. Raises ProtegeError."""
         return _result(output_at(address))
 
-    def _run_stage(self, stage: str, role: str, work: Callable[[OnProgress], Output]) -> Result:
+    def _run_stage(self, stage: str, role: str, work: Work) -> Result:
         with Bars() as bars:
             self._watch = bars.watch
             return _result(super()._run_stage(stage, role, work))

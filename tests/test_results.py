@@ -87,7 +87,7 @@ def test_quiet_work_shows_no_progress(
         monkeypatch.setattr("flows.terminal._quiet", quiet)
         with Bars() as bars:
             bars.watch("score")(0, 3, "")
-            logging.getLogger("flows.campaign.run").info("score: made in 1 s")
+            logging.getLogger("flows.campaign.stage_run").info("score: made in 1 s")
         said.append(capsys.readouterr().err)
     assert said == ["score: begins, 0 of 3\nscore: made in 1 s\n", ""]
 

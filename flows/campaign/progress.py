@@ -20,7 +20,7 @@ from flows.terminal import is_quiet, note
 from tasks.contract import OnProgress, silent
 
 LINE_SECONDS = 60.0
-RESULTS = "flows.campaign.run"  # where a run logs each output
+RESULTS = "flows.campaign"  # where a run logs each output
 
 
 class Bars:

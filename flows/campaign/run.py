@@ -9,11 +9,10 @@ order: inputs, options (an object, or its fields as keywords), and the rest by k
 Here the stages are called as they are. The engine's run makes a Prefect task of each call.
 """
 
-import functools
 import logging
-import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,17 +20,12 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from flows.campaign.options import ApprovalOptions
-from flows.recipes import recipe
-from infra.crash import Crashed
-from infra.errors import ProtegeError, name_options, utc_now
-from infra.executors import Executor, Failures
-from infra.store import Store
-from tasks import campaigns, tables
-from tasks.campaigns import Campaign
-from tasks.contract import OnProgress, Output, silent
+from flows.campaign.stage_run import StageRun
+from infra.errors import ProtegeError
+from tasks import tables
+from tasks.contract import OnProgress, Output
 from tasks.duplicates.leakage import check_leakage, leakage
 from tasks.duplicates.signature import signature
-from tasks.estimate import Estimate
 from tasks.evaluate import (
     Choice,
     EvaluateOptions,
@@ -51,35 +45,13 @@ from tasks.train import Training, TrainOptions, train
 logger = logging.getLogger(__name__)
 
 OptionsType = TypeVar("OptionsType", bound=Options)
-Watch = Callable[[str], OnProgress]  # the progress of a stage, by its name on the screen
 LISTED_CLASSES = 10
-PLURALS = {"signature": "_signatures", "gather": "_lessons"}
 
 
-def watch_nothing(_name: str) -> OnProgress:
-    """The progress of those who do not watch."""
-    return silent
+class Run(StageRun):
+    """The verbs."""
 
-
-class Run:
-    """One run at work; without a campaign, its stages belong to none."""
-
-    def __init__(
-        self,
-        store: Store,
-        executor: Executor,
-        *,
-        campaign: Campaign | None = None,
-        watch: Watch = watch_nothing,
-    ) -> None:
-        self.store = store
-        self.executor = executor
-        self._campaign = campaign
-        self._watch = watch
-        self._preloaded = False
-        self.made_seconds = 0.0  # of the stages that this very run did the work of
-
-    # ----------------------------------------------------------------------------------- verbs
+    _preloaded = False
 
     def shard(
         self,
@@ -94,11 +66,7 @@ class Run:
         chosen = _options(ShardOptions, options, fields)
         snapshot = self._campaign.snapshots.get(role) if self._campaign else None
 
-        def work(watch: OnProgress) -> Output:
-            return shard(
-                self.store, chosen, snapshot=snapshot, executor=self.executor, on_progress=watch
-            )
-
+        work = partial(shard, self.store, chosen, snapshot=snapshot, executor=self.executor)
         return self._run_stage("shard", role, work)
 
     def classes(self, labelled: Output, test: Output) -> list[str]:
@@ -125,10 +93,7 @@ class Run:
         chosen = _options(TrainOptions, options, fields)
         lessons = self.gather(data, classes=classes) if data.stage == "shard" else data
         self._preload()
-
-        def work(watch: OnProgress) -> Output:
-            return train(self.store, lessons, chosen, classes=classes, init=init, on_progress=watch)
-
+        work = partial(train, self.store, lessons, chosen, classes=classes, init=init)
         return self._run_stage("train", role, work)
 
     def fine_tune(
@@ -156,20 +121,12 @@ class Run:
     ) -> Output:
         """Let the teacher score every image."""
         chosen = _options(ScoreOptions, options, fields)
-
-        def work(watch: OnProgress) -> Output:
-            return score(
-                self.store, images, teacher, chosen, executor=self.executor, on_progress=watch
-            )
-
+        work = partial(score, self.store, images, teacher, chosen, executor=self.executor)
         return self._run_stage("score", role, work)
 
     def signature(self, images: Output, *, role: str = "signature") -> Output:
         """Make the signatures of images, by which their near-duplicates are found."""
-
-        def work(watch: OnProgress) -> Output:
-            return signature(self.store, images, executor=self.executor, on_progress=watch)
-
+        work = partial(signature, self.store, images, executor=self.executor)
         return self._run_stage("signature", role, work)
 
     def check_copies(
@@ -183,8 +140,8 @@ class Run:
     ) -> Output:
         """List the test images that are copies of labelled ones. Raises ProtegeError for many."""
 
-        def work(watch: OnProgress) -> Output:
-            leaks = leakage(self.store, labelled, test, signatures, on_progress=watch)
+        def work(on_progress: OnProgress) -> Output:
+            leaks = leakage(self.store, labelled, test, signatures, on_progress=on_progress)
             check_leakage(leaks, options.max_copies_percent, "approval.max_copies_percent")
             return leaks
 
@@ -205,14 +162,14 @@ class Run:
         """
         predict_options = PredictOptions(batch_size=batch_size)
 
-        def work(watch: OnProgress) -> Output:
+        def work(on_progress: OnProgress) -> Output:
             answers = predict(
                 self.store,
                 teacher,
                 images,
                 predict_options,
                 executor=self.executor,
-                on_progress=watch,
+                on_progress=on_progress,
             )
             stop = options.teacher_at_chance == "stop"
             check_better_than_chance(answers, "teacher", stop=stop)
@@ -238,14 +195,14 @@ class Run:
         if chosen.drop_near_duplicates:
             signatures = {name: self._signed(name, out) for name, out in (exclude or {}).items()}
 
-        def work(watch: OnProgress) -> Output:
+        def work(on_progress: OnProgress) -> Output:
             output = topk(
                 self.store,
                 scores,
                 chosen,
                 exclude=signatures,
                 executor=self.executor,
-                on_progress=watch,
+                on_progress=on_progress,
             )
             _log_classes(output, chosen)
             return output
@@ -264,18 +221,15 @@ class Run:
     ) -> Output:
         """Collect the chosen images, or all labelled ones, into a shuffled training set."""
         gather_options = _options(GatherOptions, options, fields)
-
-        def work(watch: OnProgress) -> Output:
-            return gather(
-                self.store,
-                images,
-                chosen,
-                gather_options,
-                classes=classes,
-                executor=self.executor,
-                on_progress=watch,
-            )
-
+        work = partial(
+            gather,
+            self.store,
+            images,
+            chosen,
+            gather_options,
+            classes=classes,
+            executor=self.executor,
+        )
         return self._run_stage("gather", role, work)
 
     def evaluate(
@@ -294,19 +248,16 @@ class Run:
         `compare` names two of the models: the gain is that of the first over the second.
         """
         chosen = _options(EvaluateOptions, options, fields)
-
-        def work(watch: OnProgress) -> Output:
-            return evaluate(
-                self.store,
-                test,
-                models,
-                chosen,
-                compare=compare,
-                choice=choice,
-                executor=self.executor,
-                on_progress=watch,
-            )
-
+        work = partial(
+            evaluate,
+            self.store,
+            test,
+            models,
+            chosen,
+            compare=compare,
+            choice=choice,
+            executor=self.executor,
+        )
         return self._run_stage("evaluate", role, work)
 
     def report(
@@ -318,73 +269,7 @@ class Run:
 
         chosen = _options(ReportOptions, options, fields)
         page_story = story or story_of(self.store, self.campaign)
-
-        def work(watch: OnProgress) -> Output:
-            return report(self.store, page_story, chosen, on_progress=watch)
-
-        return self._run_stage("report", "report", work)
-
-    def approve(
-        self, options: ApprovalOptions, stage: str, estimate: Callable[[], Estimate]
-    ) -> None:
-        """Wait for a person, if the run is to wait before this stage. Raises ProtegeError."""
-        if options.before == stage:
-            finished = campaigns.newest_first(campaigns.campaigns(self.store))
-            made = [(campaign.id, campaign.outputs) for campaign in finished]
-            self._ask(stage, estimate().with_rates(made))
-
-    # -------------------------------------------------------------------------------- campaign
-
-    @property
-    def campaign(self) -> Campaign:
-        """The campaign as it now is."""
-        assert self._campaign is not None, "only recipes ask for it"
-        return self._campaign
-
-    def outputs(self) -> dict[str, Output]:
-        """The outputs of the stages before the report, by role, in order of run."""
-        outputs = self.campaign.outputs.items()
-        return {role: output for role, output in outputs if output.stage != "report"}
-
-    def finish(self, summary: Mapping[str, Any]) -> None:
-        """Note that the campaign is complete, unless it was before."""
-        if not self.campaign.finished:
-            self._save(summary=summary, finished_at=utc_now())
-
-    # --------------------------------------------------------------------- what an engine changes
-
-    def _run_stage(self, stage: str, role: str, work: Callable[[OnProgress], Output]) -> Output:
-        """Call a stage, and note its output in the campaign as it was when it was made."""
-        try:
-            output = work(self._watch(self._title(stage, role)))
-        except (ProtegeError, Failures, Crashed) as error:
-            name_options(error, functools.partial(self._option, role))
-            raise
-        state = "was already there" if output.reused else f"made in {output.seconds:.1f} s"
-        rejected = f", {output.rejected:,} rejected" if output.rejected else ""
-        logger.info(
-            "%s: %s %s, %s rows kept%s", role, output.uri, state, f"{output.kept:,}", rejected
-        )
-        self.made_seconds += 0 if output.reused else output.seconds
-        if self._campaign is not None and not self._knows(role, output):
-            self._save(outputs={role: output})
-        return output
-
-    def _ask(self, stage: str, estimate: Estimate) -> None:
-        """Ask in the terminal."""
-        if not sys.stdin.isatty():
-            raise ProtegeError(
-                f"approval.before is {stage}, but nobody can be asked here: run it in a terminal, "
-                "or from the UI (protege up), or set approval.before=nothing"
-            )
-        for line in estimate.lines():
-            print(line, file=sys.stderr)  # noqa: T201  a question in the terminal
-        question = f"go on with {stage}? [y/N] "
-        print(question, end="", file=sys.stderr, flush=True)  # noqa: T201
-        if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
-            raise ProtegeError(f"{stage} was not approved. What is finished is kept")
-
-    # ---------------------------------------------------------------------------------- private
+        return self._run_stage("report", "report", partial(report, self.store, page_story, chosen))
 
     def _preload(self) -> None:
         """Load what comes after a training while it runs, for then this process only waits."""
@@ -396,36 +281,10 @@ class Run:
                 target=import_module, args=(page,), name="preload", daemon=True
             ).start()
 
-    def _title(self, stage: str, role: str) -> str:
-        """What the work is called on the screen: a model has the name that it has in the table."""
-        known = stage == "train" and self._campaign is not None
-        name = recipe(self.campaign.recipe).name_of(role) if known else role
-        return stage_title(stage, name)
-
-    def _option(self, role: str, option: str) -> str:
-        """What an option of a role is called where a person sets it."""
-        if self._campaign is None:
-            return f"options.{option}"
-        return recipe(self._campaign.recipe).option_of(role, option)
-
     def _signed(self, name: str, output: Output) -> Output:
         if output.stage == "signature":
             return output
         return self.signature(output, role=f"{name}_signatures")
-
-    def _knows(self, role: str, output: Output) -> bool:
-        known = self.campaign.outputs.get(role)
-        same = known is not None and (known.fingerprint, known.digest)
-        return output.reused and same == (output.fingerprint, output.digest)
-
-    def _save(self, **changes: Any) -> None:
-        self._campaign = campaigns.update(self.store, self.campaign, **changes)
-
-
-def stage_title(stage: str, role: str) -> str:
-    """`train student`; `score`, where the stage has one role only and its name says all."""
-    # `labelled_signatures` are the signatures of `labelled`, and `labelled_lessons` its lessons.
-    return stage if stage == role else f"{stage} {role.removesuffix(PLURALS.get(stage, ''))}"
 
 
 def _options(

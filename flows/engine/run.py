@@ -15,12 +15,13 @@ from prefect.client.schemas.objects import State
 from prefect.states import Failed
 
 from flows.campaign.run import Run
+from flows.campaign.stage_run import Work
 from flows.engine.approval import suspend_until_approved
 from flows.engine.logs import log_error, log_once
 from infra.errors import ProtegeError
 from infra.executors import Failures
 from infra.launch import Crashed
-from tasks.contract import OnProgress, Output
+from tasks.contract import Output
 from tasks.estimate import Estimate
 
 READABLE = (ProtegeError, Failures, Crashed)
@@ -48,7 +49,7 @@ def readable(function: Callable[Parameters, Result]) -> Callable[Parameters, Res
 class PrefectRun(Run):
     """A run inside a flow."""
 
-    def _run_stage(self, stage: str, role: str, work: Callable[[OnProgress], Output]) -> Output:
+    def _run_stage(self, stage: str, role: str, work: Work) -> Output:
         @readable
         def run_stage() -> Output:
             return super(PrefectRun, self)._run_stage(stage, role, work)
