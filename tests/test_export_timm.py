@@ -58,21 +58,32 @@ def test_timm_folder_describes_the_model_and_opens_here_too(resnet: Model, tmp_p
     assert torch.equal(logits_of(again, images_BCHW), logits_of(resnet, images_BCHW))
 
 
+@pytest.mark.parametrize(
+    ("name", "inputs"),
+    [
+        ("resnet18", Inputs(size=48, resize=55, pixels="centred")),
+        ("resnext50_32x4d", Inputs(size=64, resize=73)),
+        ("efficientnet_b0", Inputs(size=65, resize=74)),
+        ("efficientnet_lite0", Inputs(size=64, resize=73, pixels="centred")),
+        ("vit_small_patch16", Inputs(size=224, resize=248, pixels="centred")),
+        ("vit_small_patch16", Inputs(size=96, resize=110, pixels="centred")),
+    ],
+)
 def test_timm_reads_the_folder_and_prepares_images_alike(
-    timm: Any, resnet: Model, tmp_path: Path
+    timm: Any, name: str, inputs: Inputs, root: Store, tmp_path: Path
 ) -> None:
-    inputs = Inputs(size=48, resize=55, pixels="centred")
-    other = Model(resnet.network, Description("resnet18", CLASSES, inputs), resnet.device)
+    found = load_model(model(root, name))
+    other = Model(found.network, Description(name, CLASSES, inputs), found.device)
     exported = export(other, tmp_path / "out", "timm")
     assert exported.check is not None
     assert "timm" in exported.check.reader
-    found = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True).eval()
+    theirs = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True).eval()
     images_BCHW = images_of(other, 3)
-    assert close(found(images_BCHW).detach(), logits_of(other, images_BCHW))
-    config = timm.data.resolve_model_data_config(found)
+    assert close(theirs(images_BCHW).detach(), logits_of(other, images_BCHW))
+    config = timm.data.resolve_model_data_config(theirs)
     shorter, crop, _, scale = timm.data.create_transform(**config, is_training=False).transforms
     assert (shorter.size, tuple(crop.size)) == (inputs.resize, (inputs.size, inputs.size))
-    assert scale.mean.tolist() == list(inputs.mean)
+    assert scale.mean.tolist() == pytest.approx(inputs.mean)
     assert config["interpolation"] == "bilinear"
 
 
