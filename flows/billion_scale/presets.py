@@ -17,7 +17,7 @@ from tasks.score import ScoreOptions
 from tasks.shard import ShardOptions
 from tasks.topk import TopkOptions
 from tasks.train import Training, TrainOptions
-from tasks.train.options import Augment, LearningRate, Start, TrainSpeed
+from tasks.train.options import Augment, Init, LearningRate, Start, TrainSpeed
 
 
 def digits(data: str = "demo-output/data/seed-0", seed: int = 0) -> BillionScale:
@@ -124,6 +124,7 @@ def _photos_training(
     return TrainOptions(
         model=model,
         start=Start(weights=LITE0, head=head),
+        init=Init(head="zero"),  # a random head would first of all spoil the features
         inputs=Inputs(size=size, resize=size * 8 // 7, pixels="centred"),
         length=Length(amount=steps, unit="steps"),
         learning_rate=LearningRate(base=rate, warmup=Length(amount=steps // 20, unit="steps")),
