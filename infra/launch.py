@@ -32,7 +32,7 @@ import psutil
 
 from infra.crash import Crashed, Death, PeakMemory
 from infra.errors import ProtegeError
-from infra.lease.process import stop_processes
+from infra.lease.process import is_running, stop_processes
 from infra.logs import PLACE, Line, Throttle, forward_warnings
 from infra.safe_path import SAFE_PATH
 
@@ -163,14 +163,7 @@ def watch_launcher(on_gone: Callable[[], None] = end_process) -> None:
 def launcher_is_gone() -> bool:
     """In a launched process: whether the one that has launched it has ended; elsewhere False."""
     launcher = os.environ.get(LAUNCHER_VARIABLE)
-    if launcher is None:
-        return False
-    try:
-        # Who was killed stays in the table of processes until its parent asks how it ended.
-        status: str = psutil.Process(int(launcher)).status()
-    except psutil.NoSuchProcess:
-        return True
-    return status == psutil.STATUS_ZOMBIE
+    return launcher is not None and not is_running(int(launcher))
 
 
 def write_progress(message: Mapping[str, Any]) -> None:

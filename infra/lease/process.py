@@ -42,21 +42,14 @@ class ProcessId:
     def find(self) -> psutil.Process | None:
         """The running process; None when it has ended, or runs on another machine."""
         with suppress(psutil.NoSuchProcess):
-            if self.machine == machine() and self._is_running_here():
+            if self.machine == machine() and is_running(self.pid, self.start):
                 return psutil.Process(self.pid)
         return None
 
     def is_gone(self) -> bool:
         """Whether it has surely ended; False for a process of another machine."""
         known = bool(self.machine) and self.machine == machine()
-        return known and not self._is_running_here()
-
-    def _is_running_here(self) -> bool:
-        if not psutil.pid_exists(self.pid):
-            return False
-        state, start = _state_and_start(self.pid)
-        is_another = bool(start and self.start and start != self.start)
-        return state not in ENDED_STATES and not is_another
+        return known and not is_running(self.pid, self.start)
 
 
 def machine() -> str:
@@ -68,6 +61,15 @@ def machine() -> str:
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
     except OSError:
         return ""
+
+
+def is_running(pid: int, start: str = "") -> bool:
+    """Whether a process with this pid, and this start where it is known, runs on this machine."""
+    if not psutil.pid_exists(pid):
+        return False
+    state, found_start = _state_and_start(pid)
+    is_another = bool(found_start and start and found_start != start)
+    return state not in ENDED_STATES and not is_another
 
 
 def stop_processes(processes: Sequence[psutil.Process], grace_seconds: float) -> None:
