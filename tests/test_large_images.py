@@ -36,7 +36,7 @@ def test_large_files_need_no_more_memory_than_small_ones(tmp_path: Path) -> None
 
 
 def test_window_of_a_training_ends_at_its_bytes(tmp_path: Path) -> None:
-    train = {"shuffle_mib": 64, "shuffle_shards": 1000}
+    train = {"shuffle_mib": 64, "shuffle_shards": 1000, "cache_gib": 0}
     found = run(tmp_path, 180, gather={"mib_per_part": 32}, train=train)
     assert len(found["gather"]) > 15
     # Twice 64 MiB of the 540 are held; all of them would be, by the number of parts alone. What

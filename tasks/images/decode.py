@@ -18,9 +18,9 @@ from PIL import Image, TiffImagePlugin
 
 from tasks.images import colours
 from tasks.images.colours import Pixels
-from tasks.images.jpeg import ScaleOf, decode_jpeg, whole
+from tasks.images.jpeg import decode_jpeg, whole
 from tasks.images.opening import open_picture
-from tasks.images.scaled import TURNED, Scaled
+from tasks.images.scaled import TURNED, Scaled, ScaleOf
 from tasks.images.unusable import Limits, Unusable
 
 IMAGES_VERSION = 2  # goes into fingerprints; raise it when the same bytes give other pixels

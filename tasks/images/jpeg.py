@@ -10,12 +10,11 @@ strictly: libjpeg tells its first warning only.
 
 import itertools
 import re
-from collections.abc import Callable
 
 import numpy as np
 import simplejpeg
 
-from tasks.images.scaled import Scaled
+from tasks.images.scaled import Scaled, ScaleOf
 from tasks.images.unusable import Limits, Unusable
 
 MAX_SCANS = 100  # a progressive JPEG has about ten; each more costs a pass over all pixels
@@ -41,9 +40,6 @@ NEXT_MARKER = re.compile(rb"\xff+([^\0\xd0-\xd7\xff])", re.DOTALL)
 # two that tell the colours (APP0 and APP14). All others are notes.
 OF_PIXELS = {*range(0xC0, 0xD0), END_OF_IMAGE, START_OF_SCAN, 0xDB, 0xDD, 0xE0, 0xEE}
 SEQUENTIAL = {0xC0, 0xC1, 0xC9}
-
-# From the width and height of an image to the scale at which it is decoded: 1, 2, 4 or 8.
-ScaleOf = Callable[[int, int], int]
 
 
 def whole(_width: int, _height: int) -> int:
@@ -83,7 +79,7 @@ def _decode_strictly(
             min_factor=scale,
             strict=True,
         )
-        return Scaled(np.asarray(pixels), width, height, scale), ""
+        return Scaled(np.asarray(pixels), width, height, scale, has_scales=True), ""
     except ValueError as error:
         return None, str(error)
 

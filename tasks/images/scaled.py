@@ -19,7 +19,7 @@ less for 64 px and no less for others, because libjpeg must read all of its byte
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +32,8 @@ MIN_OVERSIZE = 2  # pixels of a crop for each of its target, on the shorter side
 SCALES = (8, 4, 2)
 LOG_ASPECT = math.log(4 / 3)
 TRIES = 10  # of the published crop, before it takes the central square
+# From the width and height of an image to the scale at which it is decoded: 1, 2, 4 or 8.
+ScaleOf = Callable[[int, int], int]
 # Orientations (EXIF) that swap width and height, and those whose left or top edge is where the rows
 # or columns of the file end.
 TURNED = frozenset({5, 6, 7, 8})
@@ -54,6 +56,7 @@ class Scaled:
 
     Where the scale does not divide its size, the last pixels of the file's rows and columns lie
     in part beside the image; `left` and `top` are the widths of these parts where they come first.
+    `has_scales` says whether the file can be decoded at other scales.
     """
 
     pixels_HWC: Pixels
@@ -62,6 +65,7 @@ class Scaled:
     scale: int = 1
     left: float = 0.0
     top: float = 0.0
+    has_scales: bool = False
 
     def upright(self, orientation: int) -> "Scaled":
         """Undo the EXIF orientation of the file, 1 to 8."""
@@ -70,7 +74,11 @@ class Scaled:
         width, height = (self.height, self.width) if is_turned else (self.width, self.height)
         left = pixels_HWC.shape[1] - width / self.scale if orientation in FROM_RIGHT else 0.0
         top = pixels_HWC.shape[0] - height / self.scale if orientation in FROM_BELOW else 0.0
-        return Scaled(pixels_HWC, width, height, self.scale, left, top)
+        return Scaled(pixels_HWC, width, height, self.scale, left, top, self.has_scales)
+
+    def serves(self, scale_of: ScaleOf) -> bool:
+        """Whether this is what decoding would give at the scale that is asked for."""
+        return not self.has_scales or self.scale == scale_of(self.width, self.height)
 
     def crop(self, box: Box, size: int, interpolation: Interpolation) -> Pixels:
         """A part of the whole image, scaled (antialiased) to (size, size, 3)."""

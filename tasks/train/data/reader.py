@@ -4,7 +4,6 @@ In: a data set and the number of a step. Out: the pixels and the targets of the 
 positions of this step.
 """
 
-import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import numpy as np
 from infra.background import insist
 from infra.errors import ProtegeError
 from tasks.images import Pixels, Unusable
+from tasks.train.data.decoded import DecodedImages
 from tasks.train.data.order import SampleOrder
 from tasks.train.data.part_cache import PartCache
 from tasks.train.data.samples import Part, Samples, Targets, cannot_learn_from
@@ -46,8 +46,7 @@ class BatchReader:
 
     `batch_size` is the number of samples that a step takes from this data set, over all virtual
     ranks, and `num_views` how often each of them is cropped. `allocate` makes the memory that the
-    pixels of a batch are written into, of a given shape.
-    """
+    pixels of a batch are written into, of a given shape.     """
 
     def __init__(
         self,
@@ -66,9 +65,7 @@ class BatchReader:
         self._view = View.of(options, num_views)
         self._parts = PartCache(self._read_part)
         self._pool = ThreadPoolExecutor(options.speed.decode_threads)
-        num_bytes = sum(samples.part_rows) * math.prod(self._view.shape)
-        is_cached = self._view.is_fixed and num_bytes <= options.speed.cache_gib * 2**30
-        self._cache: dict[tuple[int, int], list[Pixels]] | None = {} if is_cached else None
+        self._decoded = DecodedImages(options.speed.cache_gib * 2**30)
 
     def read(self, step: int, rank: int, num_ranks: int) -> Batch:
         """The samples of one virtual rank in this step. Raises ProtegeError."""
@@ -121,15 +118,14 @@ class BatchReader:
 
     def _views(self, part: Part, place: tuple[int, int], position: int) -> list[Pixels]:
         """The views of one sample, (S, S, 3) each."""
-        if self._cache is not None and place in self._cache:
-            return self._cache[place]
+        known = self._decoded.get(place)
         try:
-            views = self._view.read(part.images[place[1]], position)
+            views, decoded = self._view.read_again(part.images[place[1]], position, known)
         except Unusable as unusable:
             name = _name(part, place)
             raise ProtegeError(cannot_learn_from(self._samples.uri, name, unusable)) from unusable
-        if self._cache is not None:
-            self._cache[place] = views
+        if decoded is not known:
+            self._decoded.add(place, decoded)
         return views
 
 

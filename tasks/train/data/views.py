@@ -22,6 +22,7 @@ from tasks.images import (
     Interpolation,
     Limits,
     Pixels,
+    Scaled,
     decode,
     decode_scaled,
     random_box,
@@ -57,21 +58,40 @@ class View:
 
     @property
     def is_fixed(self) -> bool:
-        """Whether an image gives the same pixels at every position, so that they can be cached."""
+        """Whether an image gives the same pixels at every position, whatever the seed."""
         return self.crop_min_area == 1
 
     def read(self, data: bytes, position: int) -> list[Pixels]:
         """The views of the image at this position, (S, S, 3) each. Raises Unusable."""
+        return self.read_again(data, position, None)[0]
+
+    def read_again(
+        self, data: bytes, position: int, decoded: Scaled | None
+    ) -> tuple[list[Pixels], Scaled]:
+        """The same, and the decoded image that the views were cut from.
+
+        With such an image, of another position, it is decoded again only where these views need
+        another scale. Raises Unusable.
+        """
         if self.is_fixed:
-            pixels_HWC = decode(data, Limits())
-            square_HWC = square(pixels_HWC, self.size, self.resize, self.interpolation)
-            # Of its own: a cached part of an image would keep all of it in memory.
-            return [np.ascontiguousarray(square_HWC)] * self.num_views
+            decoded = decoded or self._square(data)
+            return [decoded.pixels_HWC] * self.num_views, decoded
         boxes_of = functools.cache(functools.partial(self._boxes, position))
-        # Decoded once, so the view that needs most decides for all.
-        scaled = decode_scaled(data, Limits(), lambda *size: scale_for(boxes_of(*size), self.size))
-        boxes = boxes_of(scaled.width, scaled.height)
-        return [scaled.crop(box, self.size, self.interpolation) for box in boxes]
+
+        def scale_of(width: int, height: int) -> int:
+            # Decoded once, so the view that needs most decides for all.
+            return scale_for(boxes_of(width, height), self.size)
+
+        if decoded is None or not decoded.serves(scale_of):
+            decoded = decode_scaled(data, Limits(), scale_of)
+        boxes = boxes_of(decoded.width, decoded.height)
+        return [decoded.crop(box, self.size, self.interpolation) for box in boxes], decoded
+
+    def _square(self, data: bytes) -> Scaled:
+        pixels_HWC = decode(data, Limits())
+        square_HWC = square(pixels_HWC, self.size, self.resize, self.interpolation)
+        # Of its own: a part of an image would keep all of it in memory.
+        return Scaled(np.ascontiguousarray(square_HWC), self.size, self.size)
 
     def _boxes(self, position: int, width: int, height: int) -> Sequence[Box]:
         # numpy takes trailing zeros for nothing: the first box is that of a training with one view.
