@@ -79,6 +79,7 @@ class Learner:
                 round(options.batch_size * share),
                 num_views=self._objective.num_views,
                 allocate=partial(new_pixels, device=world.device),
+                stands_back=world.device.type == "cpu",
             )
             for role, share in self._objective.sources.items()
         }
