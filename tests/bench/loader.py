@@ -83,7 +83,7 @@ def options_of(size: int, cores: int) -> TrainOptions:
         length=Length(amount=1, unit="epochs"),
         batch_size=BATCH,
         virtual_ranks=RANKS,
-        speed=TrainSpeed(decode_threads=cores),
+        speed=TrainSpeed(decode_threads=cores, cache_gib=0),  # every image is decoded every time
     )
 
 

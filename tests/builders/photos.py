@@ -4,13 +4,15 @@ import io
 
 import numpy as np
 from PIL import Image
-from sklearn.datasets import load_sample_images
 
 from tasks.images import Pixels
 
 
 def crops(count: int, seed: int) -> list[Pixels]:
     """Square pieces of 96 to 400 pixels, anywhere."""
+    # Imported here: a benchmark that needs none of them runs without scikit-learn.
+    from sklearn.datasets import load_sample_images
+
     rng, photos, found = np.random.default_rng(seed), load_sample_images().images, []
     for number in range(count):
         photo = photos[number % len(photos)]
