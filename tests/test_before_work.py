@@ -314,6 +314,27 @@ def test_lessons_are_at_most_what_the_pile_holds_and_doubts_are_said() -> None:
     assert any("teacher: 18 steps from random weights" in doubt for doubt in estimate.doubts)
 
 
+def test_few_labels_for_a_student_that_knows_what_its_teacher_knows_are_doubtful() -> None:
+    photos = presets.photos()
+    weights = {"teacher": Start(weights="efficientnet_lite0"), "student": Start()}
+    apart = photos.model_copy(
+        update={
+            role: getattr(photos, role).model_copy(update={"start": start})
+            for role, start in weights.items()
+        }
+    )
+    said = [
+        [
+            doubt
+            for doubt in BILLION_SCALE.plan(options, labels, 10, 3_000).doubts
+            if "gain" in doubt
+        ]
+        for options, labels in ((photos, 100), (photos, 1_000), (apart, 100))
+    ]
+    assert [len(doubts) for doubts in said] == [1, 0, 0]
+    assert said[0][0].startswith("teacher and student start from the same weights")
+
+
 def test_yaml_has_the_help_and_the_bounds_of_every_option() -> None:
     text = options_yaml(BillionScale())
     assert yaml.safe_load(text) == BillionScale().model_dump(mode="json")

@@ -89,13 +89,20 @@ def _doubts_of_lengths(estimate: Estimate, lessons: int) -> Iterator[str]:
 
 
 def _doubts_of_labels(options: BillionScale, labelled_images: int, classes: int) -> Iterator[str]:
-    teacher = options.teacher
-    if teacher.start.weights or teacher.inputs.size < PHOTOGRAPH:
+    teacher, student = options.teacher, options.student
+    if labelled_images >= FEW_LABELS * classes or teacher.inputs.size < PHOTOGRAPH:
         return
-    if labelled_images < FEW_LABELS * classes:
+    if not teacher.start.weights:
         yield (
             f"teacher: {labelled_images:,} labelled images of {classes:,} classes teach a network "
             "from random weights hardly anything, and it chooses by what it knows: start from "
             "weights that know photographs (teacher.start.weights, teacher.start.head=linear; "
             "`protege models` lists networks), or take the preset photos"
+        )
+    elif teacher.start.weights == student.start.weights and not teacher.is_given:
+        yield (
+            f"teacher and student start from the same weights ({teacher.start.weights}), and "
+            f"{labelled_images:,} labelled images of {classes:,} classes teach the teacher hardly "
+            "more than the baseline: expect no gain over it (docs/photos.md has what was "
+            "measured). More labels help, or a teacher that knows more (`protege models`)"
         )
