@@ -1,5 +1,7 @@
 """Data of a training: targets as pairs, kinds of data sets, views, and batches prepared ahead."""
 
+import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +196,24 @@ def test_batches_that_are_begun_together_are_those_that_are_read_one_by_one(
         expected, found = one_by_one.read(step, rank=0, num_ranks=1), finish()
         assert np.array_equal(found.images_BHWC, expected.images_BHWC)
         assert found.targets.classes_P.tolist() == expected.targets.classes_P.tolist()
+
+
+@pytest.mark.parametrize("stands_back", [False, True])
+def test_images_are_decoded_with_less_priority_beside_a_network_on_the_same_cores(
+    samples: Samples, stands_back: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    seen: set[int] = set()
+    read_again = View.read_again
+
+    def observed(view: View, *of: Any) -> Any:
+        seen.add(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        return read_again(view, *of)
+
+    monkeypatch.setattr(View, "read_again", observed)
+    BatchReader(samples, OPTIONS, batch_size=4, stands_back=stands_back).read(0, 0, 1)
+    assert {niceness > own for niceness in seen} == {stands_back}
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == own
 
 
 def test_streams_must_share_out_the_virtual_ranks() -> None:
