@@ -136,7 +136,7 @@ class TrainSpeed(Options):
     decode_threads: int = Field(4, ge=1, le=256)
     """Threads that read and decode images, in each process."""
     cache_gib: float = Field(1, ge=0, le=4096)
-    """Memory of a process for the decoded images of a data set, kept for later epochs if all fit."""
+    """Memory of a process for decoded images of a data set; kept for later epochs if all fit."""
     exact_resume: bool = True
     """On a GPU, resume to the same bits; off: faster convolutions, which may round differently."""
     compile: CompileChoice = "auto"
