@@ -61,6 +61,18 @@ Tables = dict[str, dict[str, Any]]
 Content = dict[str, Any]
 
 
+def contents_of(column: pa.ChunkedArray, name: str) -> dict[str, str | dict[str, float]]:
+    """The content of a column by its name, and of named numbers that of each."""
+    if not (pa.types.is_map(column.type) and pa.types.is_floating(column.type.item_type)):
+        return {name: content_of(column, name)}
+    pairs = [pair for row in column.to_pylist() for pair in row or ()]
+    keys = sorted({key for key, _ in pairs})
+    return {
+        f"{name}.{key}": _summary(np.array([value for other, value in pairs if other == key]))
+        for key in keys
+    }
+
+
 def content_of(column: pa.ChunkedArray, name: str) -> str | dict[str, float]:
     """A digest, or a summary of numbers in floating point."""
     kind = column.type
@@ -103,7 +115,8 @@ def tables_of(output: Output) -> Iterator[tuple[str, dict[str, Any]]]:
         else:
             table = pq.read_table(path)
             names = [name for name in table.column_names if name != "size"]
-            yield path.name, {name: content_of(table[name], name) for name in names}
+            columns = [contents_of(table[name], name) for name in names]
+            yield path.name, {name: content for found in columns for name, content in found.items()}
 
 
 def measure(root: Path, pictures: Path) -> Content:
