@@ -271,4 +271,4 @@ def test_pieces_of_photos_in_a_pile_of_digits(tmp_path: Path) -> None:
     suspects = suspect_labels(read_classes(mixed))
     assert suspects
     assert photos_C[suspects].min() > 0.5
-    assert photos_C[suspects].max() == 1
+    assert photos_C[suspects].max() > 0.9
