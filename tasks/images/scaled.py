@@ -20,7 +20,7 @@ less for 64 px and no less for others, because libjpeg must read all of its byte
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
@@ -74,7 +74,7 @@ class Scaled:
         width, height = (self.height, self.width) if is_turned else (self.width, self.height)
         left = pixels_HWC.shape[1] - width / self.scale if orientation in FROM_RIGHT else 0.0
         top = pixels_HWC.shape[0] - height / self.scale if orientation in FROM_BELOW else 0.0
-        return Scaled(pixels_HWC, width, height, self.scale, left, top, self.has_scales)
+        return replace(self, pixels_HWC=pixels_HWC, width=width, height=height, left=left, top=top)
 
     def serves(self, scale_of: ScaleOf) -> bool:
         """Whether this is what decoding would give at the scale that is asked for."""

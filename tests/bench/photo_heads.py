@@ -13,7 +13,6 @@ Prints one JSON line, whose figures are means over the seeds.
 """
 
 import argparse
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from torch import Tensor
 from flows.billion_scale import presets
 from infra.store import open_store
 from models.losses import top_log_odds
+from tasks.contract import bytes_digest
 from tasks.gather import gather
 from tasks.inference.model import Model, load_model
 from tasks.inference.pipeline import run_pipeline
@@ -34,7 +34,7 @@ from tasks.shard import ShardOptions, shard
 from tasks.train import train
 from tasks.train.data import Targets
 from tasks.train.start.linear import HeadFit, fit_head
-from tests.bench.photos import KINDS, TUNING_SEEDS, fetch, write_sources
+from tests.bench.photos import KINDS, TUNING_SEEDS, fetch, sources_of
 
 CLASSES = sorted(KINDS)
 COUNTS = (10, 20, 30, 50)  # K
@@ -140,7 +140,7 @@ def measure(folder: Path, kinds: dict[str, int]) -> dict[str, float]:
 
 
 def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return bytes_digest(path.read_bytes())
 
 
 def main() -> None:
@@ -155,10 +155,7 @@ def main() -> None:
     pictures = fetch(arguments.folder / "package")
     kinds, found = kinds_by_content(pictures), []
     for seed in seeds:
-        folder = arguments.folder / f"seed-{seed}"
-        if not (folder / "pile").exists():
-            write_sources(pictures, folder, seed)
-        found.append(measure(folder, kinds))
+        found.append(measure(sources_of(pictures, arguments.folder, seed), kinds))
     means = {name: round(float(np.mean([row[name] for row in found])), 3) for name in found[0]}
     print(json.dumps({"seeds": seeds, **means}))
 

@@ -51,6 +51,14 @@ def fetch(folder: Path) -> Path:
     return folder / PICTURES
 
 
+def sources_of(pictures: Path, folder: Path, seed: int) -> Path:
+    """The folder with the three sources of one seed; they are written once."""
+    own = folder / f"seed-{seed}"
+    if not (own / "pile").exists():
+        write_sources(pictures, own, seed)
+    return own
+
+
 def write_sources(pictures: Path, folder: Path, seed: int) -> None:
     """Write the three sources of one seed as folders of files."""
     rng, test_rng = np.random.default_rng(seed), np.random.default_rng(TEST_SEED)
@@ -105,9 +113,7 @@ def main() -> None:
     arguments = parser.parse_args()
     pictures, found = fetch(arguments.folder / "package"), []
     for seed in map(int, arguments.seeds.split(",")):
-        folder = arguments.folder / f"seed-{seed}"
-        if not (folder / "pile").exists():
-            write_sources(pictures, folder, seed)
+        folder = sources_of(pictures, arguments.folder, seed)
         found.append({"seed": seed, **run(folder, seed, arguments.preset, arguments.sets)})
         print(json.dumps(found[-1]), file=sys.stderr, flush=True)
     gains = [row["student"] - row["baseline"] for row in found]
