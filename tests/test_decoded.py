@@ -98,6 +98,14 @@ def test_image_at_another_scale_is_decoded_again__and_a_png_is_not(decodings: li
         assert (len(decodings) > 1) == (expected > 1)
 
 
+@pytest.mark.parametrize(("limit_bytes", "kept"), [(12 * 16 * 16 * 3, 6), (11 * 16 * 16 * 3, 0)])
+def test_none_is_kept_of_fixed_views_that_do_not_fit(limit_bytes: int, kept: int) -> None:
+    fixed = reader(limit_bytes / 2**30, min_area=1)
+    fixed.read(0, rank=0, num_ranks=1)
+    places = [(part, row) for part in range(2) for row in range(6)]
+    assert sum(fixed._decoded.get(place) is not None for place in places) == kept
+
+
 def test_all_are_forgotten_when_they_become_more_than_the_limit() -> None:
     images = DecodedImages(limit_bytes=2 * NOISE_HWC.nbytes)
     image = Scaled(NOISE_HWC, 70, 90)

@@ -4,6 +4,7 @@ In: a data set and the number of a step. Out: the pixels and the targets of the 
 positions of this step.
 """
 
+import math
 import os
 import threading
 from collections.abc import Callable
@@ -74,7 +75,7 @@ class BatchReader:
         self._pool = ThreadPoolExecutor(
             options.speed.decode_threads, initializer=_stand_back if stands_back else None
         )
-        self._decoded = DecodedImages(options.speed.cache_gib * 2**30)
+        self._decoded = DecodedImages(self._limit_bytes(options.speed.cache_gib * 2**30))
 
     def read(self, step: int, rank: int, num_ranks: int) -> Batch:
         """The samples of one virtual rank in this step. Raises ProtegeError."""
@@ -120,6 +121,11 @@ class BatchReader:
         positions = range(first, first + size)
         self._parts.keep(stream, *self._order.parts(positions, stream))
         return [self._order.place(position, stream) for position in positions]
+
+    def _limit_bytes(self, cache_bytes: float) -> float:
+        """The memory for decoded images; 0 where it is known before that they do not fit."""
+        all_bytes = sum(self._samples.part_rows) * math.prod(self._view.shape)
+        return 0.0 if self._view.is_fixed and all_bytes > cache_bytes else cache_bytes
 
     def _read_part(self, part: int) -> Part:
         work = partial(self._samples.read_part, part)
