@@ -20,6 +20,9 @@ from infra.executors.remote import scheduler_at
 from infra.settings import DaskSettings
 
 MIN_WORKER_BYTES = 1 << 30  # which every stage can do with, but for a large network
+# Dask closes for ever a worker that is not back after 15 s, though it is being started again, and
+# then waits without an end; on a busy machine the start alone takes so long.
+LOST_WORKER_TIMEOUT = {"distributed.deploy.lost-worker-timeout": "365 days"}
 
 
 def open_client(settings: DaskSettings) -> AbstractContextManager[Any]:
@@ -37,6 +40,7 @@ def local_workers(settings: DaskSettings) -> int:
 
 @contextmanager
 def _local_processes(workers: int) -> Iterator[Any]:
+    import dask
     from distributed import Client, LocalCluster, Security
 
     # Its protocol runs what it is sent, and other accounts of this machine reach its port.
@@ -52,7 +56,8 @@ def _local_processes(workers: int) -> Iterator[Any]:
             # What it has to say is said in our words.
             silence_logs=logging.CRITICAL,
         )
-    with report_restarts(), cluster, Client(cluster) as client:
+    kept = dask.config.set(LOST_WORKER_TIMEOUT)
+    with kept, report_restarts(), cluster, Client(cluster) as client:
         # The objects of a worker with torch take seconds to delete; Dask kills it meanwhile.
         client.run(atexit.register, gc.freeze)
         yield client
