@@ -12,6 +12,10 @@ IMAGES ?= 10000000
 MINUTES ?= 30
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
+# Containers often set it; every process would then compile torch again, for seconds, and the tests
+# start a thousand of them.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help install install-user demo demo-seeds test test-wheel fuzz test-operate test-operate-ci debian check
 .PHONY: format operate-sqlite operate-postgres bench-overhead bench-topk bench-train bench-loader bench-photos bench-operate clean
