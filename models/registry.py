@@ -7,7 +7,8 @@
 A new network is a record in `models/records/`; its layers are in `models/networks/`. The layers are
 imported when a network is built, so that names can be checked without loading torch. Beside the
 records, `timm/<name>` is any network of the package timm, where it is installed, and `onnx` what
-another program has written in that format.
+another program has written in that format. `<name>+projection` is a network whose features go
+through the first layer of a projection head, which contrastive training leaves beside it.
 """
 
 import difflib
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "NETWORKS",
     "ONNX",
+    "PROJECTED",
     "TIMM_PREFIX",
     "NetworkRecord",
     "PublishedAccuracy",
@@ -34,6 +36,7 @@ __all__ = [
 
 TIMM_PREFIX = "timm/"
 ONNX = "onnx"  # a network that another program has written, in a file of that format
+PROJECTED = "+projection"
 MAX_NEAREST = 3
 
 
@@ -44,8 +47,11 @@ def nearest_names(name: str) -> list[str]:
 
 def check_name(name: str) -> str:
     """The name itself. Raises ValueError, with the nearest names, when it cannot be built."""
-    if name not in (*NETWORKS, ONNX) and not name.startswith(TIMM_PREFIX):
-        nearest = " or ".join(map(repr, nearest_names(name)))
+    inner = name.removesuffix(PROJECTED)
+    if inner == ONNX != name:
+        raise ValueError("an onnx file has no features that a projection could follow")
+    if inner not in (*NETWORKS, ONNX) and not inner.startswith(TIMM_PREFIX):
+        nearest = " or ".join(map(repr, nearest_names(inner)))
         hint = f"did you mean {nearest}?" if nearest else "`protege models` lists them"
         raise ValueError(f"there is no model {name!r}; {hint} (or timm/<name>, or onnx)")
     return name
@@ -57,6 +63,10 @@ def build(name: str, num_classes: int) -> "Network":
     Raises ValueError for an unknown name, ModuleNotFoundError for `timm/` without timm.
     """
     check_name(name)
+    if name.endswith(PROJECTED):
+        from models.networks.projection import ProjectedNetwork
+
+        return ProjectedNetwork(build(name.removesuffix(PROJECTED), num_classes), num_classes)
     if name in NETWORKS:
         return NETWORKS[name].build(num_classes)
     if name == ONNX:
@@ -84,7 +94,7 @@ def published_inputs(name: str) -> PublishedInputs:
 
     Raises ValueError for an unknown name, ModuleNotFoundError for `timm/` without timm.
     """
-    check_name(name)
+    name = check_name(name).removesuffix(PROJECTED)
     if name in NETWORKS:
         return NETWORKS[name].inputs
     try:

@@ -111,6 +111,7 @@ def test_network_that_timm_does_not_have_is_refused(
         export(small, tmp_path / "out", format_name)
     assert not (tmp_path / "out").exists()
     assert timm_name("timm/vit_tiny_patch16_224.augreg_in21k") == "vit_tiny_patch16_224"
+    assert timm_name("timm/vit_tiny_patch16_224+projection") is None
 
 
 @settings(max_examples=50)

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 import torch
 
-from models.networks.projection import Projected, ProjectionHead
+from models.networks.projection import ProjectedNetwork, ProjectionHead
 from models.networks.simclr_resnet import Mean2x2, SameMaxPool, SimclrResNet
-from models.registry import NETWORKS, build
+from models.registry import NETWORKS, build, published_inputs
 from models.state_dicts import load_projection, load_published
 from tests.builders.named_weights import named_images, named_weights
 
@@ -110,12 +110,31 @@ def test_projection_head_has_mean_zero_and_no_bias() -> None:
 
 @torch.inference_mode()
 def test_fine_tuning_begins_behind_the_first_layer_of_the_projection_head() -> None:
-    encoder, projection = build("small_resnet_8", 3).eval(), ProjectionHead(32).eval()
-    projection.load_state_dict(named_weights(projection.state_dict(), gain=1))
+    head, encoder = ProjectionHead(32).eval(), build("small_resnet_8", 3).eval()
+    head.load_state_dict(named_weights(head.state_dict(), gain=1))
     images = named_images(2, 3, 32, 32)
-    expected = projection.first(encoder.features(images))
-    network = Projected(encoder, projection, num_classes=5).eval()
+    expected = head.layers[:3](encoder.features(images))
+    network = ProjectedNetwork(encoder, num_classes=5).eval()
+    network.start_from(head.state_dict())
     assert torch.equal(network.features(images), expected)
     assert expected.min() >= 0
-    assert torch.equal(network(images), torch.zeros(2, 5))
+    assert network(images).shape == (2, 5)
     assert not [key for key in network.state_dict() if key.startswith("network.fc")]
+
+
+@pytest.mark.parametrize("head", [ProjectionHead(64), ProjectionHead(32, num_layers=1)])
+def test_first_layer_that_does_not_fit_is_refused(head: ProjectionHead) -> None:
+    network = ProjectedNetwork(build("small_resnet_8", 3), num_classes=5)
+    with pytest.raises(ValueError, match="first layer of the projection head does not fit"):
+        network.start_from(head.state_dict())
+
+
+def test_network_with_a_projection_is_built_by_its_name() -> None:
+    network = build("small_resnet_8+projection", 4)
+    assert isinstance(network, ProjectedNetwork)
+    assert network(torch.rand(2, 3, 32, 32)).shape == (2, 4)
+    assert published_inputs("resnet50+projection") == published_inputs("resnet50")
+    with pytest.raises(ValueError, match="did you mean 'resnet50'"):
+        build("resnet5O+projection", 4)
+    with pytest.raises(ValueError, match="onnx file has no features"):
+        build("onnx+projection", 4)

@@ -11,7 +11,7 @@ from flows.campaign.find import sections_of
 from flows.campaign.survey import Sources, SourceSize
 from flows.recipes import Recipe
 from infra.errors import ProtegeError, name_options
-from models.registry import TIMM_PREFIX
+from models.registry import PROJECTED, TIMM_PREFIX
 from tasks.evaluate import EvaluateOptions
 from tasks.evaluate.choice import audit_digest
 from tasks.train import TrainOptions
@@ -53,7 +53,8 @@ def _check_classes(labelled: str, sizes: dict[str, SourceSize]) -> None:
 
 def _check_network(section: str, options: TrainOptions, labelled: SourceSize | None) -> None:
     if options.model.startswith(TIMM_PREFIX):
-        _check_timm(section, options.model.removeprefix(TIMM_PREFIX))
+        name = options.model.removesuffix(PROJECTED)
+        _check_timm(section, name.removeprefix(TIMM_PREFIX))
     if options.start.weights:
         try:
             check_fit(options, labelled.classes if labelled else None)

@@ -64,6 +64,7 @@ def _table(records: Iterable[Any]) -> Iterator[str]:
     yield "supervised, method: top-1 / top-5 in percent of weights trained on labels alone,"
     yield "and with the method named; on ImageNet, videos on Kinetics. --json has all, with sources"
     yield "timm/<name>: every network of the package timm, where it is installed"
+    yield "<name>+projection: with the first layer of the head that contrastive training leaves"
 
 
 def _accuracy(published: Any) -> str:

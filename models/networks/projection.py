@@ -1,16 +1,22 @@
 """The projection head of SimCLRv2: for contrastive training, and for fine-tuning from inside it.
 
     head = ProjectionHead(network.head.in_features)
-    projected_BP = head(network.features(images_BCHW))    # what contrastive training compares
-    student = Projected(network, head, num_classes=10)    # what is fine-tuned on the labels
+    contrastive = ContrastiveNetwork(network, head)       # (B, 3, H, W) -> (B, outputs)
+    student = ProjectedNetwork(network, num_classes=10)   # what is fine-tuned on the labels
+    student.start_from(head.state_dict())
 
 "Big self-supervised models are strong semi-supervised learners" (Chen et al. 2020), section 2;
-google-research/simclr, model_util.py.
+google-research/simclr, model_util.py. With few labels, fine-tuning from the first layer of the head
+is better than from the features (section 3.3); the original calls it `ft_proj_selector=1`.
 """
+
+from collections.abc import Mapping
 
 from torch import Tensor, nn
 
 from models.network import Network
+
+LAYERS = "layers."  # before the number of a layer, in the keys of a projection head
 
 
 class ProjectionHead(nn.Module):
@@ -22,13 +28,10 @@ class ProjectionHead(nn.Module):
 
     def __init__(self, width: int, outputs: int = 128, num_layers: int = 3) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        for _ in range(num_layers - 1):
-            linear = nn.Linear(width, width, bias=False)
-            layers += [linear, nn.BatchNorm1d(width), nn.ReLU()]
+        hidden = [layer for _ in range(num_layers - 1) for layer in _hidden_layer(width)]
         last = nn.BatchNorm1d(outputs)
         last.register_parameter("bias", None)
-        self.layers = nn.Sequential(*layers, nn.Linear(width, outputs, bias=False), last)
+        self.layers = nn.Sequential(*hidden, nn.Linear(width, outputs, bias=False), last)
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, std=0.01)
@@ -38,32 +41,65 @@ class ProjectionHead(nn.Module):
         projected_BP: Tensor = self.layers(features_BD)
         return projected_BP
 
-    def first(self, features_BD: Tensor) -> Tensor:
-        """The features behind the first layer and its ReLU, of shape (B, D)."""
-        projected_BD: Tensor = self.layers[:3](features_BD)
-        return projected_BD
+
+class ContrastiveNetwork(nn.Module):
+    """A network with a projection in place of its head: images_BCHW to embeddings (B, outputs)."""
+
+    def __init__(self, network: Network, projection: ProjectionHead) -> None:
+        super().__init__()
+        self.network, self.projection = network, projection
+        # Processes wait for a gradient of every parameter that has one.
+        network.head.requires_grad_(False)
+
+    def forward(self, images_BCHW: Tensor) -> Tensor:
+        """The embeddings of images."""
+        embeddings_BP: Tensor = self.projection(self.network.features(images_BCHW))
+        return embeddings_BP
 
 
-class Projected(Network):
-    """A network whose features go through the first layer of a projection head.
+class ProjectedNetwork(Network):
+    """A network whose features go through a first layer of a projection head.
 
-    With few labels, fine-tuning from there is better than from the features (section 3.3); the
-    original calls it `ft_proj_selector=1`. The head for the classes is new, and begins at zero.
+    It takes the place of the network's own head, which is gone; the head for the classes is new.
     """
 
     HEAD = "classifier"
 
-    def __init__(self, network: Network, projection: ProjectionHead, num_classes: int) -> None:
+    def __init__(self, network: Network, num_classes: int) -> None:
         super().__init__()
         width = network.head.in_features
         setattr(network, network.HEAD, nn.Identity())
         self.network = network
-        self.projection = projection.layers[:3]
+        self.projection = nn.Sequential(*_hidden_layer(width))
         self.classifier = nn.Linear(width, num_classes)
-        nn.init.zeros_(self.classifier.weight)
-        nn.init.zeros_(self.classifier.bias)
 
     def features(self, images_BCHW: Tensor) -> Tensor:
-        """The features of the network behind the first layer of its projection head, (B, D)."""
+        """The features of the network behind the projection, (B, D)."""
         features_BD: Tensor = self.projection(self.network.features(images_BCHW))
         return features_BD
+
+    def start_from(self, head: Mapping[str, Tensor]) -> None:
+        """Take over the first layer of a projection head, of two layers or more.
+
+        Raises ValueError where it does not fit.
+        """
+        first = {
+            key.removeprefix(LAYERS): tensor
+            for key, tensor in head.items()
+            if key.startswith((f"{LAYERS}0.", f"{LAYERS}1."))
+        }
+        try:
+            self.projection.load_state_dict(first)
+        except RuntimeError as error:
+            raise ValueError(
+                "the first layer of the projection head does not fit: it is of a network with "
+                "other features, or the only layer"
+            ) from error
+
+    def last_norms(self) -> list[nn.BatchNorm2d]:
+        """Those of the network."""
+        return self.network.last_norms()
+
+
+def _hidden_layer(width: int) -> list[nn.Module]:
+    return [nn.Linear(width, width, bias=False), nn.BatchNorm1d(width), nn.ReLU()]

@@ -67,7 +67,7 @@ from tasks.train.options import Augment, Training, TrainOptions
 from tasks.train.start.given import look_at_given
 
 STAGE = "train"
-VERSION = 5
+VERSION = 6
 
 __all__ = [
     "HISTORY",
@@ -104,7 +104,8 @@ def train(
     """Train on lessons, or take the output that already exists.
 
     `init` is the model to start from. Its classes must be those of this training, unless
-    `init_head` is "new": then its features are kept, and the head starts from random weights.
+    `init_head` is "new": then its features are kept, and the head starts from random weights. For
+    the model `<name>+projection`, it may be a `<name>` that was trained contrastively.
     Without `classes`, those of the head that is kept, else of the lessons.
     `objective` is what the network is trained to do, and `objective_inputs` the data sets and
     models that it draws from beside `data`, by role.

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from infra.errors import ProtegeError
 from tasks.contract import Output
 from tasks.images import Inputs
-from tasks.train.job import InitHead
+from tasks.train.job import PROJECTION, InitHead
 from tasks.train.options import TrainOptions
 from tasks.train.start.given import list_classes
+from tasks.train.start.projected import goes_on_from, no_projection
 
 
 def check_lessons(data: Output) -> None:
@@ -48,7 +49,10 @@ def check_init(
 ) -> None:
     """Raise ProtegeError when this training cannot start from that model."""
     model = init.options["model"]
-    if model != options.model:
+    if init_head == "new" and goes_on_from(options.model, model):
+        if PROJECTION not in {part["name"] for part in init.body["parts"]}:
+            raise no_projection(init.uri)
+    elif model != options.model:
         raise ProtegeError(
             f"{init.uri} is a {model}, and the model of the options is {options.model}: set model "
             f"to {model}"

@@ -6,7 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from models.initial import HeadStart
 from models.precision import Precision
-from models.registry import NETWORKS, ONNX, check_name
+from models.registry import NETWORKS, ONNX, PROJECTED, check_name
 from models.schedule import Kind, Scaling, Schedule, scaled_rate
 from tasks.images import Inputs
 from tasks.options import Length, Options
@@ -236,7 +236,8 @@ class TrainOptions(Training):
     @field_validator("model")
     @classmethod
     def _known(cls, name: str) -> str:
-        if (record := NETWORKS.get(check_name(name))) and record.inputs.frames:
+        record = NETWORKS.get(check_name(name).removesuffix(PROJECTED))
+        if record is not None and record.inputs.frames:
             raise ValueError(f"{name} takes videos, and a source has images: take another model")
         return name
 

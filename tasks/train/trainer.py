@@ -23,7 +23,7 @@ from infra.settings import Settings
 from infra.stopping import StopRequest
 from infra.store import open_store
 from models.network import Network
-from models.projection import ProjectedNetwork
+from models.networks.projection import ContrastiveNetwork
 from tasks.contract import RowCounts, Stopwatch, write_part
 from tasks.inference.device_facts import device_facts
 from tasks.inference.model import Model
@@ -147,7 +147,7 @@ class Trainer:
 
     def _publish(self) -> None:
         network = self.learner.published
-        if isinstance(network, ProjectedNetwork):
+        if isinstance(network, ContrastiveNetwork):
             self._store.create(PROJECTION, encode_tensors(network.projection.state_dict()))
             network = network.network
         self._store.create(WEIGHTS, save_weights(network, self._description()))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.errors import ProtegeError
-from models.registry import TIMM_PREFIX
+from models.registry import PROJECTED, TIMM_PREFIX
 from tasks.export.check import Check, check_answers
 from tasks.export.formats.base import Written
 from tasks.export.origin import Origin
@@ -34,6 +34,8 @@ TENSORS_OF_TORCH = {"format": "pt"}  # what transformers wants to read in a file
 
 def timm_name(model: str) -> str | None:
     """The name of a network in timm; None when it has none, or other keys."""
+    if model.endswith(PROJECTED):
+        return None
     if model.startswith(TIMM_PREFIX):
         # What stands behind the dot are weights, and these are others.
         return model.removeprefix(TIMM_PREFIX).partition(".")[0]

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from models.collectives import gather_with_gradient, own_rank
 from models.losses import nt_xent
 from models.network import Network
+from models.networks.projection import ContrastiveNetwork, ProjectionHead
 from models.pixels import standardise
-from models.projection import ProjectedNetwork, Projection
 from tasks.train.job import TRAIN_SET
 from tasks.train.objective_options import ContrastiveOptions
 from tasks.train.objectives.base import Objective, TensorBatch
@@ -36,10 +36,10 @@ class Contrastive(Objective):
 
     def module(self, network: Network) -> nn.Module:
         """The network with a projection in place of its head."""
-        chosen, num_features = self._contrastive, network.head.in_features
-        projection = Projection(num_features, chosen.projection_layers, chosen.projection_size)
+        chosen, width = self._contrastive, network.head.in_features
+        projection = ProjectionHead(width, chosen.projection_size, chosen.projection_layers)
         projection.to(network.head.weight.device)
-        return ProjectedNetwork(network, projection)
+        return ContrastiveNetwork(network, projection)
 
     def loss(
         self, network: nn.Module, batches: Mapping[str, TensorBatch]

@@ -6,6 +6,7 @@ source.py   where weights are: a file, a model of ours, a published name, a name
 given.py    whose classes and inputs they are
 fit.py      whether they fit the network, before any work
 initial.py  the network at step 0
+projected.py  a network with the first layer of a projection head
 new_layers.py  layers that begin at random
 linear.py   a head that is fitted to frozen features
 """

@@ -19,7 +19,8 @@ from models.registry import TIMM_PREFIX, published_inputs
 from tasks.images import PIXEL_SCALES
 from tasks.inference.weights import Description
 from tasks.train.options import LABELLED, TrainOptions
-from tasks.train.start.source import find_source
+from tasks.train.start.projected import goes_on_from, no_projection
+from tasks.train.start.source import Source, find_source
 
 LISTED_CLASSES = 5
 
@@ -45,7 +46,7 @@ def look_at_given(options: TrainOptions, classes: Sequence[str] | None) -> Given
     source = find_source(weights)
     digest, description = source.look()
     if description is not None:
-        _check_description(description, options)
+        _check_description(description, options, source)
     if source.published is not None:
         published = source.published
         _check_options(published.name, options, published.network, pixels=published.pixels)
@@ -126,10 +127,13 @@ def _check_options(weights: str, options: TrainOptions, model: str, **inputs: st
         raise ProtegeError(f"the weights {weights} are for other options: set {wanted}")
 
 
-def _check_description(description: Description, options: TrainOptions) -> None:
+def _check_description(description: Description, options: TrainOptions, source: Source) -> None:
     """Refuse another network, and inputs that these weights were not trained with."""
     weights = options.start.weights
-    if description.model != options.model:
+    if options.start.head != "keep" and goes_on_from(options.model, description.model):
+        if source.projection() is None:
+            raise no_projection(weights)
+    elif description.model != options.model:
         raise ProtegeError(
             f"weights {weights} are those of a {description.model}: set options.model="
             f"{description.model} (now {options.model})"

@@ -10,13 +10,19 @@ import torch
 from infra.errors import ProtegeError
 from models.initial import start_head
 from models.network import Network
-from models.registry import ONNX, build
+from models.registry import ONNX, PROJECTED, build
 from models.state_dicts import OtherClasses
 from tasks.inference.weights import load_network
 from tasks.train.job import TrainJob
 from tasks.train.options import TrainOptions
 from tasks.train.start.new_layers import new_network, with_new_head
-from tasks.train.start.source import find_source
+from tasks.train.start.projected import (
+    goes_on_from,
+    no_projection,
+    projected_network,
+    read_projection,
+)
+from tasks.train.start.source import Source, find_source
 
 
 def initial_network(job: TrainJob) -> Network:
@@ -24,11 +30,24 @@ def initial_network(job: TrainJob) -> Network:
     init = load_network(job.init)[0] if job.init else None
     torch.manual_seed(job.options.seed)
     if init is not None:
-        is_new = job.init_head == "new"
-        return with_new_head(init, job.options, len(job.classes)) if is_new else init
+        return _continued(job, init)
     if not job.options.start.weights:
         return new_network(job.options, len(job.classes))
     return given_network(job.options, job.classes, job.given_classes)
+
+
+def _continued(job: TrainJob, init: Network) -> Network:
+    if job.init_head != "new":
+        return init
+    assert job.init is not None
+    if not goes_on_from(job.options.model, job.init.options["model"]):
+        return with_new_head(init, job.options, len(job.classes))
+    head = read_projection(job.init.store)
+    if head is None:
+        raise no_projection(job.init.uri)
+    network = projected_network(init, head, len(job.classes), job.init.uri)
+    start_head(network.head, job.options.init.head)
+    return network
 
 
 def given_network(
@@ -41,13 +60,27 @@ def given_network(
     source, keep_head = find_source(options.start.weights), options.start.head == "keep"
     if options.model == ONNX:
         return _onnx_network(options, source.read(), classes, given_classes)
-    network = build(options.model, len(given_classes if keep_head else classes))
-    source.load_into(network, keep_head=keep_head)
+    network = _projected_network(options, source, len(classes))
+    if network is None:
+        network = build(options.model, len(given_classes if keep_head else classes))
+        source.load_into(network, keep_head=keep_head)
     if not keep_head:
         start_head(network.head, options.init.head)
     if not keep_head or list(given_classes) == list(classes):
         return network
     return network.with_classes([list(given_classes).index(name) for name in classes])
+
+
+def _projected_network(options: TrainOptions, source: Source, num_classes: int) -> Network | None:
+    """The network of weights with a projection head beside them; None for all others."""
+    if not options.model.endswith(PROJECTED) or options.start.head == "keep":
+        return None
+    head = source.projection()
+    if head is None:
+        return None
+    inner = build(options.model.removesuffix(PROJECTED), num_classes)
+    source.load_into(inner, keep_head=False)
+    return projected_network(inner, head, num_classes, source.uri)
 
 
 def _onnx_network(

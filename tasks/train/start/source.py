@@ -13,6 +13,7 @@ import hashlib
 import io
 import logging
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -23,11 +24,15 @@ from models.published import PUBLISHED, Published, find_published
 from models.registry import TIMM_PREFIX
 from tasks.inference.weights import WEIGHTS, Description, find_description, shorten
 from tasks.train.options import LABELLED
+from tasks.train.start.projected import read_projection
 from tasks.train.start.timm_weights import timm_file
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from models.network import Network
 
+HEAD = "head"  # the key of the projection head in a file of SimCLRv2-Pytorch
 SAFETENSORS, ONNX = ".safetensors", ".onnx"
 TORCH = (".pth", ".pt", ".bin", ".tar", ".torch", ".ckpt")
 HEADER_BYTES = 100_000_000  # the format's own limit
@@ -74,6 +79,18 @@ class Source:
             raise ProtegeError(f"weights {self.uri} do not fit the model: {error}") from error
         for note in notes:
             logger.warning("weights %s: %s", self.uri, note)
+
+    def projection(self) -> "Mapping[str, Tensor] | None":
+        """The tensors of a projection head beside the weights; None where there is none.
+
+        Raises ProtegeError when the file cannot be read.
+        """
+        store, name = split_uri(self.uri)
+        if name == WEIGHTS:
+            return read_projection(store)
+        content = self._content()
+        head = content.get(HEAD) if isinstance(content, Mapping) else None
+        return head if isinstance(head, Mapping) else None
 
     def read(self) -> bytes:
         """The whole file. Raises ProtegeError."""
