@@ -131,7 +131,7 @@ def _check_description(description: Description, options: TrainOptions, source: 
     """Refuse another network, and inputs that these weights were not trained with."""
     weights = options.start.weights
     if options.start.head != "keep" and goes_on_from(options.model, description.model):
-        if source.projection() is None:
+        if not source.has_projection_file:
             raise no_projection(weights)
     elif description.model != options.model:
         raise ProtegeError(

@@ -16,12 +16,7 @@ from tasks.inference.weights import load_network
 from tasks.train.job import TrainJob
 from tasks.train.options import TrainOptions
 from tasks.train.start.new_layers import new_network, with_new_head
-from tasks.train.start.projected import (
-    goes_on_from,
-    no_projection,
-    projected_network,
-    read_projection,
-)
+from tasks.train.start.projected import goes_on_from, projected_network, read_projection
 from tasks.train.start.source import Source, find_source
 
 
@@ -43,8 +38,6 @@ def _continued(job: TrainJob, init: Network) -> Network:
     if not goes_on_from(job.options.model, job.init.options["model"]):
         return with_new_head(init, job.options, len(job.classes))
     head = read_projection(job.init.store)
-    if head is None:
-        raise no_projection(job.init.uri)
     network = projected_network(init, head, len(job.classes), job.init.uri)
     start_head(network.head, job.options.init.head)
     return network

@@ -43,11 +43,11 @@ def projected_network(
     return projected
 
 
-def read_projection(store: Store) -> "Mapping[str, Tensor] | None":
-    """The tensors of the projection head of a model of ours; None for one that has none."""
+def read_projection(store: Store) -> "Mapping[str, Tensor]":
+    """The tensors of the projection head of a model of ours. Raises FileNotFoundError."""
     import safetensors.torch
 
-    return safetensors.torch.load(store.read(PROJECTION)) if store.exists(PROJECTION) else None
+    return safetensors.torch.load(store.read(PROJECTION))
 
 
 def no_projection(uri: str) -> ProtegeError:

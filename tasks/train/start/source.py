@@ -23,6 +23,7 @@ from infra.store import open_store, split_uri
 from models.published import PUBLISHED, Published, find_published
 from models.registry import TIMM_PREFIX
 from tasks.inference.weights import WEIGHTS, Description, find_description, shorten
+from tasks.train.job import PROJECTION
 from tasks.train.options import LABELLED
 from tasks.train.start.projected import read_projection
 from tasks.train.start.timm_weights import timm_file
@@ -85,12 +86,19 @@ class Source:
 
         Raises ProtegeError when the file cannot be read.
         """
-        store, name = split_uri(self.uri)
-        if name == WEIGHTS:
-            return read_projection(store)
+        if self.has_projection_file:
+            return read_projection(split_uri(self.uri)[0])
+        if self._is_safetensors:
+            return None  # this format has no tensors within tensors
         content = self._content()
         head = content.get(HEAD) if isinstance(content, Mapping) else None
         return head if isinstance(head, Mapping) else None
+
+    @property
+    def has_projection_file(self) -> bool:
+        """Whether these are weights of ours with a projection head in a file beside them."""
+        store, name = split_uri(self.uri)
+        return name == WEIGHTS and store.exists(PROJECTION)
 
     def read(self) -> bytes:
         """The whole file. Raises ProtegeError."""
