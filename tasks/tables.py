@@ -169,8 +169,17 @@ LESSONS = _schema(
     IMAGE_ID,
     _field("image", pa.binary(), "encoded image"),
     _field("labels", pa.list_(pa.int32()), "classes to learn from this image"),
-    _field("weights", pa.list_(pa.float32()), "weight of each of these classes; they sum to 1"),
+    _field(
+        "weights", pa.list_(pa.float32()), "weight of each of these classes; they sum to 1, if any"
+    ),
 )
+SUBSET = _schema(
+    "subset",
+    IMAGE_ID,
+    _field("key", pa.string(), "name of the image, relative to its source"),
+    _field("label", pa.string(), "its class"),
+)
+
 LESSONS_LAYOUT = Layout({"image_id": "zstd"})
 
 HISTORY = _schema(

@@ -13,7 +13,7 @@ from infra.store import Store, open_store
 from tasks import contract, tables
 from tasks.contract import Output
 from tasks.gather import GatherOptions, gather
-from tasks.score import score
+from tasks.score import ScoreOptions, score
 from tasks.shard import ShardOptions, read_keys, shard
 from tasks.topk import TopkOptions, topk
 from tests.builders.chosen import chosen_of
@@ -132,3 +132,76 @@ def test_images_that_were_not_chosen_from_are_refused(root: Store, pictures: Pat
     assert gather(root, pile, chosen).kept == 6
     with pytest.raises(ProtegeError, match="has other images than those that"):
         gather(root, other, chosen)
+
+
+def test_share_of_each_class_is_the_same_for_any_shard_size_and_part_of_a_larger_one(
+    root: Store, tmp_path: Path
+) -> None:
+    names = [f"{label}/{number}.png" for label in ("red", "blue") for number in range(20)]
+    source = str(fill(tmp_path / "source", *names, "green/one.png"))
+
+    def taken(percent: float, seed: int = 0, size: int = 100) -> set[str]:
+        images = shard(root, ShardOptions(source=source, labelled=True, images_per_shard=size))
+        output = gather(root, images, None, GatherOptions(percent_of_class=percent, seed=seed))
+        subset = output.table("subset").to_pylist()
+        assert {row["image_id"] for row in subset} == {
+            row["image_id"] for row in output.table("lessons").to_pylist()
+        }
+        keys = {row["key"] for row in subset}
+        assert all(row["key"].startswith(f"{row['label']}/") for row in subset)
+        return keys
+
+    few, more = taken(10), taken(25)
+    assert {label: sum(key.startswith(label) for key in few) for label in ("red", "blue")} == {
+        "red": 2,
+        "blue": 2,
+    }
+    assert "green/one.png" in few
+    assert few < more
+    assert taken(10, size=7) == few
+    assert taken(10, seed=1) != few
+
+
+def test_without_classes_every_image_is_a_lesson_that_teaches_none(
+    root: Store, pictures: Path
+) -> None:
+    images = shard(root, ShardOptions(source=str(pictures / "pile"), images_per_shard=16))
+    output = gather(root, images, classes=[], options=GatherOptions(lessons_per_part=20))
+    rows = output.table("lessons").to_pylist()
+    assert len(rows) == images.kept == output.kept
+    assert all(row["labels"] == row["weights"] == [] for row in rows)
+    ids = [row["image_id"] for row in rows]
+    assert ids != sorted(ids)
+    assert output.classes == []
+
+
+def test_soft_labels_are_the_probabilities_of_the_scores(root: Store, pictures: Path) -> None:
+    images = shard(root, ShardOptions(source=str(pictures / "pile"), images_per_shard=16))
+    scores = score(root, images, colour_model(root), ScoreOptions(top_p=3))
+    options = TopkOptions(k=25, mode="threshold_balance", threshold=0.01)
+    chosen = topk(root, scores, options)
+    lessons = gather(root, images, chosen, soft_labels=scores)
+    hard = gather(root, images, chosen)
+    rows = lessons.table("lessons").to_pylist()
+    # The same images, as often and in the same order: a short class repeats them.
+    assert [row["image_id"] for row in rows] == hard.table("lessons")["image_id"].to_pylist()
+    assert len(rows) > len({row["image_id"] for row in rows})
+    scored = {row["image_id"]: row for row in scores.table("scores").to_pylist()}
+    for row in rows:
+        of_image = scored[row["image_id"]]
+        assert row["labels"] == [of_image[f"label_{rank}"] for rank in range(3)]
+        log_odds = np.array([of_image[f"log_odds_{rank}"] for rank in range(3)])
+        # Of three classes, all three are scored, so these are the whole softmax.
+        assert row["weights"] == pytest.approx(1 / (1 + np.exp(-log_odds)), abs=1e-5)
+        assert sum(row["weights"]) == pytest.approx(1)
+
+
+def test_soft_labels_without_a_choice_or_of_other_classes_are_refused(
+    root: Store, pictures: Path
+) -> None:
+    images = shard(root, ShardOptions(source=str(pictures / "pile"), images_per_shard=16))
+    scores = score(root, images, colour_model(root))
+    with pytest.raises(ProtegeError, match="choose from the scores first"):
+        gather(root, images, soft_labels=scores)
+    with pytest.raises(ProtegeError, match="has other classes"):
+        gather(root, images, chosen_of(root, images, PAIRS), soft_labels=scores)

@@ -1,8 +1,8 @@
 """gather: collects images into a training set that is shuffled over everything.
 
-In: `images` shards, and `chosen`; without it, all images, which then must be labelled. Out:
-`lessons` parts, in an order shuffled once, by a seed. A source is sorted by class as often as not,
-and whoever learns from a part of it at a time would learn one class after the other.
+In: `images` shards, and `chosen`; without it, all images, or a share of each class. Out: `lessons`
+parts, in an order shuffled once, by a seed. A source is sorted by class as often as not, and
+whoever learns from a part of it at a time would learn one class after the other.
 
 1. `write_spill`, for each group of source shards: reads the images that are taken from them once
    and writes them as one file, with row groups for each lesson part;
@@ -10,8 +10,13 @@ and whoever learns from a part of it at a time would learn one class after the o
 
     lessons = gather(root, pile, chosen, GatherOptions())
     lessons = gather(root, labelled)
+    lessons = gather(root, labelled, options=GatherOptions(percent_of_class=1))
+    lessons = gather(root, pile, classes=[])                        # no classes: to look at only
+    lessons = gather(root, pile, chosen, soft_labels=scores)        # as the teacher scored them
 
 plan.py     which images, what they teach, and their order
+subset.py   a share of each class, and its table
+soft_labels.py  probabilities of classes, out of scores
 options.py  options
 job.py      what every worker is given, and into how many parts the lessons are cut
 spills.py   the files between the two steps
@@ -43,12 +48,13 @@ from tasks.gather.job import GatherJob
 from tasks.gather.lessons import collect_lessons
 from tasks.gather.options import GatherOptions
 from tasks.gather.spills import SPILLS, count_spills, spill_name, write_spill
+from tasks.gather.subset import SUBSET, write_subset
 from tasks.shard import class_names
 
 STAGE = "gather"
-VERSION = 3
+VERSION = 4
 
-__all__ = ["STAGE", "GatherOptions", "gather"]
+__all__ = ["STAGE", "SUBSET", "GatherOptions", "gather"]
 
 
 def gather(
@@ -58,23 +64,51 @@ def gather(
     options: GatherOptions = GatherOptions(),
     *,
     classes: Sequence[str] | None = None,
+    soft_labels: Output | None = None,
     executor: Executor = Inline(),
     on_progress: OnProgress = silent,
 ) -> Output:
     """Collect the lessons, or take the output that is there.
 
     Labelled images have the classes that their labels name, unless `classes` says which, in which
-    order; chosen ones have those of the choice. Raises ProtegeError, Failures.
+    order; with no classes at all, every image is taken and its label is not looked at. Chosen ones
+    have the classes of the choice; with `soft_labels`, which are scores, each has the probabilities
+    that it was scored with. Raises ProtegeError, Failures.
     """
     inputs = {"images": images}
     if chosen is not None:
         _check_same_images(images, chosen)
         inputs["chosen"] = chosen
-    names = chosen.classes if chosen is not None else classes or class_names(images)
+    if soft_labels is not None:
+        _check_soft_labels(images, chosen, soft_labels)
+        inputs["soft_labels"] = soft_labels
+    names = _class_names(images, chosen, classes)
     content = {"classes": list(names)}
     target = Target(root, STAGE, VERSION, options, inputs, content=content, scratch=SPILLS)
-    job = GatherJob(target.uri, options, images, chosen, tuple(names))
+    job = GatherJob(target.uri, options, images, chosen, tuple(names), soft_labels)
     return make_output(target, functools.partial(_make, job, executor), on_progress)
+
+
+def _class_names(
+    images: Output, chosen: Output | None, classes: Sequence[str] | None
+) -> Sequence[str]:
+    if chosen is not None:
+        return chosen.classes
+    return class_names(images) if classes is None else classes
+
+
+def _check_soft_labels(images: Output, chosen: Output | None, soft_labels: Output) -> None:
+    """Raise ProtegeError for scores of other classes than the choice, or without a choice."""
+    if chosen is None:
+        raise ProtegeError(
+            f"soft labels are for chosen images, and all of {images.uri} are taken: choose from "
+            "the scores first"
+        )
+    if soft_labels.classes != chosen.classes:
+        raise ProtegeError(
+            f"{soft_labels.uri} has other classes than {chosen.uri}: score the images with a "
+            "network of the same classes"
+        )
 
 
 def _check_same_images(images: Output, chosen: Output) -> None:
@@ -105,6 +139,8 @@ def _make(job: GatherJob, executor: Executor, session: Session) -> Made:
     collect = functools.partial(collect_lessons, job)
     ids = map(PartId, range(job.plan.num_parts))
     parts = run_shards(session.store, ids, collect, executor, session.on_progress)
+    if job.chosen is None and job.classes:
+        parts = [*parts, *write_subset(session, job.images, job.options)]
     extra = {
         "classes": list(job.classes),
         "unique_images": len(np.unique(job.plan.lessons.image_ids)),

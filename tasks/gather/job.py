@@ -11,12 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from tasks import tables
 from tasks.contract import Output, part_number
 from tasks.gather.options import GatherOptions
-from tasks.gather.plan import Lessons, plan_lessons, read_labels
+from tasks.gather.plan import Lessons, plan_lessons, plan_unlabelled, read_labels
 from tasks.shard import IMAGE_BYTES
 from tasks.topk import read_chosen
 
@@ -40,6 +39,8 @@ class GatherJob:
     images: Output
     chosen: Output | None
     classes: tuple[str, ...]
+    soft_labels: Output | None = None
+    """The scores that say how much an image is of each class, instead of the class it is for."""
 
     @property
     def plan(self) -> Plan:
@@ -49,7 +50,7 @@ class GatherJob:
 
 @functools.lru_cache(maxsize=1)
 def _plan(job: GatherJob) -> Plan:
-    lessons = plan_lessons(_taken(job), job.options)
+    lessons = _lessons(job)
     num_parts = _count_parts(lessons, job.images, job.options)
     places = np.empty(len(lessons), np.intp)
     places[np.lexsort((lessons.image_ids, lessons.order))] = np.arange(len(lessons))
@@ -57,10 +58,12 @@ def _plan(job: GatherJob) -> Plan:
     return Plan(lessons, part_of, num_parts, np.unique(lessons.image_ids >> tables.ROW_BITS))
 
 
-def _taken(job: GatherJob) -> pa.Table:
-    if job.chosen is None:
-        return read_labels(job.images, job.classes)
-    return read_chosen(job.chosen)
+def _lessons(job: GatherJob) -> Lessons:
+    if job.chosen is not None:
+        return plan_lessons(read_chosen(job.chosen), job.options)
+    if not job.classes:
+        return plan_unlabelled(job.images, job.options)
+    return plan_lessons(read_labels(job.images, job.classes, job.options), job.options)
 
 
 def _count_parts(lessons: Lessons, images: Output, options: GatherOptions) -> int:

@@ -12,9 +12,16 @@ class GatherOptions(Options):
 
     multi_label: Literal["replicate", "sample_one", "share"] = "replicate"
     """An image chosen for k classes: a lesson for each, one of them at random, or 1/k of each."""
+    percent_of_class: float = Field(100, ge=0.001, le=100)
+    """Of labelled images, only this share of each class, at least one: 1 % is part of 10 %."""
     lessons_per_part: int = Field(10_000, ge=1, le=1_000_000)
     """Training images in a part."""
     mib_per_part: int = Field(256, ge=1, le=65_536)
     """A part has about so many MiB of images at most, too: training holds several in memory."""
     seed: int = Field(0, ge=0, le=2**31 - 1)
-    """Decides the order of the lessons, and which class sample_one takes."""
+    """Decides the order of the lessons, the images of a share, and which class sample_one takes."""
+
+    @property
+    def whole(self) -> "GatherOptions":
+        """The same of all images."""
+        return self.model_copy(update={"percent_of_class": 100.0})

@@ -1,7 +1,7 @@
 """Plan: which images become lessons, what they teach, and where each stands in the shuffled order.
 
-In: the `chosen` table, or labelled images. Out: `Lessons`, without the images themselves. The place
-of a lesson is decided by a hash of its image and class, so it depends on nothing else.
+In: the `chosen` table, or images. Out: `Lessons`, without the images themselves. The place of a
+lesson is decided by a hash of its image and class, so it depends on nothing else.
 """
 
 from collections.abc import Sequence
@@ -15,6 +15,7 @@ from infra.errors import ProtegeError
 from tasks import contract, tables
 from tasks.contract import Output
 from tasks.gather.options import GatherOptions
+from tasks.gather.subset import read_subset
 from tasks.topk import hash_ids
 
 REPEAT_SALT = np.int64(0x5851_F42D_4C95_7F2D)  # any large odd number
@@ -64,12 +65,12 @@ def _repeated(
     return np.repeat(ids, times), np.repeat(labels, times), repeats
 
 
-def read_labels(images: Output, classes: Sequence[str]) -> pa.Table:
-    """All labelled images, each taken once for its class: the columns of `plan_lessons`.
+def read_labels(images: Output, classes: Sequence[str], options: GatherOptions) -> pa.Table:
+    """The labelled images that are taken: the columns of `plan_lessons`.
 
     Raises ProtegeError for an image without a class, or with one that is none of `classes`.
     """
-    table = contract.read_rows(images, tables.IMAGES, ["image_id", "label"])
+    table = read_subset(images, options)
     class_indices = {name: index for index, name in enumerate(classes)}
     names = table["label"].unique().to_pylist()
     if None in names:
@@ -88,3 +89,11 @@ def read_labels(images: Output, classes: Sequence[str]) -> pa.Table:
             "repeats": pa.array(np.ones(len(labels), np.int64)),
         }
     )
+
+
+def plan_unlabelled(images: Output, options: GatherOptions) -> Lessons:
+    """All images of a source, as lessons that teach no class."""
+    ids = contract.read_rows(images, tables.IMAGES, ["image_id"])["image_id"].to_numpy()
+    offsets = pa.array(np.zeros(len(ids) + 1, np.int32))
+    no_labels = pa.ListArray.from_arrays(offsets, pa.array([], pa.int32()))
+    return Lessons(ids, hash_ids(ids, options.seed), no_labels)

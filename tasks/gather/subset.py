@@ -1,0 +1,45 @@
+"""Subset: a share of the labelled images of each class, as 1 % and 10 % of ImageNet are used.
+
+In: labelled images. Out: those that are taken. Which ones they are follows from their keys and a
+seed alone: another size of shards takes the same images, a larger share takes these and others, and
+new images in a source displace few.
+"""
+
+import hashlib
+
+import numpy as np
+import pyarrow as pa
+
+from tasks import contract, tables
+from tasks.contract import Output, Receipt, RowCounts, Session
+from tasks.gather.options import GatherOptions
+
+SUBSET = "subset.parquet"
+WHOLE = 100
+
+
+def read_subset(images: Output, options: GatherOptions) -> pa.Table:
+    """The columns `image_id` and `label` of the images that are taken, and `key` of a share."""
+    if options.percent_of_class == WHOLE:
+        return contract.read_rows(images, tables.IMAGES, ["image_id", "label"])
+    table = contract.read_rows(images, tables.IMAGES, ["image_id", "key", "label"])
+    hashes = np.array([_hash(key, options.seed) for key in table["key"].to_pylist()], np.uint64)
+    labels = table["label"].combine_chunks().dictionary_encode().indices.fill_null(-1).to_numpy()
+    order = np.lexsort((hashes, labels))
+    _, starts, counts = np.unique(labels[order], return_index=True, return_counts=True)
+    wanted = np.maximum(1, np.rint(counts * options.percent_of_class / WHOLE)).astype(np.int64)
+    ranks = np.arange(len(order)) - np.repeat(starts, counts)
+    return table.take(pa.array(np.sort(order[ranks < np.repeat(wanted, counts)])))
+
+
+def write_subset(session: Session, images: Output, options: GatherOptions) -> tuple[Receipt, ...]:
+    """Publish the table of a share, so that others can take the same images."""
+    if options.percent_of_class == WHOLE:
+        return ()
+    table = read_subset(images, options).select(tables.SUBSET.names).cast(tables.SUBSET)
+    return (contract.write_part(session.store, SUBSET, table, RowCounts(0, 0, 0)),)
+
+
+def _hash(key: str, seed: int) -> int:
+    digest = hashlib.blake2b(key.encode(), digest_size=8, salt=seed.to_bytes(8, "big")).digest()
+    return int.from_bytes(digest, "big")
