@@ -3,7 +3,8 @@
 import pytest
 
 from flows.billion_scale import presets
-from flows.billion_scale.options import BaselineOptions, BillionScale
+from flows.billion_scale.options import BillionScale
+from flows.campaign.baseline import BaselineOptions
 from flows.recipes import BILLION_SCALE
 from tasks.options import Length
 from tasks.train import TrainOptions

@@ -2,36 +2,19 @@
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
+from flows.campaign.baseline import BaselineOptions
 from flows.campaign.options import ApprovalOptions, RecipeOptions
 from tasks.evaluate import EvaluateOptions
 from tasks.gather import GatherOptions
-from tasks.options import Length, Options
+from tasks.options import Length
 from tasks.report import ReportOptions
 from tasks.score import ScoreOptions
 from tasks.shard import ShardOptions
 from tasks.topk import TopkOptions
 from tasks.train import Training, TrainOptions
-from tasks.train.options import LearningRate, Start, check_warmup
-
-
-class BaselineOptions(Options):
-    """The student's network on the true labels alone: the same augmentation, fine-tuned in the same
-    way; its length and its learning rate are its own, because more steps on few labels are worse.
-    """
-
-    length: Length = Length(amount=90, unit="epochs")
-    """How long it trains before it is fine-tuned."""
-    learning_rate: LearningRate = LearningRate()
-    """The learning rate from the first step to the last."""
-    weight_decay: float = Field(1e-4, ge=0, le=1)
-    """Weight decay."""
-
-    @model_validator(mode="after")
-    def _warmup_ends(self) -> "BaselineOptions":
-        check_warmup(self.length, self.learning_rate)
-        return self
+from tasks.train.options import LearningRate
 
 
 class BillionScaleApproval(ApprovalOptions):
@@ -99,11 +82,5 @@ class BillionScale(RecipeOptions):
 
     @property
     def baseline_training(self) -> TrainOptions:
-        """The baseline's training before it is fine-tuned: the student's, in its own way.
-
-        It starts as the student does, but not from a student that somebody has trained already.
-        """
-        own = dict(self.baseline)
-        if self.student.is_given:
-            own["start"] = Start()
-        return self.student.model_copy(update=own)
+        """The baseline's training before it is fine-tuned."""
+        return self.baseline.training_of(self.student)

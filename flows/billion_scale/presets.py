@@ -8,7 +8,8 @@ imagenet_yfcc()                                    the paper's own setting
 
 from typing import Any, Literal
 
-from flows.billion_scale.options import BaselineOptions, BillionScale
+from flows.billion_scale.options import BillionScale
+from flows.campaign.baseline import BaselineOptions
 from tasks.evaluate import EvaluateOptions
 from tasks.gather import GatherOptions
 from tasks.images import Inputs

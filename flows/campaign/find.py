@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from flows.campaign.options import RecipeOptions
 from flows.campaign.places import check_places
 from infra.errors import ProtegeError, name_options
 from infra.store import Store, check_create_only
@@ -65,6 +66,10 @@ def sections_of(options: Options) -> dict[str, Any]:
 
 
 def sources_of(options: Options) -> dict[str, ShardOptions]:
-    """The sections that are image sources, by role."""
-    sections = sections_of(options).items()
-    return {role: section for role, section in sections if isinstance(section, ShardOptions)}
+    """The sections that are image sources, by role; an optional one only where it is given."""
+    optional = options.OPTIONAL_SOURCES if isinstance(options, RecipeOptions) else frozenset()
+    return {
+        role: section
+        for role, section in sections_of(options).items()
+        if isinstance(section, ShardOptions) and (section.source or role not in optional)
+    }

@@ -47,6 +47,9 @@ class ApprovalOptions(Options):
 class RecipeOptions(Options):
     """The root options of a recipe: a section for each role, in the order in which they run."""
 
+    OPTIONAL_SOURCES: ClassVar[frozenset[str]] = frozenset()
+    """Sections whose images need not be given."""
+
     @property
     def may_be_too_large(self) -> bool:
         """Whether somebody wants it to run, whatever it takes of the machine."""

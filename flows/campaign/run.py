@@ -35,12 +35,13 @@ from tasks.evaluate import (
     predict,
 )
 from tasks.gather import GatherOptions, gather
-from tasks.options import Options, problems
+from tasks.options import Length, Options, problems
 from tasks.report import ReportOptions, Story, report
 from tasks.score import ScoreOptions, score
 from tasks.shard import ShardOptions, class_names, shard
 from tasks.topk import TopkOptions, describe_dropped, topk
-from tasks.train import Training, TrainOptions, train
+from tasks.train import ObjectiveOptions, SupervisedOptions, Training, TrainOptions, train
+from tasks.train.job import InitHead
 
 logger = logging.getLogger(__name__)
 
@@ -86,14 +87,31 @@ class Run(StageRun):
         *,
         classes: Sequence[str] | None = None,
         init: Output | None = None,
+        init_head: InitHead = "keep",
+        objective: ObjectiveOptions | None = None,
+        objective_inputs: Mapping[str, Output] = {},
         role: str = "train",
         **fields: Any,
     ) -> Output:
-        """Train a network on lessons, or on labelled images, which are gathered first."""
+        """Train a network on lessons, or on labelled images, which are gathered first.
+
+        `objective` is what it is trained to do, without one to tell the classes apart, and
+        `objective_inputs` are the data sets and models that this draws from beside `data`.
+        """
         chosen = _options(TrainOptions, options, fields)
         lessons = self.gather(data, classes=classes) if data.stage == "shard" else data
         self._preload()
-        work = partial(train, self.store, lessons, chosen, classes=classes, init=init)
+        work = partial(
+            train,
+            self.store,
+            lessons,
+            chosen,
+            classes=classes,
+            init=init,
+            init_head=init_head,
+            objective=objective or SupervisedOptions(),
+            objective_inputs=objective_inputs,
+        )
         return self._run_stage("train", role, work)
 
     def fine_tune(
@@ -102,13 +120,33 @@ class Run(StageRun):
         data: Output,
         training: Training | None = None,
         *,
+        classes: Sequence[str] | None = None,
+        head: InitHead = "keep",
+        from_projection: bool = False,
         role: str = "fine_tune",
         **fields: Any,
     ) -> Output:
-        """Go on with the network of a model, on other data."""
+        """Go on with the network of a model, on other data.
+
+        Other classes need a new `head`. `from_projection` goes on behind the first layer of the
+        projection head that contrastive training leaves.
+        """
         chosen = _options(Training, training, fields)
-        options = TrainOptions.model_validate(model.options).continued(chosen)
-        return self.train(data, options, init=model, role=role)
+        options = TrainOptions.model_validate(model.options)
+        options = options.continued(chosen, from_projection=from_projection)
+        return self.train(data, options, classes=classes, init=model, init_head=head, role=role)
+
+    def fit_head(
+        self,
+        model: Output,
+        data: Output,
+        *,
+        classes: Sequence[str] | None = None,
+        role: str = "linear",
+    ) -> Output:
+        """Fit a linear head to the frozen features of a model: linear evaluation."""
+        nothing = Training(length=Length(amount=0, unit="steps"))
+        return self.fine_tune(model, data, nothing, classes=classes, head="linear", role=role)
 
     def score(
         self,
@@ -216,10 +254,15 @@ class Run(StageRun):
         options: GatherOptions | None = None,
         *,
         classes: Sequence[str] | None = None,
+        soft_labels: Output | None = None,
         role: str = "gather",
         **fields: Any,
     ) -> Output:
-        """Collect the chosen images, or all labelled ones, into a shuffled training set."""
+        """Collect the chosen images, or all labelled ones, into a shuffled training set.
+
+        With `classes=[]`, all images without any class; with `soft_labels`, which are scores, the
+        chosen ones with the probabilities that they were scored with.
+        """
         gather_options = _options(GatherOptions, options, fields)
         work = partial(
             gather,
@@ -228,6 +271,7 @@ class Run(StageRun):
             chosen,
             gather_options,
             classes=classes,
+            soft_labels=soft_labels,
             executor=self.executor,
         )
         return self._run_stage("gather", role, work)

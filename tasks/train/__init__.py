@@ -7,6 +7,7 @@ crash does not end the caller.
     teacher = train(root, gather(root, labelled), TrainOptions(model="resnet50"))
     student = train(root, lessons, fine_tune, init=pretrained)
     student = train(root, lessons, fine_tune, init=pretrained, init_head="new")  # other classes
+    probe = train(root, lessons, no_steps, init=pretrained, init_head="linear")  # linear evaluation
     student = train(root, lessons, options, objective=DistillationOptions(temperature=1),
                     objective_inputs={"teacher": teacher})
 
@@ -45,7 +46,7 @@ from tasks.contract import Made, OnProgress, Output, Receipt, Session, Target, m
 from tasks.images import IMAGES_VERSION
 from tasks.inference.weights import WEIGHTS
 from tasks.train.augmented import AugmentedPicture, augmented_pictures
-from tasks.train.checks import check_init, check_length, check_lessons, check_warmup
+from tasks.train.checks import check_classes, check_init, check_length, check_lessons, check_warmup
 from tasks.train.job import (
     CHECKPOINTS,
     HISTORY,
@@ -67,7 +68,7 @@ from tasks.train.options import Augment, Training, TrainOptions
 from tasks.train.start.given import look_at_given
 
 STAGE = "train"
-VERSION = 6
+VERSION = 7
 
 __all__ = [
     "HISTORY",
@@ -104,7 +105,8 @@ def train(
     """Train on lessons, or take the output that already exists.
 
     `init` is the model to start from. Its classes must be those of this training, unless
-    `init_head` is "new": then its features are kept, and the head starts from random weights. For
+    `init_head` is "new": then its features are kept, and the head starts from random weights; or
+    "linear": then its features are frozen, and the head is fitted to them, with a length of 0. For
     the model `<name>+projection`, it may be a `<name>` that was trained contrastively.
     Without `classes`, those of the head that is kept, else of the lessons.
     `objective` is what the network is trained to do, and `objective_inputs` the data sets and
@@ -117,10 +119,12 @@ def train(
     check_length(options, init)
     check_warmup(options, data.kept)
     classes = classes or (init if init and init_head == "keep" else data).classes
+    check_classes(data, classes)
     given = look_at_given(options, classes)
     if init is not None:
         check_init(init, init_head, options, classes)
-    check_objective(objective, objective_inputs, options, classes)
+    is_linear = options.is_linear or init_head == "linear"
+    check_objective(objective, objective_inputs, options, classes, is_linear=is_linear)
     inputs = {"data": data, **({"init": init} if init else {}), **objective_inputs}
     content = {
         "classes": list(classes),
@@ -162,6 +166,7 @@ def _make(plan: TrainingPlan, processes: Processes | None, session: Session) -> 
         parts.append(Receipt(PROJECTION, 0, 0, 0, projection))
     extra = {
         "classes": list(plan.classes),
+        "objective": plan.objective.NAME,
         "weights": weights,
         "steps": plan.total_steps,
         "seed": plan.options.seed,

@@ -23,6 +23,15 @@ def check_lessons(data: Output) -> None:
         )
 
 
+def check_classes(data: Output, classes: Sequence[str]) -> None:
+    """Raise ProtegeError for a network without outputs."""
+    if not classes:
+        raise ProtegeError(
+            f"{data.uri} was gathered without classes: say which the network has (classes=...), "
+            "even if it is trained without them"
+        )
+
+
 def check_length(options: TrainOptions, init: Output | None) -> None:
     """Raise ProtegeError for a training that would publish random weights."""
     if not (options.length.amount or options.start.weights or init):
@@ -49,7 +58,12 @@ def check_init(
 ) -> None:
     """Raise ProtegeError when this training cannot start from that model."""
     model = init.options["model"]
-    if init_head == "new" and goes_on_from(options.model, model):
+    if init_head == "linear" and options.length.amount:
+        raise ProtegeError(
+            f"init_head='linear' fits the head and trains nothing, and options.length is "
+            f"{options.length}: set it to 0"
+        )
+    if init_head != "keep" and goes_on_from(options.model, model):
         if PROJECTION not in {part["name"] for part in init.body["parts"]}:
             raise no_projection(init.uri)
     elif model != options.model:
@@ -67,5 +81,5 @@ def check_init(
         raise ProtegeError(
             f"{init.uri} was trained for other classes ({list_classes(init.classes)}) than these "
             f"({list_classes(classes)}): pass init_head='new' to keep its features and train a new "
-            "head, or train on images of its classes"
+            "head, or 'linear' to fit one, or train on images of its classes"
         )

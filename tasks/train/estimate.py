@@ -5,12 +5,15 @@ from tasks.options import Length
 from tasks.train.options import TrainOptions
 
 
-def estimate_training(role: str, options: TrainOptions, images: int) -> Estimate:
-    """The training of this role on so many images."""
+def estimate_training(
+    role: str, options: TrainOptions, images: int, *, num_views: int = 1
+) -> Estimate:
+    """The training of this role on so many images, each seen in so many views at a step."""
     alike = {"model": options.model, "batch_size": options.batch_size}
     steps = options.total_steps(images)
     text = _describe(options, images)
-    return Estimate((Work(role, "train", steps, text, alike, training=options),))
+    seen = options.model_copy(update={"batch_size": options.batch_size * num_views})
+    return Estimate((Work(role, "train", steps, text, alike, training=seen),))
 
 
 def _describe(options: TrainOptions, images: int) -> str:

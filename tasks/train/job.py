@@ -20,7 +20,7 @@ DIVERGED = "diverged"
 
 TRAIN_SET = "train"  # role of the data set whose passes are the epochs
 
-InitHead = Literal["keep", "new"]
+InitHead = Literal["keep", "new", "linear"]
 
 
 class TrainJob(BaseModel):
@@ -43,7 +43,13 @@ class TrainJob(BaseModel):
     init: Output | None
     """The model to start from."""
     init_head: InitHead
-    """Whether training starts with the head of `init`, or with a new one for other classes."""
+    """Whether training starts with the head of `init`, or with a new one for other classes; a
+    linear one is fitted, and nothing else is trained."""
     attempt: int
     """The number of the lease under which this is trained; a process that was replaced has a lower
     one."""
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether nothing but the head is fitted."""
+        return self.options.is_linear or self.init_head == "linear"

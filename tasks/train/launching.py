@@ -56,7 +56,8 @@ class TrainingPlan:
     @property
     def total_work(self) -> int:
         """Steps; for a linear head, images whose features are computed."""
-        return self.images_per_epoch if self.options.is_linear else self.total_steps
+        fits_head = self.options.is_linear or self.init_head == "linear"
+        return self.images_per_epoch if fits_head else self.total_steps
 
     @property
     def max_processes(self) -> int:

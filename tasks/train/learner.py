@@ -92,7 +92,7 @@ class Learner:
         sync_norms(network, options)
         self.network: nn.Module = channels_last(network.to(world.device))
         # One average is enough: that of the process which publishes it. A head is not averaged.
-        averages = options.ema_decay and world.leads and not options.is_linear
+        averages = options.ema_decay and world.leads and not job.is_linear
         self.ema = Ema(self.network, options.ema_decay) if averages else None
         self._optimizer = make_optimizer(
             options.optimizer,

@@ -20,6 +20,8 @@ def check_objective(
     inputs: Mapping[str, Output],
     options: TrainOptions,
     classes: Sequence[str],
+    *,
+    is_linear: bool = False,
 ) -> None:
     """Raise ProtegeError when the objective lacks an input, or one does not fit the training."""
     wanted = {*objective.DATA, *objective.MODELS}
@@ -28,10 +30,10 @@ def check_objective(
             f"the objective {objective.NAME} takes the objective_inputs "
             f"{_names(wanted)}, and was given {_names(set(inputs))}"
         )
-    if options.is_linear and not isinstance(objective, SupervisedOptions | SoftLabelsOptions):
+    if is_linear and not isinstance(objective, SupervisedOptions | SoftLabelsOptions):
         raise ProtegeError(
-            f"options.start.head=linear fits a head to labels, and the objective {objective.NAME} "
-            "has others: set options.start.head=new"
+            f"a linear head is fitted to labels, and the objective {objective.NAME} has others: "
+            "train a new head (options.start.head=new, or init_head='new')"
         )
     for role in objective.MODELS:
         _check_model(role, inputs[role], options, classes)

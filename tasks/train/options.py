@@ -241,10 +241,14 @@ class TrainOptions(Training):
             raise ValueError(f"{name} takes videos, and a source has images: take another model")
         return name
 
-    def continued(self, training: Training) -> "TrainOptions":
-        """The options of a training that continues with this network."""
+    def continued(self, training: Training, *, from_projection: bool = False) -> "TrainOptions":
+        """The options of a training that continues with this network.
+
+        `from_projection` adds the first layer of the projection head that it was trained with.
+        """
         shared = {name: getattr(training, name) for name in Training.model_fields}
-        return self.model_copy(update={**shared, "start": Start()})
+        model = self.model + PROJECTED if from_projection else self.model
+        return self.model_copy(update={**shared, "start": Start(), "model": model})
 
     @model_validator(mode="after")
     def _onnx_is_not_trained(self) -> "TrainOptions":

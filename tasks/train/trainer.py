@@ -81,7 +81,7 @@ class Trainer:
 
     def run(self) -> None:
         """All steps that are left, or the fit of a linear head."""
-        if self._options.is_linear:
+        if self._job.is_linear:
             self._fit_head()
             return
         total_steps = self.learner.total_steps

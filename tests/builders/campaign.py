@@ -4,7 +4,8 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from flows.billion_scale.options import BaselineOptions, BillionScale
+from flows.billion_scale.options import BillionScale
+from flows.campaign.baseline import BaselineOptions
 from infra.store import open_store
 from tasks.evaluate import EvaluateOptions
 from tasks.images import Inputs

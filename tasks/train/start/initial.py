@@ -32,7 +32,7 @@ def initial_network(job: TrainJob) -> Network:
 
 
 def _continued(job: TrainJob, init: Network) -> Network:
-    if job.init_head != "new":
+    if job.init_head == "keep":
         return init
     assert job.init is not None
     if not goes_on_from(job.options.model, job.init.options["model"]):
