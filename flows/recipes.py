@@ -7,9 +7,10 @@ listing recipes takes no time.
 """
 
 import difflib
+import re
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from tasks.report import Role
 
 
+NUMBERED = re.compile(r"_(\d+)$")  # the role of an output of a generation
+EACH = "{n}"  # its number, in the roles of a recipe
 DEFAULT = "default"  # the preset that changes nothing
 
 
@@ -33,7 +36,7 @@ class Recipe:
     `result` is the role of the model that a campaign is run for, `compared_with` that of the model
     that it must beat; `roles.py` names all outputs.
     `sections` names the sections of a role that is not called as its role: an option of it stands
-    in the first one that has such a field.
+    in the first one that has such a field. `{n}` is the number of a generation, here and in roles.
     `without_gpu` is the preset that a command takes on a machine without a GPU, where nobody names
     one: what an option is by default is meant for GPUs.
     Retraining holds images of the section `labelled` out, and may keep the model `teacher`.
@@ -54,14 +57,19 @@ class Recipe:
     teacher: str = ""
     sections: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
+    def _sections(self, role: str) -> tuple[str, ...]:
+        family = NUMBERED.sub("", role)
+        named = self.sections.get(role) or self.sections.get(f"{family}_{EACH}")
+        return named or (family,)
+
     def section_of(self, role: str) -> str:
-        """The section with the options of a role."""
-        return self.sections.get(role, (role,))[0]
+        """The section with the options of a role; those of a generation are those of all."""
+        return self._sections(role)[0]
 
     def option_of(self, role: str, option: str) -> str:
         """The full name of an option of a role: `length` of a baseline is `baseline.length`."""
         default, own = self.load_options()(), option.partition(".")[0]
-        sections = self.sections.get(role, (role,))
+        sections = self._sections(role)
         found = (name for name in sections if hasattr(getattr(default, name, None), own))
         return f"{next(found, sections[0])}.{option}"
 
@@ -71,9 +79,22 @@ class Recipe:
         roles: tuple[Role, ...] = import_module(f"{self.module}.roles").ROLES
         return roles
 
+    def roles_of(self, outputs: Iterable[str]) -> "tuple[Role, ...]":
+        """Its roles, those of a generation once for each that has such an output."""
+        names = set(outputs)
+        numbers = sorted({int(found[1]) for name in names if (found := NUMBERED.search(name))})
+        roles: list[Role] = []
+        for role in self.roles:
+            if EACH not in role.name:
+                roles.append(role)
+                continue
+            numbered = (_numbered(role, number) for number in numbers)
+            roles += [role for role in numbered if role.name in names]
+        return tuple(roles)
+
     def name_of(self, role: str) -> str:
         """The name of a model within a sentence, on the screen and in tables alike."""
-        titles = {known.name: known.title for known in self.roles}
+        titles = {known.name: known.title for known in self.roles_of([role])}
         title = titles.get(role, role)
         return title[:1].lower() + title[1:]
 
@@ -131,6 +152,21 @@ class Recipe:
         return models, result
 
 
+def _numbered(role: "Role", number: int) -> "Role":
+    """The role of one generation."""
+
+    def numbered(text: str) -> str:
+        return text.replace(EACH, str(number))
+
+    return replace(
+        role,
+        name=numbered(role.name),
+        title=numbered(role.title),
+        noun=numbered(role.noun),
+        training_title=numbered(role.training_title),
+    )
+
+
 BILLION_SCALE = Recipe(
     name="billion-scale",
     about="Teacher, best K of each class, student, fine-tuning (Yalniz et al. 2019)",
@@ -157,7 +193,58 @@ BILLION_SCALE = Recipe(
     },
 )
 
-RECIPES = {recipe.name: recipe for recipe in (BILLION_SCALE,)}
+SIMCLR_V2 = Recipe(
+    name="simclr-v2",
+    about="Contrastive pre-training, few labels, distillation (SimCLRv2, Chen et al. 2020)",
+    module="flows.simclr_v2",
+    function="simclr_v2",
+    options="SimclrV2",
+    presets={
+        DEFAULT: "for a GPU: a ResNet-50 learns without labels, and teaches a ResNet-18",
+        "small": "some thousand pictures, a laptop: small networks, minutes",
+        "digits": "50 labelled digits, a pile of 11,950 cells, on a laptop",
+        "imagenet": "the paper's setting: ImageNet, 1 % of its labels, a ResNet-50",
+    },
+    without_gpu="small",
+    result="student",
+    compared_with="baseline",
+    labelled="labelled",
+    sections={
+        "pretrained": ("pretrain",),
+        "linear": ("pretrain",),
+        "teacher": ("fine_tune", "pretrain"),
+        "self_distilled": ("self_distillation", "pretrain"),
+        "baseline": ("baseline", "student"),
+    },
+)
+
+NOISY_STUDENT = Recipe(
+    name="noisy-student",
+    about="Noised students learn pseudo-labels, generation by generation (Xie et al. 2020)",
+    module="flows.noisy_student",
+    function="noisy_student",
+    options="NoisyStudent",
+    presets={
+        DEFAULT: "for GPUs: ResNet-50s of three generations at 224 pixels",
+        "small": "few labels, some thousand pictures, a laptop: small networks, minutes",
+        "digits": "50 labelled digits, a pile of 11,950 cells, on a laptop",
+        "imagenet-jft": "the paper's setting: ImageNet and JFT-300M, EfficientNet-L2 students",
+    },
+    without_gpu="small",
+    result="student",
+    compared_with="baseline",
+    labelled="labelled",
+    teacher="teacher",
+    sections={
+        "student": ("fix_res", "student"),
+        "student_{n}": ("student",),
+        "audit_{n}": ("evaluate",),
+        "filter_score": ("score",),
+        "baseline": ("baseline", "student"),
+    },
+)
+
+RECIPES = {recipe.name: recipe for recipe in (BILLION_SCALE, SIMCLR_V2, NOISY_STUDENT)}
 
 
 def recipe(name: str) -> Recipe:

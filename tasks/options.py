@@ -83,7 +83,7 @@ class Length(Options):
         return max(1, round(images / batch_size)) if self.amount else 0
 
     def __str__(self) -> str:
-        return f"{self.amount:,.0f} {self.unit}"
+        return f"{self.amount:,.12g} {self.unit}"
 
 
 def problems(error: ValidationError, root: type[BaseModel]) -> list[str]:

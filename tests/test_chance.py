@@ -54,7 +54,7 @@ def test_teacher_that_takes_everything_for_red_stops_the_run_and_shows_its_error
     assert "green is taken for red: 5" in str(caught.value)
     assert "set approval.teacher_at_chance=go_on" in str(caught.value)
     check_better_than_chance(answers, "teacher", stop=False)
-    assert "What it chooses may be random" in caplog.text
+    assert "What it says of the pile may be random" in caplog.text
 
 
 def test_images_too_few_to_tell_do_not_stop_a_run(
@@ -66,4 +66,4 @@ def test_images_too_few_to_tell_do_not_stop_a_run(
         (tmp_path / name / "1.png").write_bytes(source.read_bytes())
     test = shard(root, ShardOptions(source=str(tmp_path), labelled=True))
     check_better_than_chance(predict(root, colour_model(root, weight=0), test), "teacher")
-    assert "What it chooses may be random" in caplog.text
+    assert "What it says of the pile may be random" in caplog.text

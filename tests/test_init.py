@@ -89,10 +89,17 @@ def test_init_that_does_not_fit_is_refused_with_the_remedy(root: Store, labelled
 def test_init_with_other_inputs_is_refused_with_both(root: Store, labelled: Output) -> None:
     """Its features mean nothing at another scale, and the weights would say the wrong one."""
     init = train(root, labelled, SHORT, classes=CLASSES, processes=PROCESSES)
-    for changes in ({"size": 8}, {"pixels": "imagenet"}):
-        inputs = Inputs(**{**dict(SHORT.inputs), **changes})
-        other = SHORT.model_copy(update={"inputs": inputs})
-        with pytest.raises(ProtegeError) as error:
-            train(root, labelled, other, init=init, processes=PROCESSES)
-        assert f"was trained with other inputs ({SHORT.inputs})" in str(error.value)
-        assert f"than those of the options ({inputs}): set the same" in str(error.value)
+    inputs = Inputs(**{**dict(SHORT.inputs), "pixels": "imagenet"})
+    other = SHORT.model_copy(update={"inputs": inputs})
+    with pytest.raises(ProtegeError) as error:
+        train(root, labelled, other, init=init, processes=PROCESSES)
+    assert f"was trained with other inputs ({SHORT.inputs})" in str(error.value)
+    assert f"than those of the options ({inputs}): set the same" in str(error.value)
+
+
+def test_another_size_of_the_same_pictures_goes_on(root: Store, labelled: Output) -> None:
+    init = train(root, labelled, SHORT, classes=CLASSES, processes=PROCESSES)
+    larger = SHORT.continued(SHORT, size=24)
+    assert (larger.inputs.size, larger.inputs.resize) == (24, 24)
+    output = train(root, labelled, larger, init=init, processes=PROCESSES)
+    assert load_network(output)[1].inputs.size == 24

@@ -14,18 +14,12 @@ import threading
 from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib import import_module
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import ValidationError
-
+from flows.campaign.image_run import ImageRun, options_of
 from flows.campaign.options import ApprovalOptions
-from flows.campaign.stage_run import StageRun
-from infra.errors import ProtegeError
 from tasks import tables
 from tasks.contract import OnProgress, Output
-from tasks.duplicates.leakage import check_leakage, leakage
-from tasks.duplicates.signature import signature
 from tasks.evaluate import (
     Choice,
     EvaluateOptions,
@@ -34,51 +28,22 @@ from tasks.evaluate import (
     evaluate,
     predict,
 )
-from tasks.gather import GatherOptions, gather
-from tasks.options import Length, Options, problems
+from tasks.options import Length
 from tasks.report import ReportOptions, Story, report
 from tasks.score import ScoreOptions, score
-from tasks.shard import ShardOptions, class_names, shard
 from tasks.topk import TopkOptions, describe_dropped, topk
 from tasks.train import ObjectiveOptions, SupervisedOptions, Training, TrainOptions, train
 from tasks.train.job import InitHead
 
 logger = logging.getLogger(__name__)
 
-OptionsType = TypeVar("OptionsType", bound=Options)
 LISTED_CLASSES = 10
 
 
-class Run(StageRun):
+class Run(ImageRun):
     """The verbs."""
 
     _preloaded = False
-
-    def shard(
-        self,
-        source: str | Path = "",
-        options: ShardOptions | None = None,
-        *,
-        role: str = "shard",
-        **fields: Any,
-    ) -> Output:
-        """Pin a source as numbered shards; in a campaign, as the campaign has pinned it."""
-        fields = {**fields, "source": str(source)} if source else fields
-        chosen = _options(ShardOptions, options, fields)
-        snapshot = self._campaign.snapshots.get(role) if self._campaign else None
-
-        work = partial(shard, self.store, chosen, snapshot=snapshot, executor=self.executor)
-        return self._run_stage("shard", role, work)
-
-    def classes(self, labelled: Output, test: Output) -> list[str]:
-        """The names of the classes, after a check of both sources. Raises ProtegeError.
-
-        From now on the campaign keeps to the snapshots of its sources, for they are sound.
-        """
-        names = class_names(labelled, test)
-        if self._campaign is not None:
-            self._save(pinned=True)
-        return names
 
     def train(
         self,
@@ -98,7 +63,7 @@ class Run(StageRun):
         `objective` is what it is trained to do, without one to tell the classes apart, and
         `objective_inputs` are the data sets and models that this draws from beside `data`.
         """
-        chosen = _options(TrainOptions, options, fields)
+        chosen = options_of(TrainOptions, options, fields)
         lessons = self.gather(data, classes=classes) if data.stage == "shard" else data
         self._preload()
         work = partial(
@@ -123,17 +88,18 @@ class Run(StageRun):
         classes: Sequence[str] | None = None,
         head: InitHead = "keep",
         from_projection: bool = False,
+        size: int = 0,
         role: str = "fine_tune",
         **fields: Any,
     ) -> Output:
         """Go on with the network of a model, on other data.
 
         Other classes need a new `head`. `from_projection` goes on behind the first layer of the
-        projection head that contrastive training leaves.
+        projection head that contrastive training leaves; `size` is another side of the images.
         """
-        chosen = _options(Training, training, fields)
+        chosen = options_of(Training, training, fields)
         options = TrainOptions.model_validate(model.options)
-        options = options.continued(chosen, from_projection=from_projection)
+        options = options.continued(chosen, from_projection=from_projection, size=size)
         return self.train(data, options, classes=classes, init=model, init_head=head, role=role)
 
     def fit_head(
@@ -158,32 +124,9 @@ class Run(StageRun):
         **fields: Any,
     ) -> Output:
         """Let the teacher score every image."""
-        chosen = _options(ScoreOptions, options, fields)
+        chosen = options_of(ScoreOptions, options, fields)
         work = partial(score, self.store, images, teacher, chosen, executor=self.executor)
         return self._run_stage("score", role, work)
-
-    def signature(self, images: Output, *, role: str = "signature") -> Output:
-        """Make the signatures of images, by which their near-duplicates are found."""
-        work = partial(signature, self.store, images, executor=self.executor)
-        return self._run_stage("signature", role, work)
-
-    def check_copies(
-        self,
-        labelled: Output,
-        test: Output,
-        signatures: Mapping[str, Output],
-        options: ApprovalOptions,
-        *,
-        role: str = "copies",
-    ) -> Output:
-        """List the test images that are copies of labelled ones. Raises ProtegeError for many."""
-
-        def work(on_progress: OnProgress) -> Output:
-            leaks = leakage(self.store, labelled, test, signatures, on_progress=on_progress)
-            check_leakage(leaks, options.max_copies_percent, "approval.max_copies_percent")
-            return leaks
-
-        return self._run_stage("leakage", role, work)
 
     def check_teacher(
         self,
@@ -228,10 +171,10 @@ class Run(StageRun):
 
         `exclude` are images, or their signatures, whose near-duplicates may not be chosen.
         """
-        chosen = _options(TopkOptions, options, fields)
+        chosen = options_of(TopkOptions, options, fields)
         signatures = {}
         if chosen.drop_near_duplicates:
-            signatures = {name: self._signed(name, out) for name, out in (exclude or {}).items()}
+            signatures = {name: self.signed(name, out) for name, out in (exclude or {}).items()}
 
         def work(on_progress: OnProgress) -> Output:
             output = topk(
@@ -246,35 +189,6 @@ class Run(StageRun):
             return output
 
         return self._run_stage("topk", role, work)
-
-    def gather(
-        self,
-        images: Output,
-        chosen: Output | None = None,
-        options: GatherOptions | None = None,
-        *,
-        classes: Sequence[str] | None = None,
-        soft_labels: Output | None = None,
-        role: str = "gather",
-        **fields: Any,
-    ) -> Output:
-        """Collect the chosen images, or all labelled ones, into a shuffled training set.
-
-        With `classes=[]`, all images without any class; with `soft_labels`, which are scores, the
-        chosen ones with the probabilities that they were scored with.
-        """
-        gather_options = _options(GatherOptions, options, fields)
-        work = partial(
-            gather,
-            self.store,
-            images,
-            chosen,
-            gather_options,
-            classes=classes,
-            soft_labels=soft_labels,
-            executor=self.executor,
-        )
-        return self._run_stage("gather", role, work)
 
     def evaluate(
         self,
@@ -291,7 +205,7 @@ class Run(StageRun):
 
         `compare` names two of the models: the gain is that of the first over the second.
         """
-        chosen = _options(EvaluateOptions, options, fields)
+        chosen = options_of(EvaluateOptions, options, fields)
         work = partial(
             evaluate,
             self.store,
@@ -311,7 +225,7 @@ class Run(StageRun):
         # Imported here: the story is made of the figures, which know what a run is.
         from flows.campaign.summary import story_of
 
-        chosen = _options(ReportOptions, options, fields)
+        chosen = options_of(ReportOptions, options, fields)
         page_story = story or story_of(self.store, self.campaign)
         return self._run_stage("report", "report", partial(report, self.store, page_story, chosen))
 
@@ -324,24 +238,6 @@ class Run(StageRun):
             threading.Thread(
                 target=import_module, args=(page,), name="preload", daemon=True
             ).start()
-
-    def _signed(self, name: str, output: Output) -> Output:
-        if output.stage == "signature":
-            return output
-        return self.signature(output, role=f"{name}_signatures")
-
-
-def _options(
-    kind: type[OptionsType], options: OptionsType | None, fields: Mapping[str, Any]
-) -> OptionsType:
-    """An object, or its fields as keywords, or both: the fields win. Raises ProtegeError."""
-    values = {**(dict(options) if options is not None else {}), **fields}
-    if options is not None and not fields:
-        return options
-    try:
-        return kind.model_validate(values)
-    except ValidationError as error:
-        raise ProtegeError("; ".join(problems(error, kind))) from None
 
 
 def _log_classes(chosen: Output, options: TopkOptions) -> None:

@@ -10,7 +10,7 @@ import functools
 import logging
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from flows.campaign.options import ApprovalOptions
 from flows.recipes import recipe
@@ -26,6 +26,7 @@ from tasks.estimate import Estimate
 logger = logging.getLogger(__name__)
 
 Watch = Callable[[str], OnProgress]  # the progress of a stage, by its name on the screen
+Result = TypeVar("Result")
 PLURALS = {"signature": "_signatures", "gather": "_lessons"}
 
 
@@ -66,6 +67,10 @@ class StageRun:
             finished = campaigns.newest_first(campaigns.campaigns(self.store))
             made = [(campaign.id, campaign.outputs) for campaign in finished]
             self._ask(stage, estimate().with_rates(made))
+
+    def group(self, _name: str, work: Callable[[], Result]) -> Result:
+        """Call some verbs that belong together, which the UI shows under this name."""
+        return work()
 
     # -------------------------------------------------------------------------------- campaign
 

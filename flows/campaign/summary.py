@@ -38,7 +38,9 @@ def figures(campaign: Campaign) -> dict[str, Any]:
         return {}
     known, metrics = recipe(campaign.recipe), read_metrics(measured[-1])
     models = [
-        role.name for role in known.roles if role.name in measured[-1].body["extra"]["models"]
+        role.name
+        for role in known.roles_of(campaign.outputs)
+        if role.name in measured[-1].body["extra"]["models"]
     ]
     result = {}
     if known.result:
@@ -73,7 +75,7 @@ def story_of(root: Store, campaign: Campaign) -> Story:
         campaign=campaign.id,
         command=f"protege resume {campaign.id} --root {root.uri}",
         outputs=outputs,
-        roles=known.roles,
+        roles=known.roles_of(outputs),
         result=known.result,
         compared_with=known.compared_with,
         spread=_spread(root, campaign, figures(campaign)),
@@ -100,7 +102,8 @@ def summarise(run: Run, wall_seconds: float) -> dict[str, Any]:
 
 def top1_rows(result: Mapping[str, Any]) -> list[tuple[str, float]]:
     """(title, top-1) of each model of a summary that was measured, in the order of the roles."""
-    roles = recipe(result["recipe"]).roles
+    measured = [key.removesuffix("_top1") for key in result if key.endswith("_top1")]
+    roles = recipe(result["recipe"]).roles_of(measured)
     rows = ((role.title, result.get(f"{role.name}_top1")) for role in roles)
     return [(title, top1) for title, top1 in rows if top1 is not None]
 

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
-from prefect import runtime, task
+from prefect import flow, runtime, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
@@ -63,6 +63,17 @@ class PrefectRun(Run):
         )
         state: State[Output] = as_task(run_stage)(return_state=True)
         # A failed stage raises here what it failed with; Prefect would hand over its state.
+        return state.result()
+
+    def group(self, name: str, work: Callable[[], Result]) -> Result:
+        """Run them as a flow of their own inside this one, so that the UI shows them together."""
+
+        @readable
+        def run_group() -> Result:
+            return work()
+
+        as_flow = flow(name="group", flow_run_name=name, persist_result=False)(run_group)
+        state: State[Result] = as_flow(return_state=True)
         return state.result()
 
     def _ask(self, stage: str, estimate: Estimate) -> None:

@@ -80,11 +80,11 @@ def check_better_than_chance(predicted: Output, model: str, *, stop: bool = True
     )
     if stop and found.could_be_clear:
         raise ProtegeError(
-            f"{text}What it chooses would be random, so the run stops before the pile is scored. "
+            f"{text}What it would say of the pile is random, so the run stops here. "
             f"Train the {model} longer or at another rate, label more images, start from weights "
             "that know more, or set approval.teacher_at_chance=go_on"
         )
-    logger.warning("%sWhat it chooses may be random", text)
+    logger.warning("%sWhat it says of the pile may be random", text)
 
 
 def binomial_tail(correct: int, count: int, chance: float) -> float:

@@ -15,12 +15,23 @@ from infra.store import Store
 from tasks import contract
 from tasks.contract import Made, OnProgress, Output, Receipt, Session, Target, make_output, silent
 from tasks.report.options import ReportOptions
+from tasks.report.pictures import Picture, pictures_of
 from tasks.report.story import Role, Story
 
-__all__ = ["PAGE", "STAGE", "ReportOptions", "Role", "Story", "report", "verdict_of"]
+__all__ = [
+    "PAGE",
+    "STAGE",
+    "Picture",
+    "ReportOptions",
+    "Role",
+    "Story",
+    "pictures_of",
+    "report",
+    "verdict_of",
+]
 
 STAGE = "report"
-VERSION = 6
+VERSION = 7
 PAGE = "index.html"
 
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tasks.contract import Output
-from tasks.images import Thumbnail, thumbnail
+from tasks.images import Pixels, Thumbnail, thumbnail, thumbnail_of
 from tasks.report.format import probability
 from tasks.shard import read_keys, read_many
 
@@ -35,6 +35,12 @@ class Strip:
     first: int
     last: int
     pictures: tuple[Picture, ...]
+
+
+def picture_of(pixels_HWC: Pixels, description: str) -> Picture:
+    """A picture of pixels that come from no file; its size stands in the place of a name."""
+    size = "{1} x {0} pixels".format(*pixels_HWC.shape)
+    return Picture(thumbnail_of(pixels_HWC), size, description)
 
 
 def strips(

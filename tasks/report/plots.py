@@ -11,6 +11,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from markupsafe import Markup, escape
 from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -105,6 +106,20 @@ def training_curve(role: str, noun: str, history: pa.Table) -> Markup:
         f"Training loss of the {noun}, from {loss[0]:.2f} to {loss[-1]:.2f} in {steps[-1]} steps."
     )
     return _svg(figure, f"training-{role}", description)
+
+
+def share_curve(
+    name: str, noun: str, steps: npt.NDArray[np.int64], shares: Sequence[float], chance: float
+) -> Markup:
+    """A share from 0 to 1 against steps, and what it would be by chance."""
+    figure, axes = _figure(6.1, 2.6)
+    axes.plot(steps, shares, color=ACCENT, lw=1.6)
+    axes.axhline(chance, color=SOFT, lw=1, ls=":")
+    axes.set_ylim(0, 1)
+    axes.locator_params(axis="both", nbins=4)
+    axes.set_xlabel("steps")
+    description = f"From {shares[0]:.2f} to {shares[-1]:.2f} in the training of the {noun}."
+    return _svg(figure, name, description)
 
 
 def seed_dots(runs: Sequence[tuple[float, float]], names: Sequence[str], nouns: str) -> Markup:

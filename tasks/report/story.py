@@ -16,13 +16,15 @@ class Role:
     """An output of a recipe, and how people call it.
 
     `title` stands in tables, `noun` in a sentence after "the", `training_title` above the curve of
-    a training. An empty noun is the name, an empty training title the title.
+    a training. An empty noun is the name, an empty training title the title. Not every campaign has
+    an output that is not there `always`.
     """
 
     name: str
     title: str
     noun: str = ""
     training_title: str = ""
+    always: bool = True
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,8 @@ class Story:
     @property
     def missing(self) -> list[str]:
         """The roles without an output: the campaign is not finished."""
-        return [role.name for role in self.roles if role.name not in self.outputs]
+        expected = (role.name for role in self.roles if role.always)
+        return [name for name in expected if name not in self.outputs]
 
     def role(self, name: str) -> Role:
         """The role of this name with all its words; those of an undeclared one are its name."""

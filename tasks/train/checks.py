@@ -72,10 +72,12 @@ def check_init(
             f"to {model}"
         )
     inputs = Inputs.model_validate(init.options["inputs"])
-    if inputs != options.inputs:
+    # Convolutions take pictures of any size; colours that they have never seen are a mistake.
+    same_size = options.inputs.model_copy(update={"size": inputs.size, "resize": inputs.resize})
+    if inputs != same_size:
         raise ProtegeError(
             f"{init.uri} was trained with other inputs ({inputs}) than those of the options "
-            f"({options.inputs}): set the same"
+            f"({options.inputs}): set the same, but for their size"
         )
     if init_head == "keep" and init.classes != list(classes):
         raise ProtegeError(

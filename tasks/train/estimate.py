@@ -6,13 +6,16 @@ from tasks.train.options import TrainOptions
 
 
 def estimate_training(
-    role: str, options: TrainOptions, images: int, *, num_views: int = 1
+    role: str, options: TrainOptions, images: int, *, num_views: float = 1
 ) -> Estimate:
-    """The training of this role on so many images, each seen in so many views at a step."""
+    """The training of this role on so many images.
+
+    A step looks at `num_views` images for each of its batch size: views of one, or others beside.
+    """
     alike = {"model": options.model, "batch_size": options.batch_size}
     steps = options.total_steps(images)
     text = _describe(options, images)
-    seen = options.model_copy(update={"batch_size": options.batch_size * num_views})
+    seen = options.model_copy(update={"batch_size": round(options.batch_size * num_views)})
     return Estimate((Work(role, "train", steps, text, alike, training=seen),))
 
 

@@ -241,14 +241,22 @@ class TrainOptions(Training):
             raise ValueError(f"{name} takes videos, and a source has images: take another model")
         return name
 
-    def continued(self, training: Training, *, from_projection: bool = False) -> "TrainOptions":
+    def continued(
+        self, training: Training, *, from_projection: bool = False, size: int = 0
+    ) -> "TrainOptions":
         """The options of a training that continues with this network.
 
-        `from_projection` adds the first layer of the projection head that it was trained with.
+        `from_projection` adds the first layer of the projection head that it was trained with;
+        `size` is another side of its images in pixels, cut out as before.
         """
         shared = {name: getattr(training, name) for name in Training.model_fields}
         model = self.model + PROJECTED if from_projection else self.model
-        return self.model_copy(update={**shared, "start": Start(), "model": model})
+        inputs = self.inputs
+        if size:
+            resize = round(inputs.resize * size / inputs.size)
+            inputs = inputs.model_copy(update={"size": size, "resize": resize})
+        own = {"start": Start(), "model": model, "inputs": inputs}
+        return self.model_copy(update={**shared, **own})
 
     @model_validator(mode="after")
     def _onnx_is_not_trained(self) -> "TrainOptions":

@@ -8,6 +8,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 from flows.billion_scale.options import BillionScale
 from flows.billion_scale.presets import digits
 from flows.campaign.stages import STAGES
+from flows.recipes import RECIPES
 from tasks.options import Length
 from tests.browser.fields import Field, choices, expected, shown
 from tests.browser.pages import (
@@ -77,7 +78,7 @@ def test_no_form_wants_json(served: Served, page: Page) -> None:
     flows = {one["id"]: one["name"] for one in served.ask("flows/filter", {})}
     # The deployments of a flow differ in their values alone.
     names = {flows[one["flow_id"]]: one["name"] for one in served.ask("deployments/filter", {})}
-    assert set(names) > {"billion-scale", "retrain", *STAGES}
+    assert set(names) > {*RECIPES, "retrain", *STAGES}
     for deployment in (f"{flow}/{name}" for flow, name in names.items()):
         open_form(page, served, deployment)
         expect(page.locator(EDITORS)).to_have_count(0)
@@ -130,6 +131,40 @@ def test_rule_across_sections_fails_before_any_work(served: Served, page: Page) 
     expect(page.get_by_text(sentence)).to_be_visible()
     assert not served.ask("task_runs/filter", {"flow_runs": {"id": {"any_": [run_id]}}})
     assert not [one for one in served.campaigns() if one.options["topk"]["top_p"] == 11]
+
+
+@pytest.mark.parametrize(
+    ("deployment", "place", "value", "sentence"),
+    [
+        (
+            "simclr-v2/imagenet",
+            ("student", "Inputs", "Size"),
+            96,
+            "student.inputs.size (96) must be that of the network",
+        ),
+        (
+            "noisy-student/small",
+            ("topk", "Top p"),
+            6,
+            "topk.top_p (6) must be at most score.top_p (5)",
+        ),
+    ],
+)
+def test_form_of_each_recipe_is_submitted_and_its_rules_are_kept(
+    served: Served,
+    page: Page,
+    deployment: str,
+    place: tuple[str, ...],
+    value: int,
+    sentence: str,
+) -> None:
+    open_form(page, served, deployment)
+    fill(page, *place, value=value)
+    run_id = submit(page)
+    expect_state(page, "Failed")
+    open_run(page, served, run_id, "Details")
+    expect(page.get_by_text(sentence)).to_be_visible()
+    assert not served.ask("task_runs/filter", {"flow_runs": {"id": {"any_": [run_id]}}})
 
 
 def test_wrong_value_in_a_section_fails_with_its_path(served: Served, page: Page) -> None:

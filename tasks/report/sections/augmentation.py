@@ -6,8 +6,7 @@ from typing import Any
 
 from tasks.augmented_page import changes
 from tasks.contract import Output, part_names
-from tasks.images import Pixels, thumbnail_of
-from tasks.report.pictures import Picture
+from tasks.report.pictures import Picture, picture_of
 from tasks.report.sections import ReportData, Section
 from tasks.train import AugmentedPicture, TrainOptions, augmented_pictures
 
@@ -63,14 +62,9 @@ def _lessons_of(data: ReportData, training: Output) -> Iterator[Output]:
 
 def _strip(picture: AugmentedPicture) -> Iterator[Picture]:
     classes = ", ".join(picture.classes)
-    yield _picture(picture.original, f"{classes}, not changed")
+    yield picture_of(picture.original, f"{classes}, not changed")
     for step, version_HWC in enumerate(picture.versions):
-        yield _picture(version_HWC, f"{classes}, as in step {step}")
-
-
-def _picture(pixels_HWC: Pixels, description: str) -> Picture:
-    size = "{1} x {0} pixels".format(*pixels_HWC.shape)
-    return Picture(thumbnail_of(pixels_HWC), size, description)
+        yield picture_of(version_HWC, f"{classes}, as in step {step}")
 
 
 SECTION = Section("augmentation", "Random changes", applies, facts, "augmentation")

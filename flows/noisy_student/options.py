@@ -1,0 +1,109 @@
+"""Options of the recipe: a section for each role, in the order in which they run."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from flows.campaign.baseline import BaselineOptions
+from flows.campaign.options import ApprovalOptions, RecipeOptions
+from tasks.evaluate import EvaluateOptions
+from tasks.gather import GatherOptions
+from tasks.options import Length, Options
+from tasks.report import ReportOptions
+from tasks.score import ScoreOptions
+from tasks.shard import ShardOptions
+from tasks.topk import TopkOptions
+from tasks.train import JointOptions, Training, TrainOptions
+from tasks.train.options import Augment
+
+
+class GenerationsOptions(Options):
+    """How often a student becomes the teacher, and of whom it learns what."""
+
+    count: int = Field(3, ge=1, le=100)
+    """Generations; a larger number goes on with the generations that are there."""
+    pseudo_labels: Literal["soft", "hard"] = "soft"
+    """The probabilities that the teacher gave to its score.top_p best classes, or its best one."""
+    filter_by: Literal["teacher", "filter"] = "teacher"
+    """Who says how sure it is of an image: the teacher, or the network of the section filter."""
+    stop: Literal["when_worse", "never"] = "when_worse"
+    """Stop when a student is worse than its teacher on the images of audit, beyond their error."""
+
+
+class FixResOptions(Training):
+    """The last student goes on at a larger size, on the labels alone; a length of 0 leaves it out.
+
+    Its images are augmented as its options say: in the paper, not at all.
+    """
+
+    size: int = Field(0, ge=0, le=2048)
+    """Side of the pictures in pixels; 0 is the size that it was trained at."""
+
+
+class NoisyStudentApproval(ApprovalOptions):
+    """When a run waits for a person, or stops."""
+
+    before: Literal["nothing", "score"] = "nothing"
+    """The stage before which the run waits until somebody approves what it is about to cost."""
+
+
+# Noise, beside what a network has of its own: dropout and stochastic depth (section 3.1).
+NOISE = Augment(randaugment_ops=2, randaugment_magnitude=9, randaugment_version="noisy_student")
+_NO_FIX_RES = FixResOptions(length=Length(amount=0, unit="epochs"), augment=Augment(flip=False))
+
+
+class NoisyStudent(RecipeOptions):
+    """Noisy Student: the options of a campaign."""
+
+    OPTIONAL_SOURCES: ClassVar[frozenset[str]] = frozenset({"audit"})
+
+    labelled: ShardOptions = ShardOptions(labelled=True)
+    """Images with true classes: one folder for each class."""
+    pile: ShardOptions = ShardOptions()
+    """The unlabelled images."""
+    test: ShardOptions = ShardOptions(labelled=True)
+    """Images with true classes that nothing is trained, chosen or stopped on."""
+    audit: ShardOptions = ShardOptions(labelled=True)
+    """Images with true classes to stop by, as a slice of labelled.source; none may be given."""
+    teacher: TrainOptions = TrainOptions(augment=NOISE)
+    """The first teacher, which learns from the labels, noised."""
+    filter: TrainOptions = TrainOptions(model="resnet18")
+    """A network that is trained on the labels to filter the pile, with generations.filter_by."""
+    generations: GenerationsOptions = GenerationsOptions()
+    """How often a student becomes the teacher."""
+    score: ScoreOptions = ScoreOptions()
+    """How the teacher scores the pile, without noise."""
+    topk: TopkOptions = TopkOptions(k=130_000, mode="threshold_balance")
+    """Which images are kept, and how many of each class; a short class repeats its images."""
+    gather: GatherOptions = GatherOptions()
+    """How images become training sets."""
+    student: TrainOptions = TrainOptions(augment=NOISE)
+    """The student, as large as the teacher or larger, noised; its batch counts labelled images."""
+    joint: JointOptions = JointOptions(ratio=3)
+    """How labelled and pseudo-labelled images are learned together."""
+    fix_res: FixResOptions = _NO_FIX_RES
+    """The last student at a larger size."""
+    baseline: BaselineOptions = BaselineOptions()
+    """The student's network on the true labels alone, with the same noise, to compare with."""
+    evaluate: EvaluateOptions = EvaluateOptions()
+    """What is measured."""
+    report: ReportOptions = ReportOptions()
+    """How the report looks."""
+    approval: NoisyStudentApproval = NoisyStudentApproval()
+    """Whether somebody is asked before the expensive part."""
+
+    @model_validator(mode="after")
+    def _sections_fit(self) -> "NoisyStudent":
+        for name in ("labelled", "test", "audit"):
+            if not getattr(self, name).labelled:
+                raise ValueError(f"{name}.labelled must be true: these images need classes")
+        if self.topk.top_p > self.score.top_p:
+            raise ValueError(
+                f"topk.top_p ({self.topk.top_p}) must be at most score.top_p ({self.score.top_p})"
+            )
+        return self
+
+    @property
+    def baseline_training(self) -> TrainOptions:
+        """The baseline's training."""
+        return self.baseline.training_of(self.student)

@@ -1,0 +1,222 @@
+"""noisy-student: generations, how they stop and go on, and what a student learns from."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from flows.campaign.find import find_campaign, sections_of, sources_of
+from flows.campaign.run import Run
+from flows.noisy_student import method
+from flows.noisy_student.options import FixResOptions, GenerationsOptions, NoisyStudent
+from flows.recipes import NOISY_STUDENT
+from infra.executors import Inline
+from infra.store import Store, open_store
+from tasks.campaigns import Campaign
+from tasks.contract import Output
+from tasks.inference.weights import load_network
+from tasks.options import Length
+from tasks.score import ScoreOptions
+from tasks.shard import ShardOptions
+from tasks.topk import TopkOptions
+from tests.builders.noisy import tiny_noisy
+
+
+def run_campaign(root: Store, options: NoisyStudent) -> tuple[Campaign, dict[str, Any]]:
+    campaign = find_campaign(root, NOISY_STUDENT.name, options, sources_of(options))
+    run = Run(root, Inline(), campaign=campaign)
+    _, result = NOISY_STUDENT.run(run, options)
+    return run.campaign, result
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return open_store(str(tmp_path_factory.mktemp("noisy")))
+
+
+@pytest.fixture(scope="module")
+def whole(root: Store, pictures: Path) -> tuple[Campaign, dict[str, Any]]:
+    return run_campaign(root, tiny_noisy(pictures))
+
+
+def made_from(output: Output) -> set[str]:
+    return {link["fingerprint"] for link in output.body["inputs"].values()}
+
+
+def test_campaign_ends_with_figures_and_a_report_of_every_generation(
+    whole: tuple[Campaign, dict[str, Any]],
+) -> None:
+    campaign, result = whole
+    assert campaign.finished
+    models = ["baseline", "teacher", "student_1", "student_2", "student"]
+    assert [key for key in result if key.endswith("_top1")] == [f"{m}_top1" for m in models]
+    page = Path(result["report"]).read_text()
+    for words in ("Generations", "Student of generation 1", "Student of generation 2"):
+        assert words in page
+
+
+def test_each_student_learns_labels_and_what_the_one_before_says_of_the_pile(
+    whole: tuple[Campaign, dict[str, Any]],
+) -> None:
+    outputs = whole[0].outputs
+
+    def of(*roles: str) -> set[str]:
+        return {outputs[role].fingerprint for role in roles}
+
+    assert made_from(outputs["score_1"]) == of("pile", "teacher")
+    assert made_from(outputs["score_2"]) == of("pile", "student_1")
+    for number in (1, 2):
+        expected = of("labelled_lessons", f"gather_{number}")
+        assert made_from(outputs[f"student_{number}"]) == expected
+        expected = of("pile", f"topk_{number}", f"score_{number}")
+        assert made_from(outputs[f"gather_{number}"]) == expected
+        weights = outputs[f"gather_{number}"].table("lessons")["weights"].to_pylist()
+        assert all(0 < max(row) < 1 and sum(row) == pytest.approx(1) for row in weights)
+
+
+def test_last_student_goes_on_at_a_larger_size(whole: tuple[Campaign, dict[str, Any]]) -> None:
+    outputs = whole[0].outputs
+    assert load_network(outputs["student_2"])[1].inputs.size == 16
+    assert load_network(outputs["student"])[1].inputs.size == 24
+    assert made_from(outputs["student"]) == {
+        outputs["labelled_lessons"].fingerprint,
+        outputs["student_2"].fingerprint,
+    }
+
+
+def test_a_generation_more_is_the_same_with_a_larger_number(
+    root: Store, pictures: Path, whole: tuple[Campaign, dict[str, Any]]
+) -> None:
+    more = tiny_noisy(pictures, generations=GenerationsOptions(count=3))
+    campaign, _ = run_campaign(root, more)
+    before = whole[0].outputs
+    for number in (1, 2):
+        for stage in ("score", "topk", "gather", "student"):
+            role = f"{stage}_{number}"
+            assert campaign.outputs[role].fingerprint == before[role].fingerprint
+            assert campaign.outputs[role].reused
+    assert made_from(campaign.outputs["score_3"]) >= {before["student_2"].fingerprint}
+
+
+def audited(pictures: Path, **sections: Any) -> NoisyStudent:
+    """With two thirds of the labelled images to learn from, and the others to stop by."""
+    source = str(pictures / "labelled")
+    return tiny_noisy(
+        pictures,
+        labelled=ShardOptions(source=source, labelled=True, to_percent=60),
+        audit=ShardOptions(source=source, labelled=True, from_percent=60),
+        **sections,
+    )
+
+
+def test_generation_that_is_worse_is_the_last_and_not_the_result(
+    root: Store, pictures: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # One step at a rate that throws all weights about leaves nothing of what the teacher knew.
+    spoiled = tiny_noisy(pictures).student.model_copy(
+        update={"length": Length(amount=1, unit="steps"), "seed": 3}
+    )
+    options = audited(pictures, student=spoiled, generations=GenerationsOptions(count=3))
+    campaign, result = run_campaign(root, options)
+    assert result["student_1_top1"] < result["teacher_top1"] == result["student_top1"]
+    assert "score_2" not in campaign.outputs
+    assert "generation 1 is worse than the one before on the held-out images" in caplog.text
+    never = options.model_copy(update={"generations": GenerationsOptions(count=2, stop="never")})
+    assert "student_2" in run_campaign(root, never)[0].outputs
+
+
+def test_generation_that_is_as_good_goes_on(root: Store, pictures: Path) -> None:
+    campaign, _ = run_campaign(root, audited(pictures))
+    assert {"audit_1", "audit_2", "student_2"} <= set(campaign.outputs)
+    measured = campaign.outputs["audit_2"].body["extra"]
+    assert measured["datasets"] == ["audit"]
+    assert measured["models"] == ["student_1", "student_2"]
+
+
+def test_another_network_filters_and_the_teacher_labels(root: Store, pictures: Path) -> None:
+    options = tiny_noisy(pictures, generations=GenerationsOptions(count=1, filter_by="filter"))
+    other = options.filter.model_copy(update={"seed": 5})
+    campaign, _ = run_campaign(root, options.model_copy(update={"filter": other}))
+    outputs = campaign.outputs
+    assert outputs["filter_score"].fingerprint in made_from(outputs["topk_1"])
+    assert outputs["score_1"].fingerprint in made_from(outputs["gather_1"])
+
+
+def test_hard_pseudo_labels_are_single_classes(root: Store, pictures: Path) -> None:
+    options = tiny_noisy(
+        pictures,
+        generations=GenerationsOptions(count=1, pseudo_labels="hard"),
+        fix_res=FixResOptions(length=Length(amount=0, unit="steps")),
+    )
+    campaign, _ = run_campaign(root, options)
+    lessons = campaign.outputs["gather_1"].table("lessons")
+    assert lessons["weights"].to_pylist() == [[1.0]] * len(lessons)
+    # Without any step, the result is the last student as it is.
+    one, same = (load_network(campaign.outputs[role])[0] for role in ("student_1", "student"))
+    for name, tensor in one.state_dict().items():
+        assert np.array_equal(tensor, same.state_dict()[name])
+
+
+def test_options_that_contradict_one_another_are_refused() -> None:
+    options = dict(NoisyStudent())
+    with pytest.raises(ValidationError, match=r"audit\.labelled must be true"):
+        NoisyStudent.model_validate({**options, "audit": ShardOptions()})
+    with pytest.raises(ValidationError, match=r"must be at most score\.top_p"):
+        NoisyStudent.model_validate(
+            {**options, "score": ScoreOptions(top_p=2), "topk": TopkOptions(top_p=3)}
+        )
+
+
+def test_paper_preset_has_the_steps_of_the_paper() -> None:
+    options = NOISY_STUDENT.preset("imagenet-jft")
+    assert isinstance(options, NoisyStudent)
+    estimate = NOISY_STUDENT.plan(options, 1_281_167, 1_000, 300_000_000)
+    works = {work.role: work for work in estimate.works}
+    assert list(works)[:4] == ["teacher", "score_1", "topk_1", "student_1"]
+    # 350 epochs are 109,474 steps of 4,096 images, twice as many of 2,048.
+    assert works["student_3"].units == pytest.approx(2 * 109_474, abs=2)
+    assert options.student.schedule(1_281_167).peak_rate == pytest.approx(0.128)
+    assert works["student"].units == pytest.approx(1.5 * 1_281_167 / 2_048, abs=1)
+    training = works["student_1"].training
+    assert training is not None
+    assert training.batch_size == 15 * 2_048
+    assert method.__doc__
+
+
+def test_plan_says_what_is_doubtful() -> None:
+    options = NoisyStudent()
+    doubts = NOISY_STUDENT.plan(options, 1_000, 10, 5_000).doubts
+    assert any("topk.k=500 asks for as many as there are" in doubt for doubt in doubts)
+    assert any("no generation is stopped" in doubt for doubt in doubts)
+
+
+@pytest.mark.timeout(300)
+def test_each_generation_is_a_group_in_the_ui_and_says_why_it_failed(
+    root: Store, pictures: Path, whole: tuple[Campaign, dict[str, Any]]
+) -> None:
+    from prefect import get_client
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
+
+    from flows.engine.flow import recipe_flow
+
+    def run_flow(options: NoisyStudent) -> tuple[Any, list[Any]]:
+        flow: Any = recipe_flow(NOISY_STUDENT)
+        state = flow(**sections_of(options), root=root.uri, return_state=True)
+        with get_client(sync_client=True) as client:
+            inside = FlowRunFilterParentFlowRunId(any_=[state.state_details.flow_run_id])
+            groups = client.read_flow_runs(flow_run_filter=FlowRunFilter(parent_flow_run_id=inside))
+        return state, sorted(groups, key=lambda group: group.name)
+
+    state, groups = run_flow(tiny_noisy(pictures))
+    assert state.is_completed(), state
+    assert [group.name for group in groups] == ["generation 1", "generation 2"]
+    assert all(group.state.is_completed() for group in groups)
+
+    unsure = tiny_noisy(pictures).topk.model_copy(update={"threshold": 0.99})
+    too_hot = tiny_noisy(pictures).teacher.model_copy(update={"label_smoothing": 0.5})
+    state, groups = run_flow(tiny_noisy(pictures, topk=unsure, teacher=too_hot))
+    assert state.is_failed()
+    assert "lower topk.threshold (now 0.99)" in state.message
+    assert [(group.name, group.state.is_failed()) for group in groups] == [("generation 1", True)]
