@@ -7,6 +7,7 @@ protege plan billion-scale --preset imagenet-yfcc  lengths in steps, before anyt
 protege run billion-scale --config mine.yaml       run, or go on with what is unfinished
 protege resume billion-scale-1f3a0b2c-000          go on with a campaign by its name
 protege show protege-output/score/3f2a...          what a table, a model or an output is
+protege compare billion-scale-1f3a... simclr-v2-9c41...  campaigns side by side
 protege augmented protege-output/train/3f2a...  images beside their random changes, as HTML
 protege rejects protege-output/shard/3f2a...       images that could not be used
 protege chosen billion-scale-1f3a0b2c-000          the chosen files, as CSV
@@ -31,6 +32,7 @@ from flows.commands import (
     augmented,
     champion,
     chosen,
+    compare,
     export,
     join,
     lists,
@@ -59,7 +61,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 GROUPS = (
-    *(run, plan, lists, models, show, augmented, chosen, export, predict, replay),
+    *(run, plan, lists, models, show, compare, augmented, chosen, export, predict, replay),
     *(server, champion, join),
 )
 for group in GROUPS:
