@@ -12,12 +12,14 @@ from flows.campaign.run import Run
 from flows.noisy_student import method
 from flows.noisy_student.options import FixResOptions, GenerationsOptions, NoisyStudent
 from flows.recipes import NOISY_STUDENT
+from infra.errors import ProtegeError
 from infra.executors import Inline
 from infra.store import Store, open_store
 from tasks.campaigns import Campaign
 from tasks.contract import Output
 from tasks.inference.weights import load_network
 from tasks.options import Length
+from tasks.report import ReportOptions
 from tasks.score import ScoreOptions
 from tasks.shard import ShardOptions
 from tasks.topk import TopkOptions
@@ -192,31 +194,66 @@ def test_plan_says_what_is_doubtful() -> None:
     assert any("no generation is stopped" in doubt for doubt in doubts)
 
 
-@pytest.mark.timeout(300)
-def test_each_generation_is_a_group_in_the_ui_and_says_why_it_failed(
-    root: Store, pictures: Path, whole: tuple[Campaign, dict[str, Any]]
-) -> None:
+def groups_of(flow_run_id: Any) -> list[Any]:
+    """The flow runs inside that of a campaign."""
     from prefect import get_client
     from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
 
+    inside = FlowRunFilterParentFlowRunId(any_=[flow_run_id])
+    with get_client(sync_client=True) as client:
+        groups = client.read_flow_runs(flow_run_filter=FlowRunFilter(parent_flow_run_id=inside))
+    return sorted(groups, key=lambda group: group.name)
+
+
+@pytest.mark.timeout(300)
+def test_generation_is_a_group_in_the_ui_and_says_why_it_failed(
+    root: Store, pictures: Path
+) -> None:
     from flows.engine.flow import recipe_flow
-
-    def run_flow(options: NoisyStudent) -> tuple[Any, list[Any]]:
-        flow: Any = recipe_flow(NOISY_STUDENT)
-        state = flow(**sections_of(options), root=root.uri, return_state=True)
-        with get_client(sync_client=True) as client:
-            inside = FlowRunFilterParentFlowRunId(any_=[state.state_details.flow_run_id])
-            groups = client.read_flow_runs(flow_run_filter=FlowRunFilter(parent_flow_run_id=inside))
-        return state, sorted(groups, key=lambda group: group.name)
-
-    state, groups = run_flow(tiny_noisy(pictures))
-    assert state.is_completed(), state
-    assert [group.name for group in groups] == ["generation 1", "generation 2"]
-    assert all(group.state.is_completed() for group in groups)
 
     unsure = tiny_noisy(pictures).topk.model_copy(update={"threshold": 0.99})
     too_hot = tiny_noisy(pictures).teacher.model_copy(update={"label_smoothing": 0.5})
-    state, groups = run_flow(tiny_noisy(pictures, topk=unsure, teacher=too_hot))
+    options = tiny_noisy(pictures, topk=unsure, teacher=too_hot)
+    flow: Any = recipe_flow(NOISY_STUDENT)
+    state = flow(**sections_of(options), root=root.uri, return_state=True)
     assert state.is_failed()
     assert "lower topk.threshold (now 0.99)" in state.message
+    groups = groups_of(state.state_details.flow_run_id)
     assert [(group.name, group.state.is_failed()) for group in groups] == [("generation 1", True)]
+
+
+@pytest.mark.timeout(300)
+def test_retry_in_the_ui_goes_through_generations_that_are_done(
+    root: Store,
+    pictures: Path,
+    whole: tuple[Campaign, dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Prefect would hand over the result of a flow inside the flow, which it does not have."""
+    from prefect import get_client
+    from prefect.flow_engine import run_flow
+    from prefect.states import AwaitingRetry
+
+    from flows.engine.flow import recipe_flow
+
+    def break_off(*_: Any, **__: Any) -> None:
+        raise ProtegeError("the disk is full")
+
+    flow: Any = recipe_flow(NOISY_STUDENT)
+    options = tiny_noisy(pictures, report=ReportOptions(images_per_strip=3))
+    parameters = {**sections_of(options), "root": root.uri}
+    with get_client(sync_client=True) as client:
+        flow_run = client.create_flow_run(flow, parameters=parameters)
+        with monkeypatch.context() as patched:
+            patched.setattr("flows.campaign.run.report", break_off)
+            state: Any = run_flow(flow, flow_run, parameters=parameters, return_type="state")
+        assert state.is_failed()
+        assert "the disk is full" in state.message
+        client.set_flow_run_state(flow_run.id, AwaitingRetry(), force=True)
+        again = client.read_flow_run(flow_run.id)
+        state = run_flow(flow, again, parameters=parameters, return_type="state")
+        assert state.is_completed(), state
+        assert client.read_flow_run(flow_run.id).run_count == 2
+    groups = groups_of(flow_run.id)
+    assert {group.name for group in groups} == {"generation 1", "generation 2"}
+    assert all(group.state.is_completed() for group in groups)

@@ -21,20 +21,21 @@ def plan(
     The images of a pile that was not counted are None.
     """
     lessons = _max_lessons(options, classes, pile_images)
+    labels = options.gather.count_labelled(labelled_images, classes)
     student = options.student
     fine_tune = student.continued(options.fine_tune)
     estimate = (
-        estimate_training("teacher", options.teacher, labelled_images)
+        estimate_training("teacher", options.teacher, labels)
         + _scoring(options, pile_images)
         + Estimate((_choice(options, classes, lessons),))
         + estimate_training("pretrained", student, lessons)
-        + estimate_training("student", fine_tune, labelled_images)
-        + estimate_training("supervised", options.baseline_training, labelled_images)
-        + estimate_training("baseline", fine_tune, labelled_images)
+        + estimate_training("student", fine_tune, labels)
+        + estimate_training("supervised", options.baseline_training, labels)
+        + estimate_training("baseline", fine_tune, labels)
     )
     doubts = [*_doubts_of_choice(options, classes, pile_images)]
     doubts += _doubts_of_lengths(estimate, lessons)
-    doubts += _doubts_of_labels(options, labelled_images, classes)
+    doubts += _doubts_of_labels(options, labels, classes)
     return replace(estimate, doubts=tuple(doubts))
 
 

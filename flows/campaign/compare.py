@@ -47,7 +47,7 @@ def compare(root: Store, campaigns: Sequence[Campaign]) -> Comparison:
                 f"{campaign.id} is not finished: `protege resume {campaign.id}` goes on with it"
             )
     predicted = [_predictions(campaign) for campaign in campaigns]
-    images = _same_images(root, predicted)
+    images = same_images(root, predicted)
     return Comparison(
         campaigns=tuple(campaigns),
         options=tuple(_options(campaigns)),
@@ -123,7 +123,7 @@ def _predictions(campaign: Campaign) -> Output | None:
     return predictions_in(measured[-1], result)
 
 
-def _same_images(root: Store, predicted: Sequence[Output | None]) -> Output | None:
+def same_images(root: Store, predicted: Sequence[Output | None]) -> Output | None:
     """The images that all were asked about; None where they differ."""
     links = [answers.body["inputs"]["images"] for answers in predicted if answers is not None]
     if len(links) < len(predicted) or len({link["digest"] for link in links}) > 1:

@@ -14,7 +14,7 @@ def plan(
     options: NoisyStudent, labelled_images: int, classes: int, pile_images: int | None
 ) -> Estimate:
     """Every training and every scoring, in the order in which they run."""
-    labels = max(classes, round(labelled_images * options.gather.percent_of_class / 100))
+    labels = options.gather.count_labelled(labelled_images, classes)
     estimate = estimate_training("teacher", options.teacher, labels)
     if options.generations.filter_by == "filter":
         estimate += estimate_training("filter", options.filter, labels)

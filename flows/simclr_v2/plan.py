@@ -16,7 +16,7 @@ def plan(
 ) -> Estimate:
     """Every training, in the order in which they run; the images of a pile may not be counted."""
     unlabelled = (pile_images or 0) if options.pile.source else labelled_images
-    labels = max(classes, round(labelled_images * options.gather.percent_of_class / 100))
+    labels = options.gather.count_labelled(labelled_images, classes)
     fine_tune = options.pretrain.continued(options.fine_tune)
     estimate = estimate_training("pretrained", options.pretrain, unlabelled, num_views=2)
     estimate += estimate_training("teacher", fine_tune, labels)

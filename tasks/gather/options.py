@@ -25,3 +25,7 @@ class GatherOptions(Options):
     def whole(self) -> "GatherOptions":
         """The same of all images."""
         return self.model_copy(update={"percent_of_class": 100.0})
+
+    def count_labelled(self, images: int, classes: int) -> int:
+        """About how many of so many labelled images of all classes are taken."""
+        return max(min(images, classes), round(images * self.percent_of_class / 100))
