@@ -51,6 +51,8 @@ def test_campaign_ends_with_figures_a_report_and_every_role(
     assert {f"{model}_top1" for model in MODELS} <= set(result)
     page = Path(result["report"]).read_text()
     assert "Contrastive pre-training, without labels" in page
+    assert "Linear head on its features: mean loss" not in page
+    assert "image_bytes" not in page
     assert "found the other view of the same image as the nearest among all 16" in page
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from tasks.contract import slowest
 from tasks.report.sections import ReportData, Section, always
+from tasks.shard import IMAGE_BYTES
 
 WORK_KINDS = ("read", "decode", "compute", "write")  # those with a colour of their own
 
@@ -62,6 +63,8 @@ def _machines(manifests: Mapping[str, Mapping[str, Any]]) -> list[Machines]:
         counts: dict[str, Counter[str]] = {}
         for part in manifest["parts"]:
             for name, value in part["facts"].items():
+                if name == IMAGE_BYTES:
+                    continue  # of the part itself, and not of the machine
                 counts.setdefault(name, Counter())[value] += 1
         if counts:
             descriptions = tuple(_describe(name, counts[name]) for name in sorted(counts))

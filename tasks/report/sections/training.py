@@ -18,14 +18,14 @@ def applies(data: ReportData) -> bool:
 
 
 def facts(data: ReportData) -> Mapping[str, Any]:
-    """(title, plot) of each training that took a step; given weights took none."""
+    """(title, plot) of each training with a course: given weights have none, nor has a fit."""
     return {"trainings": list(_trainings(data))}
 
 
 def _trainings(data: ReportData) -> Iterator[tuple[str, Markup]]:
     for name, output in data.story.of_stage("train").items():
         history = read_part(output.store, HISTORY, tables.HISTORY)
-        if len(history):
+        if len(history) > 1:
             role = data.story.role(name)
             yield role.training_title, plots.training_curve(name, role.noun, history)
 
