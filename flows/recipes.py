@@ -190,6 +190,7 @@ BILLION_SCALE = Recipe(
         "student": ("fine_tune", "student"),
         "supervised": ("baseline", "student"),
         "baseline": ("fine_tune", "student"),
+        "labelled_lessons": ("gather",),
     },
 )
 
@@ -215,6 +216,8 @@ SIMCLR_V2 = Recipe(
         "teacher": ("fine_tune", "pretrain"),
         "self_distilled": ("self_distillation", "pretrain"),
         "baseline": ("baseline", "student"),
+        "labelled_lessons": ("gather",),
+        "pile_lessons": ("gather",),
     },
 )
 
@@ -240,7 +243,9 @@ NOISY_STUDENT = Recipe(
         "student_{n}": ("student",),
         "audit_{n}": ("evaluate",),
         "filter_score": ("score",),
-        "baseline": ("baseline", "student"),
+        "supervised": ("baseline", "student"),
+        "baseline": ("fix_res", "student"),
+        "labelled_lessons": ("gather",),
     },
 )
 

@@ -92,6 +92,8 @@ def test_disagreements_are_the_images_that_not_all_know(
 def test_campaigns_of_other_recipes_are_compared(root: Store, campaigns: list[Campaign]) -> None:
     found = compare(root, campaigns)
     options = {row.name: row.texts for row in found.options}
+    assert found.figures[0].name == "Result"
+    assert "\u2013" not in found.figures[0].texts
     assert options["recipe"] == ("billion-scale", "billion-scale", "simclr-v2")
     assert options["topk.k"][2] == options["contrast.temperature"][0] == "\u2013"
     assert found.images is not None

@@ -1,5 +1,6 @@
 """noisy-student: generations, how they stop and go on, and what a student learns from."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from pydantic import ValidationError
 
 from flows.campaign.find import find_campaign, sections_of, sources_of
 from flows.campaign.run import Run
-from flows.noisy_student import method
+from flows.campaign.summary import _settings, story_of
 from flows.noisy_student.options import FixResOptions, GenerationsOptions, NoisyStudent
 from flows.recipes import NOISY_STUDENT
 from infra.errors import ProtegeError
@@ -23,6 +24,7 @@ from tasks.report import ReportOptions
 from tasks.score import ScoreOptions
 from tasks.shard import ShardOptions
 from tasks.topk import TopkOptions
+from tasks.train import JointOptions
 from tests.builders.noisy import tiny_noisy
 
 
@@ -53,6 +55,9 @@ def test_campaign_ends_with_figures_and_a_report_of_every_generation(
     campaign, result = whole
     assert campaign.finished
     models = ["baseline", "teacher", "student_1", "student_2", "student"]
+    assert made_from(campaign.outputs["baseline"]) == {
+        campaign.outputs[role].fingerprint for role in ("supervised", "labelled_lessons")
+    }
     assert [key for key in result if key.endswith("_top1")] == [f"{m}_top1" for m in models]
     page = Path(result["report"]).read_text()
     for words in ("Generations", "Student of generation 1", "Student of generation 2"):
@@ -161,10 +166,32 @@ def test_hard_pseudo_labels_are_single_classes(root: Store, pictures: Path) -> N
         assert np.array_equal(tensor, same.state_dict()[name])
 
 
+def test_story_of_a_campaign_that_is_not_finished_is_told_without_a_result(
+    root: Store, whole: tuple[Campaign, dict[str, Any]]
+) -> None:
+    campaign = whole[0]
+    roles = list(campaign.outputs)
+    begun = {role: campaign.outputs[role] for role in roles[: roles.index("evaluate_1") + 1]}
+    story = story_of(root, replace(campaign, outputs=begun))
+    assert "student" in story.missing
+    assert not story.spread
+
+
+def test_campaigns_with_and_without_held_out_images_are_no_repetitions(pictures: Path) -> None:
+    held_out = audited(pictures).model_dump(mode="json")
+    none = {**held_out, "audit": tiny_noisy(pictures).audit.model_dump(mode="json")}
+    assert _settings(held_out) != _settings(none)
+
+
 def test_options_that_contradict_one_another_are_refused() -> None:
     options = dict(NoisyStudent())
     with pytest.raises(ValidationError, match=r"audit\.labelled must be true"):
         NoisyStudent.model_validate({**options, "audit": ShardOptions()})
+    unasked = GenerationsOptions(filter_by="filter", pseudo_labels="hard")
+    with pytest.raises(ValidationError, match="no teacher would be asked"):
+        NoisyStudent.model_validate({**options, "generations": unasked})
+    with pytest.raises(ValidationError, match=r"joint\.ratio \(1\.001\)"):
+        NoisyStudent.model_validate({**options, "joint": JointOptions(ratio=1.001)})
     with pytest.raises(ValidationError, match=r"must be at most score\.top_p"):
         NoisyStudent.model_validate(
             {**options, "score": ScoreOptions(top_p=2), "topk": TopkOptions(top_p=3)}
@@ -184,7 +211,12 @@ def test_paper_preset_has_the_steps_of_the_paper() -> None:
     training = works["student_1"].training
     assert training is not None
     assert training.batch_size == 15 * 2_048
-    assert method.__doc__
+    assert training.num_virtual_ranks == options.student.num_virtual_ranks
+    filtered = options.model_copy(
+        update={"generations": GenerationsOptions(count=1, filter_by="filter")}
+    )
+    works = {work.role: work for work in NOISY_STUDENT.plan(filtered, 100, 10, 1_000).works}
+    assert list(works)[:3] == ["teacher", "filter", "filter_score"]
 
 
 def test_plan_says_what_is_doubtful() -> None:

@@ -166,7 +166,33 @@ def test_plan_says_what_is_doubtful() -> None:
     doubts = SIMCLR_V2.plan(changed, 100, 10, pile_images=1_000).doubts
     assert any("16 steps" in doubt for doubt in doubts)
     assert any("batch_size is 64" in doubt for doubt in doubts)
-    assert not SIMCLR_V2.plan(changed, 100, 10).doubts
+    uncounted = SIMCLR_V2.plan(changed, 100, 10)
+    assert not any("steps" in doubt for doubt in uncounted.doubts)
+    assert "1 epochs of images that were not counted" in str(uncounted.works[0])
+
+
+@pytest.mark.parametrize(
+    ("section", "changes", "sentence"),
+    [
+        ("pretrain", {"length": Length(amount=0, unit="steps")}, r"pretrain\.length is 0"),
+        ("pretrain", {"model": "resnet50+projection"}, r"must be without \+projection"),
+        ("contrast", {"projection_layers": 1}, r"or fine_tune\.start_at=features"),
+    ],
+)
+def test_what_would_fail_after_the_pre_training_is_refused_before_it(
+    section: str, changes: dict[str, Any], sentence: str
+) -> None:
+    options = SimclrV2()
+    changed = getattr(options, section).model_copy(update=changes)
+    with pytest.raises(ValidationError, match=sentence):
+        SimclrV2.model_validate({**dict(options), section: changed})
+
+
+def test_plan_reckons_with_all_views_in_a_virtual_rank() -> None:
+    options = SIMCLR_V2.preset("imagenet")
+    work = SIMCLR_V2.plan(options, 1_281_167, 1_000).works[0]
+    assert work.training is not None
+    assert work.training.batch_size // work.training.num_virtual_ranks == 2 * 128
 
 
 def test_teacher_and_student_see_pictures_of_one_size() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from flows.campaign.summary import accuracy_text, story_of, top1_rows
+from flows.campaign.summary import accuracy_text, measures_of, story_of, top1_rows
 from flows.recipes import recipe
 from infra.errors import ProtegeError
 from infra.store import Store
@@ -84,6 +84,7 @@ def _figures(root: Store, campaigns: Sequence[Campaign]) -> Iterator[Row]:
         {title: accuracy_text(top1, summary) for title, top1 in top1_rows(summary)}
         for summary in summaries
     ]
+    yield Row("Result", tuple(map(_result, campaigns)))
     for title in dict.fromkeys(title for rows in accuracies for title in rows):
         yield Row(title, tuple(rows.get(title, NOT_MEASURED) for rows in accuracies))
     yield Row("Gain, in points", tuple(map(_gain, summaries)))
@@ -94,6 +95,12 @@ def _figures(root: Store, campaigns: Sequence[Campaign]) -> Iterator[Row]:
     precisions = (summary.get("chosen_precision") for summary in summaries)
     yield Row("Precision of the chosen", tuple(map(percent, precisions)))
     yield Row("Time", tuple(duration(summary["seconds"]["total"]) for summary in summaries))
+
+
+def _result(campaign: Campaign) -> str:
+    """The accuracy of the model that it was run for, by which recipes can be compared."""
+    top1 = campaign.summary.get(f"{recipe(campaign.recipe).result}_top1")
+    return NOT_MEASURED if top1 is None else accuracy_text(top1, campaign.summary)
 
 
 def _gain(summary: Mapping[str, Any]) -> str:
@@ -114,13 +121,12 @@ def _over_seeds(campaign: Campaign, spread: Sequence[Mapping[str, float]]) -> st
 
 def _predictions(campaign: Campaign) -> Output | None:
     """The answers of the result on the test images."""
-    measured = [output for output in campaign.outputs.values() if output.stage == "evaluate"]
-    result = recipe(campaign.recipe).result
-    if not measured or result not in measured[-1].body["extra"]["models"]:
+    measured, result = measures_of(campaign), recipe(campaign.recipe).result
+    if measured is None or result not in measured.body["extra"]["models"]:
         return None
-    if TEST not in measured[-1].body["extra"]["datasets"]:
+    if TEST not in measured.body["extra"]["datasets"]:
         return None
-    return predictions_in(measured[-1], result)
+    return predictions_in(measured, result)
 
 
 def same_images(root: Store, predicted: Sequence[Output | None]) -> Output | None:

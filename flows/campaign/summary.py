@@ -33,17 +33,17 @@ def figures(campaign: Campaign) -> dict[str, Any]:
     Empty for a recipe that measures nothing. Without a model that the recipe is run for, there is
     no gain.
     """
-    measured = [output for output in campaign.outputs.values() if output.stage == "evaluate"]
-    if not measured:
+    measured = measures_of(campaign)
+    if measured is None:
         return {}
-    known, metrics = recipe(campaign.recipe), read_metrics(measured[-1])
+    known, metrics = recipe(campaign.recipe), read_metrics(measured)
     models = [
         role.name
         for role in known.roles_of(campaign.outputs)
-        if role.name in measured[-1].body["extra"]["models"]
+        if role.name in measured.body["extra"]["models"]
     ]
     result = {}
-    if known.result:
+    if known.result in measured.body["extra"]["models"]:
         result = {
             "gain": figure(metrics, known.result, "gain"),
             "gain_standard_error": figure(metrics, known.result, "gain_standard_error"),
@@ -54,8 +54,16 @@ def figures(campaign: Campaign) -> dict[str, Any]:
         "test_images": _test_images(metrics),
         "chosen_precision": figure(metrics, "chosen", "precision"),
         **result,
-        "classes": digest_of(measured[-1].classes),
+        "classes": digest_of(measured.classes),
     }
+
+
+def measures_of(campaign: Campaign) -> Output | None:
+    """The last measures of the model that it is run for; before there are any, the last ones."""
+    measured = [output for output in campaign.outputs.values() if output.stage == "evaluate"]
+    result = recipe(campaign.recipe).result
+    of_result = [output for output in measured if result in output.body["extra"]["models"]]
+    return next(reversed(of_result or measured), None)
 
 
 def _test_images(metrics: pa.Table) -> int:
@@ -179,8 +187,8 @@ def _spread(
 ) -> tuple[Mapping[str, float], ...]:
     """The figures of this campaign and of its finished repetitions on other seeds or draws."""
     known = recipe(campaign.recipe)
-    if not own or not known.result:
-        return ()
+    if "seed" not in own:
+        return ()  # nothing was measured of a result
     settings = _settings(campaign.options)
     others = [
         other.summary
@@ -198,5 +206,9 @@ def _spread(
 
 def _settings(options: Any) -> Any:
     if isinstance(options, Mapping):
-        return {key: _settings(value) for key, value in options.items() if key not in DRAWS}
+        return {
+            key: _settings(value)
+            for key, value in options.items()
+            if key not in DRAWS or isinstance(value, Mapping)
+        }
     return options

@@ -14,9 +14,9 @@ from functools import partial
 
 from flows.campaign.run import Run
 from flows.noisy_student.options import NoisyStudent
+from flows.noisy_student.plan import estimate_generations
 from tasks.contract import Output
 from tasks.evaluate import Choice, figure, read_metrics
-from tasks.score.estimate import estimate_scoring
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,9 @@ def noisy_student(run: Run, options: NoisyStudent) -> Mapping[str, Output]:
     teacher = run.train(labels, options.teacher, classes=classes, role="teacher")
     batch_size = options.evaluate.batch_size
     run.check_teacher(teacher, audit or test, options.approval, batch_size=batch_size)
-    run.approve(options.approval, "score", lambda: estimate_scoring("score_1", pile))
+    run.approve(
+        options.approval, "score", lambda: estimate_generations(options, labels.kept, pile.kept)
+    )
     filter_scores = None
     if options.generations.filter_by == "filter":
         judge = run.train(labels, options.filter, classes=classes, role="filter")
@@ -76,10 +78,11 @@ def noisy_student(run: Run, options: NoisyStudent) -> Mapping[str, Output]:
             break
         teacher, choice = student, students_choice
 
-    # The last one at a larger size; and the same network on the labels alone.
-    size = options.fix_res.size
+    # The last one at a larger size; and the same network on the labels alone, treated alike.
+    supervised = run.train(labels, options.baseline_training, classes=classes, role="supervised")
+    size = options.last_size
     student = run.fine_tune(teacher, labels, options.fix_res, size=size, role="student")
-    baseline = run.train(labels, options.baseline_training, classes=classes, role="baseline")
+    baseline = run.fine_tune(supervised, labels, options.fix_res, size=size, role="baseline")
     models |= {"student": student, "baseline": baseline}
     compare = ("student", "baseline")
     run.evaluate(test, models, options.evaluate, compare=compare, choice=choice)

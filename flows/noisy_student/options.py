@@ -49,7 +49,9 @@ class NoisyStudentApproval(ApprovalOptions):
 
 # Noise, beside what a network has of its own: dropout and stochastic depth (section 3.1).
 NOISE = Augment(randaugment_ops=2, randaugment_magnitude=9, randaugment_version="noisy_student")
-_NO_FIX_RES = FixResOptions(length=Length(amount=0, unit="epochs"), augment=Augment(flip=False))
+_NO_FIX_RES = FixResOptions(
+    length=Length(amount=0, unit="epochs"), augment=Augment(flip=False, crop_min_area=1)
+)
 
 
 class NoisyStudent(RecipeOptions):
@@ -101,7 +103,25 @@ class NoisyStudent(RecipeOptions):
             raise ValueError(
                 f"topk.top_p ({self.topk.top_p}) must be at most score.top_p ({self.score.top_p})"
             )
+        if self.generations.filter_by == "filter" and self.generations.pseudo_labels == "hard":
+            raise ValueError(
+                "generations.pseudo_labels=hard are the classes of who filters, so that no teacher "
+                "would be asked: set generations.filter_by=teacher, or pseudo_labels=soft"
+            )
+        pseudo_labelled = self.student.batch_size * self.joint.ratio
+        if pseudo_labelled % self.student.num_virtual_ranks:
+            raise ValueError(
+                f"student.batch_size ({self.student.batch_size}) * joint.ratio "
+                f"({self.joint.ratio:g}) = {pseudo_labelled:g} images, which "
+                f"{self.student.num_virtual_ranks} virtual ranks cannot share equally: set "
+                "student.virtual_ranks or the ratio"
+            )
         return self
+
+    @property
+    def last_size(self) -> int:
+        """The side of the pictures of the last training; 0 where it stays."""
+        return self.fix_res.size if self.fix_res.length.amount else 0
 
     @property
     def baseline_training(self) -> TrainOptions:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from flows.noisy_student.options import NoisyStudent
 from tasks.estimate import Estimate, Work
+from tasks.train import TrainOptions
 from tasks.train.estimate import estimate_training
 
 FEW_STEPS = 200  # from random weights
@@ -18,25 +19,36 @@ def plan(
     estimate = estimate_training("teacher", options.teacher, labels)
     if options.generations.filter_by == "filter":
         estimate += estimate_training("filter", options.filter, labels)
-    for number in range(1, options.generations.count + 1):
-        estimate += _scoring(options, pile_images, number)
-        estimate += _choice(options, classes, pile_images, number)
-        views = 1 + options.joint.ratio
-        role = f"student_{number}"
-        estimate += estimate_training(role, options.student, labels, num_views=views)
-    fix_res = options.student.continued(options.fix_res, size=options.fix_res.size)
+        estimate += _scoring("filter_score", options.filter, pile_images)
+    estimate += estimate_generations(options, labels, pile_images, classes)
+    estimate += estimate_training("supervised", options.baseline_training, labels)
     if options.fix_res.length.amount:
+        fix_res = options.student.continued(options.fix_res, size=options.last_size)
         estimate += estimate_training("student", fix_res, labels)
-    estimate += estimate_training("baseline", options.baseline_training, labels)
+        estimate += estimate_training("baseline", fix_res, labels)
     return replace(estimate, doubts=tuple(_doubts(options, estimate, classes, pile_images)))
 
 
-def _scoring(options: NoisyStudent, pile_images: int | None, number: int) -> Estimate:
+def estimate_generations(
+    options: NoisyStudent, labels: int, pile_images: int | None, classes: int = 0
+) -> Estimate:
+    """Scoring, choice and student of each generation; the choice where classes are known."""
+    estimate = Estimate()
+    for number in range(1, options.generations.count + 1):
+        network = options.teacher if number == 1 else options.student
+        estimate += _scoring(f"score_{number}", network, pile_images)
+        if classes:
+            estimate += _choice(options, classes, pile_images, number)
+        views, role = 1 + options.joint.ratio, f"student_{number}"
+        estimate += estimate_training(role, options.student, labels, num_views=views)
+    return estimate
+
+
+def _scoring(role: str, network: TrainOptions, pile_images: int | None) -> Estimate:
     if not pile_images:
         return Estimate()
-    network = options.teacher if number == 1 else options.student
     text = f"{pile_images:,} images, without noise"
-    return Estimate((Work(f"score_{number}", "score", pile_images, text, training=network),))
+    return Estimate((Work(role, "score", pile_images, text, training=network),))
 
 
 def _choice(options: NoisyStudent, classes: int, pile_images: int | None, number: int) -> Estimate:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from flows.campaign.run import Run
 from flows.simclr_v2.options import SimclrV2
+from flows.simclr_v2.plan import estimate_distillation
 from tasks.contract import Output
 from tasks.train import DistillationOptions, TrainOptions
 from tasks.train.estimate import estimate_training
@@ -64,10 +65,7 @@ def simclr_v2(run: Run, options: SimclrV2) -> Mapping[str, Output]:
     run.approve(
         options.approval,
         "distill",
-        lambda: (
-            estimate_training("self_distilled", options.self_distilled, unlabelled.kept)
-            + estimate_training("student", options.student, unlabelled.kept)
-        ),
+        lambda: estimate_distillation(options, unlabelled.kept),
     )
     models = {"linear": linear, "teacher": teacher}
     if options.self_distillation.length.amount:
@@ -76,7 +74,7 @@ def simclr_v2(run: Run, options: SimclrV2) -> Mapping[str, Output]:
             teacher,
             unlabelled,
             options.self_distilled,
-            options.self_distillation.objective,
+            DistillationOptions(temperature=options.self_distillation.temperature),
             role="self_distilled",
         )
         models["self_distilled"] = teacher

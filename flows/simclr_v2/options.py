@@ -6,8 +6,10 @@ from pydantic import Field, model_validator
 
 from flows.campaign.baseline import BaselineOptions
 from flows.campaign.options import ApprovalOptions, RecipeOptions
+from models.registry import PROJECTED
 from tasks.evaluate import EvaluateOptions
 from tasks.gather import GatherOptions
+from tasks.images import Inputs
 from tasks.options import Length, Options
 from tasks.report import ReportOptions
 from tasks.shard import ShardOptions
@@ -16,7 +18,6 @@ from tasks.train.options import Augment, Init, LearningRate
 
 # The augmentation of the paper, section 2 and appendix B, with its strength of colour 1.
 SIMCLR_AUGMENT = Augment(colour=1, grey=0.2, blur=0.5)
-CROP_AND_FLIP = Augment()
 
 
 class FineTuneOptions(Training):
@@ -46,11 +47,6 @@ class SelfDistillOptions(Training):
     temperature: float = Field(0.1, ge=0.01, le=100)
     """Divisor of the logits of both; below 1 the teacher is made surer of itself."""
 
-    @property
-    def objective(self) -> DistillationOptions:
-        """The loss: of the teacher alone, for the pile has no labels."""
-        return DistillationOptions(temperature=self.temperature)
-
 
 class SimclrApproval(ApprovalOptions):
     """When a run waits for a person, or stops."""
@@ -59,8 +55,11 @@ class SimclrApproval(ApprovalOptions):
     """The stage before which the run waits until somebody approves what it is about to cost."""
 
 
+# The authors' code does not standardise the pixels.
+_INPUTS = Inputs(pixels="unit")
 # 100 epochs of 512 images, by the authors' rule for short trainings: 0.075 * sqrt(batch size).
 _PRETRAIN = TrainOptions(
+    inputs=_INPUTS,
     length=Length(amount=100, unit="epochs"),
     batch_size=512,
     virtual_ranks=1,
@@ -106,11 +105,11 @@ class SimclrV2(RecipeOptions):
     """The big network goes on, on the labels."""
     self_distillation: SelfDistillOptions = SelfDistillOptions(**dict(_DISTILL))
     """A network of the same architecture learns from it on the pile, and becomes the teacher."""
-    student: TrainOptions = TrainOptions(model="resnet18", **dict(_DISTILL))
+    student: TrainOptions = TrainOptions(model="resnet18", inputs=_INPUTS, **dict(_DISTILL))
     """The small network, which learns from the teacher on the pile."""
     distillation: DistillOptions = DistillOptions()
     """What the student learns of the teacher."""
-    baseline: BaselineOptions = BaselineOptions()
+    baseline: BaselineOptions = BaselineOptions(learning_rate=_DISTILL.learning_rate)
     """The student's network on the true labels alone, to compare with."""
     evaluate: EvaluateOptions = EvaluateOptions()
     """What is measured."""
@@ -124,6 +123,15 @@ class SimclrV2(RecipeOptions):
         for name in ("labelled", "test"):
             if not getattr(self, name).labelled:
                 raise ValueError(f"{name}.labelled must be true: these images need classes")
+        if not self.pretrain.length.amount:
+            raise ValueError("pretrain.length is 0: the recipe begins by learning without labels")
+        if self.pretrain.model.endswith(PROJECTED):
+            raise ValueError(f"pretrain.model must be without {PROJECTED}, which comes of it")
+        if self.contrast.projection_layers == 1 and self.fine_tune.start_at == "projection":
+            raise ValueError(
+                "contrast.projection_layers is 1, and nothing is left behind it to go on from: set "
+                "2 or more, or fine_tune.start_at=features"
+            )
         if self.student.inputs.size != self.pretrain.inputs.size:
             raise ValueError(
                 f"student.inputs.size ({self.student.inputs.size}) must be that of the network "

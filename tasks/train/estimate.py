@@ -6,16 +6,23 @@ from tasks.train.options import TrainOptions
 
 
 def estimate_training(
-    role: str, options: TrainOptions, images: int, *, num_views: float = 1
+    role: str, options: TrainOptions, images: int | None, *, num_views: float = 1
 ) -> Estimate:
-    """The training of this role on so many images.
+    """The training of this role on so many images; None where they were not counted.
 
     A step looks at `num_views` images for each of its batch size: views of one, or others beside.
     """
     alike = {"model": options.model, "batch_size": options.batch_size}
-    steps = options.total_steps(images)
-    text = _describe(options, images)
-    seen = options.model_copy(update={"batch_size": round(options.batch_size * num_views)})
+    steps = options.total_steps(images or 0)
+    text = _describe(options, images or 0)
+    if images is None and options.length.unit == "epochs" and steps:
+        text = f"{options.model}, {options.length} of images that were not counted"
+    # A virtual rank has more images, and there are no more of them.
+    more = {
+        "batch_size": round(options.batch_size * num_views),
+        "virtual_ranks": options.num_virtual_ranks,
+    }
+    seen = options.model_copy(update=more)
     return Estimate((Work(role, "train", steps, text, alike, training=seen),))
 
 

@@ -7,6 +7,7 @@ from tasks.contract import Output
 from tasks.images import Inputs
 from tasks.train.objective_options import (
     UNLABELLED,
+    ContrastiveOptions,
     JointOptions,
     ObjectiveOptions,
     SoftLabelsOptions,
@@ -34,6 +35,11 @@ def check_objective(
         raise ProtegeError(
             f"a linear head is fitted to labels, and the objective {objective.NAME} has others: "
             "train a new head (options.start.head=new, or init_head='new')"
+        )
+    if isinstance(objective, ContrastiveOptions) and not options.length.amount:
+        raise ProtegeError(
+            "options.length is 0, and a projection head that was not trained is worth nothing: "
+            "give a length"
         )
     for role in objective.MODELS:
         _check_model(role, inputs[role], options, classes)
