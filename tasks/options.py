@@ -7,6 +7,7 @@ can change how fast a result comes or whether a stage fails, never the result.
 
 import difflib
 import re
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -84,6 +85,15 @@ class Length(Options):
 
     def __str__(self) -> str:
         return f"{self.amount:,.12g} {self.unit}"
+
+
+def flat_options(options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of options, and of those inside them, by dotted name."""
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            yield from flat_options(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def problems(error: ValidationError, root: type[BaseModel]) -> list[str]:

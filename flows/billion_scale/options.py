@@ -64,9 +64,7 @@ class BillionScale(RecipeOptions):
 
     @model_validator(mode="after")
     def _sections_fit(self) -> "BillionScale":
-        for name in ("labelled", "test"):
-            if not getattr(self, name).labelled:
-                raise ValueError(f"{name}.labelled must be true: these images need classes")
+        self.check_labelled("labelled", "test")
         for name in ("teacher", "student"):
             training: TrainOptions = getattr(self, name)
             if not (training.length.amount or training.start.weights):

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from flows.billion_scale.options import BillionScale
 from flows.campaign.baseline import BaselineOptions
+from flows.campaign.digits import SUPERVISED, digits_training
 from tasks.evaluate import EvaluateOptions
 from tasks.gather import GatherOptions
 from tasks.images import Inputs
@@ -31,16 +32,16 @@ def digits(data: str = "demo-output/data/seed-0", seed: int = 0) -> BillionScale
         labelled=ShardOptions(source=f"{data}/labelled", labelled=True),
         pile=ShardOptions(source=f"{data}/pile", images_per_shard=1_000),
         test=ShardOptions(source=f"{data}/test", labelled=True),
-        teacher=_digits_training("small_resnet_16", steps=1_600, rate=0.8, weight_decay=5e-3),
+        teacher=digits_training("small_resnet_16", 1_600, base=0.8, weight_decay=5e-3),
         score=ScoreOptions(top_p=10, batch_size=250),
         topk=TopkOptions(k=350, top_p=1, drop_near_duplicates=False),
         gather=GatherOptions(lessons_per_part=1_000),
-        student=_digits_training("small_resnet_8", steps=1_200, rate=2.0, weight_decay=5e-4),
+        student=digits_training("small_resnet_8", 1_200, base=2.0, weight_decay=5e-4),
         fine_tune=Training(
             length=Length(amount=200, unit="steps"),
             learning_rate=LearningRate(base=0.02, warmup=Length(amount=10, unit="steps")),
             weight_decay=5e-4,
-            **_DIGITS_COMMON,
+            **SUPERVISED,
         ),
         baseline=BaselineOptions(
             length=Length(amount=1_200, unit="steps"),
@@ -151,37 +152,6 @@ def _small_training(model: str, steps: int, rate: float) -> TrainOptions:
         learning_rate=LearningRate(base=rate, warmup=Length(amount=steps // 20, unit="steps")),
         weight_decay=5e-4,
         **_SMALL_COMMON,
-    )
-
-
-_DIGITS_COMMON: dict[str, Any] = {
-    "batch_size": 64,
-    "virtual_ranks": 1,
-    "nesterov": True,
-    "label_smoothing": 0.1,
-    "ema_decay": 0.99,
-    "augment": Augment(
-        crop_min_area=1,
-        flip=False,
-        rotate_degrees=15,
-        translate=0.1,
-        scale=0.22,
-        shear=0.27,
-        elastic=0.06,
-        mixup=0.4,
-    ),
-    "speed": TrainSpeed(checkpoint_seconds=10, threads=1, decode_threads=1),
-}
-
-
-def _digits_training(model: str, steps: int, rate: float, weight_decay: float) -> TrainOptions:
-    return TrainOptions(
-        model=model,
-        inputs=Inputs(size=28, resize=28, pixels="unit"),
-        length=Length(amount=steps, unit="steps"),
-        learning_rate=LearningRate(base=rate, warmup=Length(amount=steps // 20, unit="steps")),
-        weight_decay=weight_decay,
-        **_DIGITS_COMMON,
     )
 
 

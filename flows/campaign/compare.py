@@ -20,6 +20,7 @@ from tasks.campaigns import Campaign
 from tasks.compare_page import Answer, Disagreement, Row
 from tasks.contract import Output, canonical, output_at
 from tasks.evaluate import TEST, predictions_in, read_predictions
+from tasks.options import flat_options
 from tasks.report.format import NOT_MEASURED, duration, number, percent, points
 
 NO_OPTION = "\u2013"
@@ -59,7 +60,10 @@ def compare(root: Store, campaigns: Sequence[Campaign]) -> Comparison:
 
 def _options(campaigns: Sequence[Campaign]) -> Iterator[Row]:
     """The options that are not the same in all of them."""
-    flat = [dict(_flat(campaign.options)) for campaign in campaigns]
+    flat = [
+        {name: _text(value) for name, value in flat_options(campaign.options)}
+        for campaign in campaigns
+    ]
     names = dict.fromkeys(name for options in flat for name in options)
     if len({campaign.recipe for campaign in campaigns}) > 1:
         yield Row("recipe", tuple(campaign.recipe for campaign in campaigns))
@@ -69,12 +73,8 @@ def _options(campaigns: Sequence[Campaign]) -> Iterator[Row]:
             yield Row(name, texts)
 
 
-def _flat(options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for name, value in options.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value if isinstance(value, str) else canonical(value)
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else canonical(value)
 
 
 def _figures(root: Store, campaigns: Sequence[Campaign]) -> Iterator[Row]:

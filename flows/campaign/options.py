@@ -50,6 +50,12 @@ class RecipeOptions(Options):
     OPTIONAL_SOURCES: ClassVar[frozenset[str]] = frozenset()
     """Sections whose images need not be given."""
 
+    def check_labelled(self, *sections: str) -> None:
+        """Raise ValueError for a section of labelled images that does not say so."""
+        for name in sections:
+            if not getattr(self, name).labelled:
+                raise ValueError(f"{name}.labelled must be true: these images need classes")
+
     @property
     def may_be_too_large(self) -> bool:
         """Whether somebody wants it to run, whatever it takes of the machine."""

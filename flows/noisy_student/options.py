@@ -96,9 +96,7 @@ class NoisyStudent(RecipeOptions):
 
     @model_validator(mode="after")
     def _sections_fit(self) -> "NoisyStudent":
-        for name in ("labelled", "test", "audit"):
-            if not getattr(self, name).labelled:
-                raise ValueError(f"{name}.labelled must be true: these images need classes")
+        self.check_labelled("labelled", "test", "audit")
         if self.topk.top_p > self.score.top_p:
             raise ValueError(
                 f"topk.top_p ({self.topk.top_p}) must be at most score.top_p ({self.score.top_p})"

@@ -8,6 +8,7 @@ imagenet_jft()                                     the paper's own setting
 from typing import Any
 
 from flows.campaign.baseline import BaselineOptions
+from flows.campaign.digits import digits_training, steps
 from flows.noisy_student.options import FixResOptions, GenerationsOptions, NoisyStudent
 from tasks.evaluate import EvaluateOptions
 from tasks.gather import GatherOptions
@@ -18,10 +19,6 @@ from tasks.shard import ShardOptions
 from tasks.topk import TopkOptions
 from tasks.train import JointOptions, TrainOptions
 from tasks.train.options import Augment, LearningRate, TrainSpeed
-
-
-def _steps(amount: int) -> Length:
-    return Length(amount=amount, unit="steps")
 
 
 def digits(data: str = "demo-output/data/seed-0", seed: int = 0) -> NoisyStudent:
@@ -35,50 +32,24 @@ def digits(data: str = "demo-output/data/seed-0", seed: int = 0) -> NoisyStudent
         labelled=ShardOptions(source=f"{data}/labelled", labelled=True),
         pile=ShardOptions(source=f"{data}/pile", images_per_shard=1_000),
         test=ShardOptions(source=f"{data}/test", labelled=True),
-        teacher=_digits_training(steps=1_200, batch_size=64, weight_decay=5e-3),
+        teacher=digits_training("small_resnet_16", 1_200, base=0.8, weight_decay=5e-3),
         generations=GenerationsOptions(count=2, stop="never"),
         score=ScoreOptions(top_p=10, batch_size=250),
         topk=TopkOptions(
             k=350, top_p=1, mode="threshold_balance", threshold=0.5, drop_near_duplicates=False
         ),
         gather=GatherOptions(lessons_per_part=1_000),
-        student=_digits_training(steps=600, batch_size=16, weight_decay=5e-4),
+        student=digits_training("small_resnet_16", 600, base=0.8, weight_decay=5e-4, batch_size=16),
         joint=JointOptions(ratio=7),
-        fix_res=FixResOptions(length=_steps(0)),
+        fix_res=FixResOptions(length=steps(0)),
         baseline=BaselineOptions(
-            length=_steps(1_400),
-            learning_rate=LearningRate(base=0.8, warmup=_steps(60)),
+            length=steps(1_400),
+            learning_rate=LearningRate(base=0.8, warmup=steps(60)),
             weight_decay=5e-3,
         ),
         evaluate=EvaluateOptions(audit=f"{data}/pile-truth.csv", views=0),
     )
     return options.seeded(seed)
-
-
-def _digits_training(steps: int, batch_size: int, weight_decay: float) -> TrainOptions:
-    return TrainOptions(
-        model="small_resnet_16",
-        inputs=Inputs(size=28, resize=28, pixels="unit"),
-        length=_steps(steps),
-        learning_rate=LearningRate(base=0.8, warmup=_steps(steps // 20)),
-        weight_decay=weight_decay,
-        batch_size=batch_size,
-        virtual_ranks=1,
-        nesterov=True,
-        label_smoothing=0.1,
-        ema_decay=0.99,
-        augment=Augment(
-            crop_min_area=1,
-            flip=False,
-            rotate_degrees=15,
-            translate=0.1,
-            scale=0.22,
-            shear=0.27,
-            elastic=0.06,
-            mixup=0.4,
-        ),
-        speed=TrainSpeed(checkpoint_seconds=10, threads=1, decode_threads=1),
-    )
 
 
 def small() -> NoisyStudent:
@@ -96,12 +67,12 @@ def small() -> NoisyStudent:
         "augment": Augment(crop_min_area=0.4, randaugment_ops=2, randaugment_magnitude=5),
         "speed": TrainSpeed(checkpoint_seconds=60),
     }
-    rate = LearningRate(base=0.8, warmup=_steps(25))
+    rate = LearningRate(base=0.8, warmup=steps(25))
     return NoisyStudent(
         pile=ShardOptions(images_per_shard=1_000),
         teacher=TrainOptions(
             model="small_resnet_16",
-            length=_steps(500),
+            length=steps(500),
             learning_rate=rate,
             batch_size=32,
             **common,
@@ -112,14 +83,14 @@ def small() -> NoisyStudent:
         gather=GatherOptions(lessons_per_part=1_000),
         student=TrainOptions(
             model="small_resnet_32",
-            length=_steps(400),
+            length=steps(400),
             learning_rate=rate,
             batch_size=16,
             virtual_ranks=1,
             **common,
         ),
         joint=JointOptions(ratio=3),
-        baseline=BaselineOptions(length=_steps(500), learning_rate=rate, weight_decay=5e-4),
+        baseline=BaselineOptions(length=steps(500), learning_rate=rate, weight_decay=5e-4),
         evaluate=EvaluateOptions(views=0),
     )
 

@@ -120,9 +120,7 @@ class SimclrV2(RecipeOptions):
 
     @model_validator(mode="after")
     def _sections_fit(self) -> "SimclrV2":
-        for name in ("labelled", "test"):
-            if not getattr(self, name).labelled:
-                raise ValueError(f"{name}.labelled must be true: these images need classes")
+        self.check_labelled("labelled", "test")
         if not self.pretrain.length.amount:
             raise ValueError("pretrain.length is 0: the recipe begins by learning without labels")
         if self.pretrain.model.endswith(PROJECTED):

@@ -8,6 +8,15 @@ imagenet()                                         the paper's own setting
 from typing import Any
 
 from flows.campaign.baseline import BaselineOptions
+from flows.campaign.digits import (
+    DIGITS_SPEED,
+    INPUTS,
+    SHAPES,
+    SUPERVISED,
+    digits_training,
+    rate,
+    steps,
+)
 from flows.simclr_v2.options import (
     SIMCLR_AUGMENT,
     FineTuneOptions,
@@ -23,31 +32,12 @@ from tasks.train import ContrastiveOptions, Training, TrainOptions
 from tasks.train.options import Augment, Init, LearningRate, TrainSpeed
 
 
-def _steps(amount: int) -> Length:
-    return Length(amount=amount, unit="steps")
-
-
-def _rate(base: float, steps: int) -> LearningRate:
-    return LearningRate(base=base, warmup=_steps(steps // 20))
-
-
 def digits(data: str = "demo-output/data/seed-0", seed: int = 0) -> SimclrV2:
     """The digits of the demo: 50 with labels, and a pile of 3,950 among 8,000 badly cut cells.
 
     Everything here, the baseline's learning rate included, was chosen on other splits of the 4,000
     digits that are not for testing (docs/simclr-v2.md says how, and what is not yet measured).
     """
-    inputs = Inputs(size=28, resize=28, pixels="unit")
-    shapes = Augment(**_DIGIT_SHAPES)
-    supervised: dict[str, Any] = {
-        "batch_size": 64,
-        "virtual_ranks": 1,
-        "nesterov": True,
-        "label_smoothing": 0.1,
-        "ema_decay": 0.99,
-        "augment": shapes.model_copy(update={"mixup": 0.4}),
-        "speed": _DIGITS_SPEED,
-    }
     options = SimclrV2(
         labelled=ShardOptions(source=f"{data}/labelled", labelled=True),
         pile=ShardOptions(source=f"{data}/pile", images_per_shard=1_000),
@@ -55,51 +45,32 @@ def digits(data: str = "demo-output/data/seed-0", seed: int = 0) -> SimclrV2:
         gather=GatherOptions(lessons_per_part=1_000),
         pretrain=TrainOptions(
             model="small_resnet_16",
-            inputs=inputs,
+            inputs=INPUTS,
             init=Init(head="zero"),
-            length=_steps(150),
+            length=steps(150),
             batch_size=256,
             virtual_ranks=1,
             optimizer="lars",
-            learning_rate=LearningRate(base=0.3, scaling="sqrt", warmup=_steps(15)),
-            augment=shapes,
-            speed=_DIGITS_SPEED,
+            learning_rate=LearningRate(base=0.3, scaling="sqrt", warmup=steps(15)),
+            augment=SHAPES,
+            speed=DIGITS_SPEED,
         ),
         contrast=ContrastiveOptions(projection_size=64),
         fine_tune=FineTuneOptions(
             start_at="features",
-            length=_steps(1_600),
-            learning_rate=_rate(0.8, 1_600),
+            length=steps(1_600),
+            learning_rate=rate(0.8, 1_600),
             weight_decay=5e-3,
-            **supervised,
+            **SUPERVISED,
         ),
-        self_distillation=SelfDistillOptions(length=_steps(0)),
-        student=TrainOptions(
-            model="small_resnet_8",
-            inputs=inputs,
-            length=_steps(1_200),
-            learning_rate=_rate(2.0, 1_200),
-            weight_decay=5e-4,
-            **supervised,
-        ),
+        self_distillation=SelfDistillOptions(length=steps(0)),
+        student=digits_training("small_resnet_8", 1_200, base=2.0, weight_decay=5e-4),
         baseline=BaselineOptions(
-            length=_steps(1_400), learning_rate=_rate(0.8, 1_400), weight_decay=5e-4
+            length=steps(1_400), learning_rate=rate(0.8, 1_400), weight_decay=5e-4
         ),
         evaluate=EvaluateOptions(),
     )
     return options.seeded(seed)
-
-
-_DIGIT_SHAPES: dict[str, Any] = {
-    "crop_min_area": 1,
-    "flip": False,
-    "rotate_degrees": 15,
-    "translate": 0.1,
-    "scale": 0.22,
-    "shear": 0.27,
-    "elastic": 0.06,
-}
-_DIGITS_SPEED = TrainSpeed(checkpoint_seconds=10, threads=1, decode_threads=1)
 
 
 def small() -> SimclrV2:
@@ -125,29 +96,29 @@ def small() -> SimclrV2:
             model="small_resnet_32",
             inputs=inputs,
             init=Init(head="zero"),
-            length=_steps(300),
+            length=steps(300),
             batch_size=128,
             virtual_ranks=1,
             optimizer="lars",
-            learning_rate=LearningRate(base=0.3, scaling="sqrt", warmup=_steps(30)),
+            learning_rate=LearningRate(base=0.3, scaling="sqrt", warmup=steps(30)),
             augment=SIMCLR_AUGMENT.model_copy(update={"crop_min_area": 0.2}),
             speed=speed,
         ),
         contrast=ContrastiveOptions(projection_size=64),
         fine_tune=FineTuneOptions(
-            length=_steps(300), learning_rate=_rate(0.4, 300), augment=crops, **common
+            length=steps(300), learning_rate=rate(0.4, 300), augment=crops, **common
         ),
-        self_distillation=SelfDistillOptions(length=_steps(0)),
+        self_distillation=SelfDistillOptions(length=steps(0)),
         student=TrainOptions(
             model="small_resnet_16",
             inputs=inputs,
-            length=_steps(500),
-            learning_rate=_rate(0.8, 500),
+            length=steps(500),
+            learning_rate=rate(0.8, 500),
             augment=crops,
             **common,
         ),
         baseline=BaselineOptions(
-            length=_steps(500), learning_rate=_rate(0.8, 500), weight_decay=5e-4
+            length=steps(500), learning_rate=rate(0.8, 500), weight_decay=5e-4
         ),
     )
 

@@ -55,7 +55,7 @@ def _of_shard(scores: Output, shard: int, ids: npt.NDArray[np.int64]) -> Iterato
 
 def probabilities(log_odds_NP: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """The probabilities of these log-odds, of each image divided by their sum."""
-    odds_NP = np.exp(-np.abs(log_odds_NP.astype(np.float64)))
-    weights_NP = np.where(log_odds_NP >= 0, 1 / (1 + odds_NP), odds_NP / (1 + odds_NP))
+    weights_NP = np.exp(-np.logaddexp(0, -log_odds_NP.astype(np.float64)))
     weights_NP /= weights_NP.sum(axis=1, keepdims=True)
-    return weights_NP.astype(np.float32)
+    shares_NP: npt.NDArray[np.float32] = weights_NP.astype(np.float32)
+    return shares_NP

@@ -53,6 +53,7 @@ from tasks.train.job import (
     PROJECTION,
     TRAIN_SET,
     InitHead,
+    fits_head_only,
 )
 from tasks.train.launching import TrainingPlan, run_to_end
 from tasks.train.objective_check import check_objective
@@ -123,7 +124,7 @@ def train(
     given = look_at_given(options, classes)
     if init is not None:
         check_init(init, init_head, options, classes)
-    is_linear = options.is_linear or init_head == "linear"
+    is_linear = fits_head_only(options, init_head)
     check_objective(objective, objective_inputs, options, classes, is_linear=is_linear)
     inputs = {"data": data, **({"init": init} if init else {}), **objective_inputs}
     content = {

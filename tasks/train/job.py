@@ -23,6 +23,11 @@ TRAIN_SET = "train"  # role of the data set whose passes are the epochs
 InitHead = Literal["keep", "new", "linear"]
 
 
+def fits_head_only(options: TrainOptions, init_head: InitHead) -> bool:
+    """Whether a training fits a head to frozen features, and does nothing else."""
+    return options.is_linear or init_head == "linear"
+
+
 class TrainJob(BaseModel):
     """What a training process is given."""
 
@@ -52,4 +57,4 @@ class TrainJob(BaseModel):
     @property
     def is_linear(self) -> bool:
         """Whether nothing but the head is fitted."""
-        return self.options.is_linear or self.init_head == "linear"
+        return fits_head_only(self.options, self.init_head)

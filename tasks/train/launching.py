@@ -17,7 +17,7 @@ from infra.nodes.launch_on import launch_on, share_out
 from infra.nodes.reach import first_address, reach_nodes
 from infra.settings import Processes, Settings, TrainingSettings
 from tasks.contract import Output, Session
-from tasks.train.job import TRAIN_SET, InitHead, TrainJob
+from tasks.train.job import TRAIN_SET, InitHead, TrainJob, fits_head_only
 from tasks.train.memory import memory_remedy
 from tasks.train.metrics import describe_metrics
 from tasks.train.objective_check import check_processes
@@ -56,8 +56,8 @@ class TrainingPlan:
     @property
     def total_work(self) -> int:
         """Steps; for a linear head, images whose features are computed."""
-        fits_head = self.options.is_linear or self.init_head == "linear"
-        return self.images_per_epoch if fits_head else self.total_steps
+        is_linear = fits_head_only(self.options, self.init_head)
+        return self.images_per_epoch if is_linear else self.total_steps
 
     @property
     def max_processes(self) -> int:

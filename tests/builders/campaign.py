@@ -21,17 +21,26 @@ AUGMENT = Augment(crop_min_area=1, flip=False, rotate_degrees=10)
 SPEED = TrainSpeed(checkpoint_seconds=0, threads=1, decode_threads=1)
 
 
+def tiny_steps(amount: int, base: float = 8.0) -> dict[str, Any]:
+    """A training of so many steps."""
+    return {
+        "length": Length(amount=amount, unit="steps"),
+        "batch_size": 8,
+        "learning_rate": LearningRate(base=base),
+        "augment": AUGMENT,
+        "speed": SPEED,
+    }
+
+
+def tiny_network(amount: int) -> TrainOptions:
+    """The smallest network, with a training of so many steps."""
+    inputs = Inputs(size=16, resize=16, pixels="unit")
+    return TrainOptions(model="mean_colour", inputs=inputs, **tiny_steps(amount))
+
+
 def tiny(pictures: Path, **changes: dict[str, Any]) -> BillionScale:
     """Options of a campaign of seconds; `changes` are fields by section."""
-    network = TrainOptions(
-        model="mean_colour",
-        inputs=Inputs(size=16, resize=16, pixels="unit"),
-        length=Length(amount=20, unit="steps"),
-        batch_size=8,
-        learning_rate=LearningRate(base=8.0),
-        augment=AUGMENT,
-        speed=SPEED,
-    )
+    network = tiny_network(20)
     options = BillionScale(
         labelled=ShardOptions(source=str(pictures / "labelled"), labelled=True),
         pile=ShardOptions(source=str(pictures / "pile"), images_per_shard=16),

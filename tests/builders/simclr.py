@@ -6,27 +6,16 @@ from typing import Any
 from flows.campaign.baseline import BaselineOptions
 from flows.simclr_v2.options import FineTuneOptions, SelfDistillOptions, SimclrV2
 from tasks.gather import GatherOptions
-from tasks.images import Inputs
 from tasks.options import Length
 from tasks.shard import ShardOptions
-from tasks.train import ContrastiveOptions, TrainOptions
+from tasks.train import ContrastiveOptions
 from tasks.train.options import LearningRate
-from tests.builders.campaign import AUGMENT, SPEED
+from tests.builders.campaign import tiny_network, tiny_steps
 
 
 def tiny_simclr(pictures: Path, **sections: Any) -> SimclrV2:
     """Options of a campaign of seconds; `sections` take the place of its own."""
-    steps: dict[str, Any] = {
-        "length": Length(amount=4, unit="steps"),
-        "batch_size": 8,
-        "virtual_ranks": 1,
-        "learning_rate": LearningRate(base=8.0),
-        "augment": AUGMENT,
-        "speed": SPEED,
-    }
-    network = TrainOptions(
-        model="mean_colour", inputs=Inputs(size=16, resize=16, pixels="unit"), **steps
-    )
+    network = tiny_network(4)
     options = SimclrV2(
         labelled=ShardOptions(source=str(pictures / "labelled"), labelled=True),
         pile=ShardOptions(source=str(pictures / "pile"), images_per_shard=16),
@@ -35,10 +24,8 @@ def tiny_simclr(pictures: Path, **sections: Any) -> SimclrV2:
         pretrain=network,
         contrast=ContrastiveOptions(projection_size=6),
         # It has to learn something, or the run stops.
-        fine_tune=FineTuneOptions(
-            **{**steps, "length": Length(amount=20, unit="steps"), "start_at": "features"}
-        ),
-        self_distillation=SelfDistillOptions(**steps),
+        fine_tune=FineTuneOptions(start_at="features", **tiny_steps(20)),
+        self_distillation=SelfDistillOptions(**tiny_steps(4)),
         student=network,
         baseline=BaselineOptions(
             length=Length(amount=4, unit="steps"), learning_rate=LearningRate(base=2.0)

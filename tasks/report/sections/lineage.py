@@ -6,6 +6,7 @@ from typing import Any
 
 from tasks.contract import canonical
 from tasks.contract.lineage import walk
+from tasks.options import flat_options
 from tasks.report.sections import ReportData, Section, always
 
 
@@ -38,7 +39,7 @@ def facts(data: ReportData) -> Mapping[str, Any]:
     return {
         "rows": _rows(data),
         "options": [
-            OptionsTable(role, data.story.role(role).title, tuple(_flat(manifest["options"])))
+            OptionsTable(role, data.story.role(role).title, _flat(manifest["options"]))
             for role, manifest in data.manifests.items()
         ],
         "versions": _versions(data.manifests),
@@ -80,15 +81,9 @@ def _versions(manifests: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     }
 
 
-def _flat(options: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+def _flat(options: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     """Options as (dotted name, JSON value)."""
-    rows = []
-    for name, option in options.items():
-        if isinstance(option, Mapping):
-            rows += _flat(option, f"{prefix}{name}.")
-        else:
-            rows.append((f"{prefix}{name}", canonical(option)))
-    return rows
+    return tuple((name, canonical(value)) for name, value in flat_options(options))
 
 
 SECTION = Section("lineage", "Lineage", always, facts, "lineage")
