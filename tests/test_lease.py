@@ -46,6 +46,10 @@ def claim_of(who: str = "run gentle-otter", seconds: float = LONG) -> Claim:
     return Claim("token", who, ProcessId.current(), seconds)
 
 
+def claim_key(number: int) -> str:
+    return f"leases/{NAME}/{number:08}.json"
+
+
 class Counter:
     """Counts who is inside, and how many there were at most."""
 
@@ -272,6 +276,7 @@ def test_holder_has_it_again_after_a_store_was_away_beyond_the_limit(
     with held(store, NAME, seconds=1.0) as lease:
         away.set()
         wait_for(lambda: lease._age_seconds() > 1.0, "the limit is over")
+        before = lease.number
         checking = threading.Thread(target=lease.check)
         checking.start()
         assert not lease.lost, "nobody has it"
@@ -279,34 +284,35 @@ def test_holder_has_it_again_after_a_store_was_away_beyond_the_limit(
         away.clear()
         checking.join()
         lease.check()
-        assert lease.number == 2
-        assert not Claims(store, NAME).create(2, claim_of("another"))
-    released = Claims(store, NAME).read(2)
+        assert lease.number > before
+        assert not Claims(store, NAME).create(lease.number, claim_of("another"))
+    released = Claims(store, NAME).read(lease.number)
     assert released is not None
     assert released.released
-    assert list(store.sizes()) == [f"leases/{NAME}/00000002.json"]
+    assert list(store.sizes()) == [claim_key(lease.number)]
 
 
 def test_holder_that_was_away_is_told_who_was_first(store: Store, away: threading.Event) -> None:
     with held(store, NAME, seconds=1.0) as lease:
         away.set()
         wait_for(lambda: not lease.trusted, "the lease is not trusted")
-        taker = replace(claim_of(), token="other")
-        store.create(f"leases/{NAME}/00000002.json", claims._encode(taker))
+        taker, following = replace(claim_of(), token="other"), lease.number + 1
+        store.create(claim_key(following), claims._encode(taker))
         away.clear()
         with pytest.raises(LeaseLost, match="taken over by run gentle-otter"):
             lease.check()
-    assert Claims(store, NAME).read(2) == taker, "the end of the block touches nothing of it"
+    assert Claims(store, NAME).read(following) == taker, "the end of the block touches nothing of it"
 
 
 def test_number_whose_answer_was_lost_is_its_own(store: Store, away: threading.Event) -> None:
     with held(store, NAME, seconds=1.0) as lease:
         away.set()
         wait_for(lambda: not lease.trusted, "the lease is not trusted")
-        store.create(f"leases/{NAME}/00000002.json", claims._encode(lease._claim))
+        following = lease.number + 1
+        store.create(claim_key(following), claims._encode(lease._claim))
         away.clear()
         lease.check()
-        assert lease.number == 2
+        assert lease.number >= following
 
 
 def test_store_that_stays_away_ends_the_work(
@@ -347,13 +353,20 @@ def test_store_that_is_away_for_a_while_is_asked_again(
 
     monkeypatch.setattr(Claims, "replace", shaky)
     with held(root, NAME, seconds=SHORT) as lease:
-        wait_for(lambda: (claim := Claims(root, NAME).read(1)) and claim.beat > 2, "it is renewed")
+        # Under the number of the moment: a machine that stalls lets it take the next number.
+        wait_for(lambda: renewals(root, lease) > 2, "it is renewed")
         lease.check()
     messages = [record.getMessage() for record in caplog.records]
-    assert messages == [
+    assert [message for message in messages if "is renewed again" not in message] == [
         "the lease score/3f2a could not be renewed: away",
         "the lease score/3f2a could not be renewed: no credentials",
     ]
+
+
+def renewals(root: Store, lease: Lease) -> int:
+    """How often it was renewed, as its claim in the store says; 0 between two numbers."""
+    claim = Claims(root, NAME).read(lease.number)
+    return claim.beat if claim is not None else 0
 
 
 def test_release_that_fails_does_not_fail_the_work(
