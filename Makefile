@@ -18,7 +18,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-user demo demo-seeds test test-wheel fuzz test-operate test-operate-ci debian check
-.PHONY: format operate-sqlite operate-postgres bench-overhead bench-topk bench-train bench-loader bench-photos bench-features bench-operate clean
+.PHONY: format operate-sqlite operate-postgres bench-overhead bench-topk bench-train bench-loader bench-photos bench-recipes bench-features bench-operate clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -98,6 +98,9 @@ bench-loader: $(READY)  ## Measure what the reader of a training feeds to a devi
 
 bench-photos: $(READY)  ## Measure what the preset photos gains on Debian's clip art; an hour or more
 	$(BIN)/python -m tests.bench.photos $(OUT)/photos --seeds $(SEEDS)
+
+bench-recipes: $(READY)  ## Measure what digits gain by a recipe; RECIPE=noisy-student, half an hour
+	$(BIN)/python -m tests.bench.recipes $(OUT)/recipes --recipe $(or $(RECIPE),noisy-student) --seeds $(SEEDS)
 
 bench-features: $(READY)  ## Measure what features are worth that were learned without labels; half an hour
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench.features $(OUT)/features

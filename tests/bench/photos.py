@@ -11,15 +11,14 @@ Prints one JSON line: the accuracies of each seed, and the gain with its standar
 
 import argparse
 import json
-import math
 import shutil
-import statistics
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+
+from tests.bench.seeds import TUNING_SEEDS, line, run_campaign, top1s
 
 PACKAGE = "openclipart-png"
 PICTURES = "usr/share/openclipart/png"
@@ -37,8 +36,7 @@ KINDS = {
     "music": "recreation/music",
 }
 LABELLED_PER_KIND, TEST_PER_KIND = 10, 15
-TEST_SEED, TUNING_SEEDS = 2019, 100
-MODELS = ("teacher", "baseline", "student")
+TEST_SEED = 2019
 
 
 def fetch(folder: Path) -> Path:
@@ -87,22 +85,6 @@ def _copy(paths: list[Path], folder: Path) -> None:
         shutil.copyfile(path, folder / f"{number:05d}.png")
 
 
-def run(folder: Path, seed: int, preset: str, sets: list[str]) -> dict[str, float]:
-    """Run a campaign of this seed. Returns the accuracy of each model, from 0 to 1."""
-    sources = [f"{role}.source={folder}/{role}" for role in ("labelled", "pile", "test")]
-    options = [part for text in (*sources, *sets) for part in ("--set", text)]
-    command = ["run", "billion-scale", "--preset", preset, "--seed", str(seed), *options]
-    place = ["--root", str(folder / "out"), "--json"]
-    done = subprocess.run(
-        [sys.executable, "-m", "flows.start", *command, *place],
-        stdout=subprocess.PIPE,
-        check=True,
-        text=True,
-    )
-    summary: dict[str, Any] = json.loads(done.stdout)
-    return {model: float(summary[f"{model}_top1"]) for model in MODELS}
-
-
 def main() -> None:
     """Run every seed, and print what was measured."""
     parser = argparse.ArgumentParser()
@@ -114,13 +96,12 @@ def main() -> None:
     pictures, found = fetch(arguments.folder / "package"), []
     for seed in map(int, arguments.seeds.split(",")):
         folder = sources_of(pictures, arguments.folder, seed)
-        found.append({"seed": seed, **run(folder, seed, arguments.preset, arguments.sets)})
+        sources = [f"{role}.source={folder}/{role}" for role in ("labelled", "pile", "test")]
+        sets, store = [*sources, *arguments.sets], folder / "out"
+        summary = run_campaign(store, "billion-scale", arguments.preset, seed, sets)
+        found.append({"seed": seed, **top1s(summary)})
         print(json.dumps(found[-1]), file=sys.stderr, flush=True)
-    gains = [row["student"] - row["baseline"] for row in found]
-    error = statistics.stdev(gains) / math.sqrt(len(gains)) if len(gains) > 1 else None
-    means = {model: statistics.mean(row[model] for row in found) for model in MODELS}
-    line = {"seeds": found, **means, "gain": statistics.mean(gains), "standard_error": error}
-    print(json.dumps(line))
+    print(json.dumps({"bench": "photos", **line(found)}))
 
 
 if __name__ == "__main__":
