@@ -164,6 +164,26 @@ CLASSES = _schema(
     ),
 )
 
+TAG_LABELS = _schema(
+    "tag_labels",
+    _field("label", pa.int32(), "class that a tag of the image teaches, as an index"),
+    IMAGE_ID,
+    _field("repeats", pa.int32(), "how often the image is taken; more than once for rare classes"),
+)
+TAGS = _schema(
+    "tags",
+    _field("tag", pa.string(), "tag, in the form in which tags are compared"),
+    _field("images", pa.int64(), "images that have it"),
+    _field("classes", pa.list_(pa.string()), "classes that it teaches; none, if it maps to none"),
+)
+TAG_CLASSES = _schema(
+    "tag_classes",
+    _field("label", pa.int32(), "class that tags teach, as an index"),
+    _field("name", pa.string(), "name of the class"),
+    _field("images", pa.int64(), "images with a tag of it"),
+    _field("repeats", pa.float64(), "how often an image of it is taken, on average, at least"),
+)
+
 LESSONS = _schema(
     "lessons",
     IMAGE_ID,

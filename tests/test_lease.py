@@ -301,7 +301,9 @@ def test_holder_that_was_away_is_told_who_was_first(store: Store, away: threadin
         away.clear()
         with pytest.raises(LeaseLost, match="taken over by run gentle-otter"):
             lease.check()
-    assert Claims(store, NAME).read(following) == taker, "the end of the block touches nothing of it"
+    assert Claims(store, NAME).read(following) == taker, (
+        "the end of the block touches nothing of it"
+    )
 
 
 def test_number_whose_answer_was_lost_is_its_own(store: Store, away: threading.Event) -> None:

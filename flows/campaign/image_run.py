@@ -1,7 +1,7 @@
 """Verbs of images: those that pin them, look for copies, and make training sets of them.
 
-In: sources, and outputs of `shard` and `topk`. Out: outputs of `shard`, `signature`, `leakage` and
-`gather`. `flows/campaign/run.py` adds the verbs of models.
+In: sources, and outputs of `shard` and `topk`. Out: outputs of `shard`, `signature`, `leakage`,
+`tags` and `gather`. `flows/campaign/run.py` adds the verbs of models.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,6 +20,7 @@ from tasks.duplicates.signature import signature
 from tasks.gather import GatherOptions, gather
 from tasks.options import Options, problems
 from tasks.shard import ShardOptions, class_names, shard
+from tasks.tags import TagOptions, tags
 
 OptionsType = TypeVar("OptionsType", bound=Options)
 
@@ -75,6 +76,19 @@ class ImageRun(StageRun):
             return leaks
 
         return self._run_stage("leakage", role, work)
+
+    def tags(
+        self,
+        images: Output,
+        options: TagOptions | None = None,
+        *,
+        role: str = "tags",
+        **fields: Any,
+    ) -> Output:
+        """Say which classes the tags of images teach, and how often each image is taken."""
+        chosen = options_of(TagOptions, options, fields)
+        work = partial(tags, self.store, images, chosen, executor=self.executor)
+        return self._run_stage("tags", role, work)
 
     def gather(
         self,

@@ -8,7 +8,7 @@ from pydantic import Field
 from tasks.options import Options
 from tasks.train.start.source import names_place
 
-PATHS = ("source", "weights", "classes", "audit")  # fields that name a place
+PATHS = ("source", "weights", "classes", "audit", "table")  # fields that name a place
 
 
 def _absolute(address: str) -> str:

@@ -14,6 +14,7 @@ from tasks.gather import GatherOptions
 from tasks.options import Options
 from tasks.score import ScoreOptions
 from tasks.shard import ShardOptions
+from tasks.tags import TagOptions
 from tasks.topk import TopkOptions
 from tasks.train import TrainOptions
 
@@ -65,6 +66,11 @@ def _topk(run: Run, given: Given, options: Options) -> Output:
     assert isinstance(options, TopkOptions)
     exclude = {name: given[name] for name in ("labelled", "test") if name in given}
     return run.topk(given["scores"], options, exclude=exclude)
+
+
+def _tags(run: Run, given: Given, options: Options) -> Output:
+    assert isinstance(options, TagOptions)
+    return run.tags(given["images"], options)
 
 
 def _gather(run: Run, given: Given, options: Options) -> Output:
@@ -151,6 +157,14 @@ STAGES = {
             "How many are chosen, and how.",
         ),
         Stage(
+            "tags",
+            "Say which classes the tags of images teach.",
+            (Input("images", ("shard",), "Address of an output of shard, of images with tags."),),
+            _tags,
+            TagOptions(),
+            "Which tag means which class, and how often the images of rare classes are taken.",
+        ),
+        Stage(
             "gather",
             "Collect the chosen images, or all labelled ones, into a shuffled training set.",
             (
@@ -161,8 +175,9 @@ STAGES = {
                 ),
                 Input(
                     "chosen",
-                    ("topk",),
-                    "Address of an output of topk; empty takes all images, which must be labelled.",
+                    ("topk", "tags"),
+                    "Address of an output of topk or tags; empty takes all images, which must be "
+                    "labelled.",
                     optional=True,
                 ),
             ),

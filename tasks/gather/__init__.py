@@ -1,6 +1,7 @@
 """gather: collects images into a training set that is shuffled over everything.
 
-In: `images` shards, and `chosen`; without it, all images, or a share of each class. Out: `lessons`
+In: `images` shards, and `chosen`, by scores or by tags; without it, all images, or a share of each
+class. Out: `lessons`
 parts, in an order shuffled once, by a seed. A source is sorted by class as often as not, and
 whoever learns from a part of it at a time would learn one class after the other.
 
@@ -9,6 +10,7 @@ whoever learns from a part of it at a time would learn one class after the other
 2. `collect_lessons`, for each lesson part: takes its row groups out of all spills and sorts them.
 
     lessons = gather(root, pile, chosen, GatherOptions())
+    lessons = gather(root, pile, tags, GatherOptions(multi_label="share"))
     lessons = gather(root, labelled)
     lessons = gather(root, labelled, options=GatherOptions(percent_of_class=1))
     lessons = gather(root, pile, classes=[])                        # no classes: to look at only
@@ -24,14 +26,15 @@ lessons.py  the parts
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from infra.errors import ProtegeError
 from infra.executors import Executor, Inline
 from infra.store import Store
-from tasks import contract
+from tasks import contract, tags
 from tasks.contract import (
     Made,
     OnProgress,
@@ -116,16 +119,21 @@ def _check_same_images(images: Output, chosen: Output) -> None:
 
     Nothing can be said when the scores were deleted, which are needed no more.
     """
-    scores = next((node for node in chosen.lineage() if node.role == "scores"), None)
-    if scores is None or scores.manifest is None:
-        return
+    made: Mapping[str, Any] = chosen.body
+    if chosen.stage != tags.STAGE:
+        scores = next((node for node in chosen.lineage() if node.role == "scores"), None)
+        if scores is None or scores.manifest is None:
+            return
+        made = scores.manifest
     digests = {part.number: part.made_from for part in part_ids(images)}
-    for part in scores.manifest["parts"]:
+    for part in made["parts"]:
+        if not part["made_from"]:
+            continue  # a table of the whole
         number = contract.part_number(part["name"])
         if digests.get(number, part["made_from"]) != part["made_from"]:
             raise ProtegeError(
                 f"shard {number} of {images.uri} has other images than those that {chosen.uri} "
-                "was chosen from. Score these images, and choose from those scores"
+                "was chosen from. Choose from these images"
             )
 
 

@@ -15,9 +15,8 @@ import numpy.typing as npt
 from tasks import tables
 from tasks.contract import Output, part_number
 from tasks.gather.options import GatherOptions
-from tasks.gather.plan import Lessons, plan_lessons, plan_unlabelled, read_labels
+from tasks.gather.plan import Lessons, plan_lessons, plan_unlabelled, read_labels, read_taken
 from tasks.shard import IMAGE_BYTES
-from tasks.topk import read_chosen
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ def _plan(job: GatherJob) -> Plan:
 
 def _lessons(job: GatherJob) -> Lessons:
     if job.chosen is not None:
-        return plan_lessons(read_chosen(job.chosen), job.options)
+        return plan_lessons(read_taken(job.chosen), job.options)
     if not job.classes:
         return plan_unlabelled(job.images, job.options)
     return plan_lessons(read_labels(job.images, job.classes, job.options), job.options)

@@ -26,6 +26,11 @@ class GatherOptions(Options):
         """The same of all images."""
         return self.model_copy(update={"percent_of_class": 100.0})
 
+    @property
+    def sharing(self) -> "GatherOptions":
+        """The same of all images, in which one of k classes teaches each of them 1/k."""
+        return self.whole.model_copy(update={"multi_label": "share"})
+
     def count_labelled(self, images: int, classes: int) -> int:
         """About how many of so many labelled images of all classes are taken."""
         return max(min(images, classes), round(images * self.percent_of_class / 100))

@@ -1,7 +1,7 @@
 """Plan: which images become lessons, what they teach, and where each stands in the shuffled order.
 
-In: the `chosen` table, or images. Out: `Lessons`, without the images themselves. The place of a
-lesson is decided by a hash of its image and class, so it depends on nothing else.
+In: the `chosen` table, that of tags, or images. Out: `Lessons`, without the images themselves. The
+place of a lesson is decided by a hash of its image and class, so it depends on nothing else.
 """
 
 from collections.abc import Sequence
@@ -12,11 +12,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from infra.errors import ProtegeError
-from tasks import contract, tables
+from tasks import contract, tables, tags
 from tasks.contract import Output
 from tasks.gather.options import GatherOptions
 from tasks.gather.subset import read_subset
-from tasks.topk import hash_ids
+from tasks.tags import read_tag_labels
+from tasks.topk import hash_ids, read_chosen
 
 REPEAT_SALT = np.int64(0x5851_F42D_4C95_7F2D)  # any large odd number
 
@@ -63,6 +64,11 @@ def _repeated(
     ids, labels = taken["image_id"].to_numpy(), taken["label"].to_numpy()
     repeats = np.arange(times.sum()) - np.repeat(np.cumsum(times) - times, times)
     return np.repeat(ids, times), np.repeat(labels, times), repeats
+
+
+def read_taken(chosen: Output) -> pa.Table:
+    """The pairs of image and class of a choice: one by scores, or one by tags."""
+    return read_tag_labels(chosen) if chosen.stage == tags.STAGE else read_chosen(chosen)
 
 
 def read_labels(images: Output, classes: Sequence[str], options: GatherOptions) -> pa.Table:

@@ -59,7 +59,7 @@ from tasks.shard.read import (
     reject_images,
 )
 from tasks.shard.recheck import Recheck, recheck_rejects
-from tasks.shard.sources import describe_passed_over, table_size
+from tasks.shard.sources import describe_passed_over, read_list_rows, table_size
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +75,7 @@ __all__ = [
     "read_images",
     "read_key_column",
     "read_keys",
+    "read_list_rows",
     "read_loose",
     "read_many",
     "read_shard",

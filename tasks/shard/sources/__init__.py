@@ -42,6 +42,7 @@ from tasks.shard.sources.parquet import TableSize, table_size
 from tasks.shard.sources.passed_over import describe_passed_over
 from tasks.shard.sources.patterns import EVERY_KEY, Patterns
 from tasks.shard.sources.reading import BadContainer, Member, Reading
+from tasks.shard.sources.rows import Row, read_rows
 from tasks.shard.sources.slices import WHOLE, Slice, percent_of
 
 __all__ = [
@@ -55,6 +56,7 @@ __all__ = [
     "Member",
     "Patterns",
     "Reading",
+    "Row",
     "Slice",
     "SourceFile",
     "TableSize",
@@ -67,6 +69,7 @@ __all__ = [
     "list_source",
     "percent_of",
     "read_container",
+    "read_list_rows",
     "table_size",
 ]
 
@@ -100,6 +103,18 @@ def list_source(
         confinement.check(file.uri)
     files = sorted(_sliced(uri, listing.files, within), key=lambda file: file.key)
     return Listing(files, listing.passed_over)
+
+
+def read_list_rows(uri: str) -> list[Row]:
+    """The rows of any list, which need not be of images. Raises ProtegeError, with the line."""
+    Confinement.of_settings().check(uri)
+    store, name = split_uri(uri)
+    try:
+        return read_rows(store, name)
+    except FileNotFoundError:
+        raise ProtegeError(f"{uri}: there is no such file") from None
+    except OSError as error:
+        raise ProtegeError(f"{uri} cannot be read: {error}") from error
 
 
 def _find(uri: str, reading: Reading, patterns: Patterns) -> Listing:
