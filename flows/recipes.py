@@ -194,6 +194,35 @@ BILLION_SCALE = Recipe(
     },
 )
 
+SEMI_WEAKLY = Recipe(
+    name="semi-weakly",
+    about="Billion-scale with a teacher that learned tags before the labels (Yalniz et al. 2019)",
+    module="flows.semi_weakly",
+    function="semi_weakly",
+    options="SemiWeakly",
+    presets={
+        DEFAULT: "for GPUs: a ResNet-50 learns tags, and teaches a ResNet-18 at 224 pixels",
+        "small": "few labels, some thousand tagged pictures, a laptop: small networks, minutes",
+        "digits": "50 labelled digits, a pile of 11,950 cells with made-up words, on a laptop",
+        "imagenet-tags": "the paper's setting: ImageNet and 940 million images with hashtags",
+    },
+    without_gpu="small",
+    result="student",
+    compared_with="baseline",
+    labelled="labelled",
+    sections={
+        "tag_lessons": ("gather",),
+        "teacher": ("teacher", "tag_teacher"),
+        "pretrained": ("student",),
+        "student": ("fine_tune", "student"),
+        "supervised": ("baseline", "student"),
+        "baseline": ("fine_tune", "student"),
+        "tag_student": ("weakly", "student"),
+        "weakly": ("teacher", "student"),
+        "labelled_lessons": ("gather",),
+    },
+)
+
 SIMCLR_V2 = Recipe(
     name="simclr-v2",
     about="Contrastive pre-training, few labels, distillation (SimCLRv2, Chen et al. 2020)",
@@ -249,7 +278,7 @@ NOISY_STUDENT = Recipe(
     },
 )
 
-RECIPES = {recipe.name: recipe for recipe in (BILLION_SCALE, SIMCLR_V2, NOISY_STUDENT)}
+RECIPES = {recipe.name: recipe for recipe in (BILLION_SCALE, SEMI_WEAKLY, SIMCLR_V2, NOISY_STUDENT)}
 
 
 def recipe(name: str) -> Recipe:

@@ -28,9 +28,13 @@ import pyarrow.parquet as pq
 import pytest
 import safetensors.numpy
 
+from flows.campaign.run import Run
+from infra.executors import Inline
+from infra.store import open_store
 from tasks.contract import Output, bytes_digest, output_at
 from tasks.images import Limits, decode
 from tests.builders.pictures import write_sources
+from tests.builders.semi import tiny_semi
 from tests.faults.driver import run_campaign
 
 SNAPSHOT = Path(__file__).parent / "fingerprints.json"
@@ -43,6 +47,7 @@ STAGES = {
     "score": "tasks.score",
     "signature": "tasks.duplicates.signature",
     "topk": "tasks.topk",
+    "tags": "tasks.tags",
     "gather": "tasks.gather",
     "predictions": "tasks.evaluate.predictions",
     "evaluate": "tasks.evaluate",
@@ -122,6 +127,7 @@ def tables_of(output: Output) -> Iterator[tuple[str, dict[str, Any]]]:
 def measure(root: Path, pictures: Path) -> Content:
     """The versions and the tables of every stage of a new campaign."""
     outputs = run_campaign(str(root), pictures)
+    outputs = {**outputs, "tags": tagged(str(root), pictures)}
     signatures = {
         f"{node.role} signatures": output_at(f"{root}/{node.stage}/{node.fingerprint}", node.stage)
         for node in outputs["topk"].lineage()
@@ -138,6 +144,13 @@ def measure(root: Path, pictures: Path) -> Content:
             for name, columns in tables_of(output):
                 found[output.stage]["tables"][f"{role}/{name}"] = columns
     return found
+
+
+def tagged(root: str, pictures: Path) -> Output:
+    """The tags of the pile, which no stage of the campaign looks at."""
+    options = tiny_semi(pictures)
+    run = Run(open_store(root), Inline())
+    return run.tags(run.shard(options=options.pile), options.tags)
 
 
 def versions(stage: str) -> dict[str, int]:

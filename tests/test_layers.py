@@ -17,7 +17,7 @@ STAGES = {"shard", "train", "score", "topk", "tags", "gather", "evaluate", "repo
 # What is no stage, though it lies beside them: every stage may use all of it.
 SHARED = {"contract", "images", "duplicates", "inference", "options", "tables", "estimate", "cost"}
 PREFECT = ("flows/engine", "flows/operate", "flows/retrain")
-RECIPES = ("flows/billion_scale", "flows/simclr_v2", "flows/noisy_student")
+RECIPES = ("flows/billion_scale", "flows/semi_weakly", "flows/simclr_v2", "flows/noisy_student")
 
 
 def modules(path: Path) -> Iterator[str]:

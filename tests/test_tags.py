@@ -3,6 +3,7 @@
 import logging
 import math
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ MIXED = ["cat", "Cat,dog", "#dog", None, "cat,cat", "ink", "CAT, dog ,ink"]
 TABLE = {"cat": ["animal", "pet"], "dog": ["animal"], "DOG": ["animal"]}
 
 
-def images_of(root: Store, folder: Path, listed: list[str | None], size: int = 3) -> Output:
+def images_of(root: Store, folder: Path, listed: Sequence[str | None], size: int = 3) -> Output:
     source = tagged(folder, listed)
     return shard(root, ShardOptions(source=source, images_per_shard=size))
 

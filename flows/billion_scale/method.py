@@ -9,6 +9,7 @@ from the labels alone, to compare with.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from flows.billion_scale.options import BillionScale
 from flows.campaign.run import Run
@@ -20,7 +21,32 @@ from tasks.train.estimate import estimate_training
 
 def billion_scale(run: Run, options: BillionScale) -> Mapping[str, Output]:
     """Run the method; returns its models by role."""
-    # Pin the images.
+    images = pin(run, options)
+    teacher = run.train(images.labels, options.teacher, classes=images.classes, role="teacher")
+    choice = choose(run, options, images, teacher)
+    models = {"teacher": teacher, **learn(run, options, images, choice)}
+    compare = ("student", "baseline")
+    run.evaluate(images.test, models, options.evaluate, compare=compare, choice=choice)
+    run.report(options.report)
+    return models
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images of a campaign; `signatures` are of those that may not be chosen, and `labels` is
+    the training set of the labelled ones.
+    """
+
+    labelled: Output
+    pile: Output
+    test: Output
+    classes: list[str]
+    signatures: Mapping[str, Output]
+    labels: Output
+
+
+def pin(run: Run, options: BillionScale) -> Images:
+    """Pin the images, and check them."""
     labelled = run.shard(options=options.labelled, role="labelled")
     pile = run.shard(options=options.pile, role="pile")
     test = run.shard(options=options.test, role="test")
@@ -30,46 +56,42 @@ def billion_scale(run: Run, options: BillionScale) -> Mapping[str, Output]:
         signatures["labelled"] = run.signature(labelled, role="labelled_signatures")
         signatures["test"] = run.signature(test, role="test_signatures")
     run.check_copies(labelled, test, signatures, options.approval)
-
-    # The teacher learns from the labels, scores the pile, and chooses.
     labels = run.gather(labelled, options=options.gather, classes=classes, role="labelled_lessons")
-    teacher = run.train(labels, options.teacher, classes=classes, role="teacher")
-    unseen = labelled if options.teacher.is_given else test
+    return Images(labelled, pile, test, classes, signatures, labels)
+
+
+def choose(run: Run, options: BillionScale, images: Images, teacher: Output) -> Choice:
+    """Let the teacher score the pile, and choose the best images of every class."""
+    unseen = images.labelled if options.teacher.is_given else images.test
     run.check_teacher(teacher, unseen, options.approval, batch_size=options.evaluate.batch_size)
-    max_lessons = options.topk.k * len(classes)
+    max_lessons = options.topk.k * len(images.classes)
     run.approve(
         options.approval,
         "score",
         lambda: (
-            estimate_scoring("score", pile)
+            estimate_scoring("score", images.pile)
             + estimate_training("pretrained", options.student, max_lessons)
         ),
     )
-    scores = run.score(pile, teacher, options.score)
-    chosen = run.topk(scores, options.topk, exclude=signatures)
-    lessons = run.gather(pile, chosen, options.gather)
+    scores = run.score(images.pile, teacher, options.score)
+    chosen = run.topk(scores, options.topk, exclude=images.signatures)
+    return Choice(images.pile, chosen, teacher)
 
-    # The student learns from the choice alone, then goes on with the true labels alone.
+
+def learn(run: Run, options: BillionScale, images: Images, choice: Choice) -> Mapping[str, Output]:
+    """Train the student on the choice, and the same network on the labels alone."""
+    lessons = run.gather(images.pile, choice.chosen, options.gather)
     run.approve(
         options.approval,
         "student",
         lambda: estimate_training("pretrained", options.student, lessons.kept),
     )
+    # The student learns from the choice alone, then goes on with the true labels alone.
     pretrained = run.train(lessons, options.student, role="pretrained")
-    student = run.fine_tune(pretrained, labels, options.fine_tune, role="student")
+    student = run.fine_tune(pretrained, images.labels, options.fine_tune, role="student")
 
     # The same network and the same fine-tuning: true labels alone.
-    supervised = run.train(labels, options.baseline_training, classes=classes, role="supervised")
-    baseline = run.fine_tune(supervised, labels, options.fine_tune, role="baseline")
-
-    models = {
-        "teacher": teacher,
-        "baseline": baseline,
-        "pretrained": pretrained,
-        "student": student,
-    }
-    choice = Choice(pile, chosen, teacher)
-    compare = ("student", "baseline")
-    run.evaluate(test, models, options.evaluate, compare=compare, choice=choice)
-    run.report(options.report)
-    return models
+    training, classes = options.baseline_training, images.classes
+    supervised = run.train(images.labels, training, classes=classes, role="supervised")
+    baseline = run.fine_tune(supervised, images.labels, options.fine_tune, role="baseline")
+    return {"baseline": baseline, "pretrained": pretrained, "student": student}

@@ -26,7 +26,7 @@ class BillionScaleApproval(ApprovalOptions):
 
 # Fine-tuning touches trained weights, so its rate is small (Yalniz 2019, section 4). Its changes of
 # the images are those of the training before it, crops from 8 % of the area by default.
-_FINE_TUNE = Training(
+FINE_TUNE = Training(
     length=Length(amount=30, unit="epochs"),
     learning_rate=LearningRate(base=0.00025, schedule="step", num_steps_down=3, gamma=0.1),
 )
@@ -51,7 +51,7 @@ class BillionScale(RecipeOptions):
     """How the chosen images become a training set."""
     student: TrainOptions = TrainOptions(model="resnet18")
     """The small network, trained on the chosen images only."""
-    fine_tune: Training = _FINE_TUNE
+    fine_tune: Training = FINE_TUNE
     """The student goes on, on the true labels only."""
     baseline: BaselineOptions = BaselineOptions()
     """The student's network on the true labels alone, to compare with."""

@@ -20,6 +20,17 @@ def plan(
 
     The images of a pile that was not counted are None.
     """
+    estimate = estimate_all(options, labelled_images, classes, pile_images)
+    labels = options.gather.count_labelled(labelled_images, classes)
+    doubts = [*estimate.doubts, *_doubts_of_teacher(estimate)]
+    doubts += _doubts_of_labels(options, labels, classes)
+    return replace(estimate, doubts=tuple(doubts))
+
+
+def estimate_all(
+    options: BillionScale, labelled_images: int, classes: int, pile_images: int | None
+) -> Estimate:
+    """The choice and every training, with the doubts that have nothing to do with the teacher."""
     lessons = _max_lessons(options, classes, pile_images)
     labels = options.gather.count_labelled(labelled_images, classes)
     student = options.student
@@ -34,8 +45,7 @@ def plan(
         + estimate_training("baseline", fine_tune, labels)
     )
     doubts = [*_doubts_of_choice(options, classes, pile_images)]
-    doubts += _doubts_of_lengths(estimate, lessons)
-    doubts += _doubts_of_labels(options, labels, classes)
+    doubts += _doubts_of_student(estimate, lessons)
     return replace(estimate, doubts=tuple(doubts))
 
 
@@ -74,18 +84,22 @@ def _doubts_of_choice(
         )
 
 
-def _doubts_of_lengths(estimate: Estimate, lessons: int) -> Iterator[str]:
+def _doubts_of_teacher(estimate: Estimate) -> Iterator[str]:
     for work in estimate.works:
-        if work.training is None or work.stage != "train":
-            continue
-        is_random = not work.training.start.weights
+        is_random = work.training is not None and not work.training.start.weights
         if work.role == "teacher" and work.units < FEW_STEPS and is_random:
             yield (
                 f"teacher: {work.units:,} steps from random weights learn next to nothing; raise "
                 "teacher.length, or give teacher.start.weights"
             )
+
+
+def _doubts_of_student(estimate: Estimate, lessons: int) -> Iterator[str]:
+    for work in estimate.works:
+        if work.role != "pretrained" or work.training is None:
+            continue
         passes = work.units * work.training.batch_size / max(1, lessons)
-        if work.role == "pretrained" and passes > MANY_PASSES:
+        if passes > MANY_PASSES:
             yield f"student: it sees each lesson {passes:,.0f} times; lower student.length"
 
 

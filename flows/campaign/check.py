@@ -2,7 +2,7 @@
 
 In: a recipe and its sources. Out: their sizes, or a ProtegeError with the option's full name:
 sources that are empty or have no classes, classes of the test set that nothing can learn, audit
-lists and networks that are not there, weights that are not there or do not fit.
+lists, tables of tags and networks that are not there, weights that are not there or do not fit.
 """
 
 from importlib.util import find_spec
@@ -14,6 +14,7 @@ from infra.errors import ProtegeError, name_options
 from models.registry import PROJECTED, TIMM_PREFIX
 from tasks.evaluate import EvaluateOptions
 from tasks.evaluate.choice import audit_digest
+from tasks.tags import TagOptions, read_mapping
 from tasks.train import TrainOptions
 from tasks.train.start.fit import check_fit
 
@@ -26,7 +27,10 @@ def check(recipe: Recipe, sources: Sources, *, whole: bool = False) -> dict[str,
     _check_classes(recipe.labelled, sizes)
     for name, section in sections_of(sources.options).items():
         if isinstance(section, TrainOptions):
-            _check_network(name, section, sizes.get(recipe.labelled))
+            is_other = name in sources.options.OTHER_CLASSES
+            _check_network(name, section, None if is_other else sizes.get(recipe.labelled))
+        if isinstance(section, TagOptions):
+            _check_tags(name, section)
         if isinstance(section, EvaluateOptions):
             _check_audit(name, section)
     return sizes
@@ -75,6 +79,13 @@ def _check_timm(section: str, name: str) -> None:
         close = timm.list_models(f"*{name.partition('.')[0][:8]}*")[:LISTED]
         hint = f"; near it are: {', '.join(close)}" if close else ""
         raise ProtegeError(f"{section}.model: timm has no network {name!r}{hint}")
+
+
+def _check_tags(section: str, options: TagOptions) -> None:
+    try:
+        read_mapping(options.table)
+    except ProtegeError as error:
+        raise ProtegeError(f"{section}.table: {error}") from None
 
 
 def _check_audit(section: str, options: EvaluateOptions) -> None:

@@ -49,6 +49,8 @@ class RecipeOptions(Options):
 
     OPTIONAL_SOURCES: ClassVar[frozenset[str]] = frozenset()
     """Sections whose images need not be given."""
+    OTHER_CLASSES: ClassVar[frozenset[str]] = frozenset()
+    """Sections of trainings on other classes than those of the labels."""
 
     def check_labelled(self, *sections: str) -> None:
         """Raise ValueError for a section of labelled images that does not say so."""

@@ -15,6 +15,7 @@ from typing import Any
 from flows.billion_scale import presets
 from flows.billion_scale.options import BillionScale
 from flows.demo.digits import write_digits
+from flows.demo.tags import write_tags
 from flows.engine.execute import execute
 from flows.terminal import note
 
@@ -58,6 +59,7 @@ def _prepared(out: Path, seed: int) -> BillionScale:
     if not data.exists():
         note(f"writing the demo's images into {data}")
     write_digits(data, seed)
+    write_tags(data, seed)
     return presets.digits(str(data), seed)
 
 

@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 STAGE = "report"
-VERSION = 7
+VERSION = 8
 PAGE = "index.html"
 
 

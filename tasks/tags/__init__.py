@@ -73,7 +73,16 @@ TAUGHT = "taught_images"
 LISTED_TAGS = 10
 logger = logging.getLogger(__name__)
 
-__all__ = ["STAGE", "TAGS", "TAG_CLASSES", "TagOptions", "read_tag_labels", "tags"]
+__all__ = [
+    "STAGE",
+    "TAGS",
+    "TAG_CLASSES",
+    "TAUGHT",
+    "TagOptions",
+    "read_mapping",
+    "read_tag_labels",
+    "tags",
+]
 
 
 @dataclass(frozen=True)

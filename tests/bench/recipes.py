@@ -15,8 +15,23 @@ import time
 from pathlib import Path
 
 from flows.demo.digits import write_digits
+from flows.demo.tags import write_tags
+from flows.recipes import recipe
+from tasks.options import flat_options
 from tests.bench.seeds import TUNING_SEEDS, line, run_campaign, top1s
 from tests.bench.tuning_digits import write_tuning_digits
+
+DEMO = "demo-output/data/seed-0"  # what the presets name
+
+
+def places(name: str, data: Path) -> list[str]:
+    """The options of the preset that name a place of the demo, in this folder."""
+    flat = flat_options(recipe(name).preset("digits").model_dump())
+    return [
+        f"{option}={value.replace(DEMO, str(data))}"
+        for option, value in flat
+        if isinstance(value, str) and value.startswith(DEMO)
+    ]
 
 
 def main() -> None:
@@ -31,8 +46,8 @@ def main() -> None:
     for seed in map(int, arguments.seeds.split(",")):
         data = arguments.folder / "data" / f"seed-{seed}"
         (write_tuning_digits if seed >= TUNING_SEEDS else write_digits)(data, seed)
-        sources = [f"{role}.source={data}/{role}" for role in ("labelled", "pile", "test")]
-        sets = [*sources, f"evaluate.audit={data}/pile-truth.csv", *arguments.sets]
+        write_tags(data, seed)
+        sets = [*places(arguments.recipe, data), *arguments.sets]
         began = time.monotonic()
         store = arguments.folder / "store"
         summary = run_campaign(store, arguments.recipe, "digits", seed, sets)

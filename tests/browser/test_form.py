@@ -143,6 +143,12 @@ def test_rule_across_sections_fails_before_any_work(served: Served, page: Page) 
             "student.inputs.size (96) must be that of the network",
         ),
         (
+            "semi-weakly/small",
+            ("tag_teacher", "Length", "Amount"),
+            0,
+            "tag_teacher.length is 0, so that no tag would be learned",
+        ),
+        (
             "noisy-student/small",
             ("topk", "Top p"),
             6,

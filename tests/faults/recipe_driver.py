@@ -17,10 +17,12 @@ from flows.recipes import recipe
 from infra.executors import Inline
 from infra.store import open_store
 from tests.builders.noisy import tiny_noisy
+from tests.builders.semi import tiny_semi
 from tests.builders.simclr import tiny_simclr
 from tests.faults.driver import die_in
 
 TINY: dict[str, Callable[[Path], RecipeOptions]] = {
+    "semi-weakly": tiny_semi,
     "simclr-v2": tiny_simclr,
     "noisy-student": tiny_noisy,
 }

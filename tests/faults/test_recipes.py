@@ -18,6 +18,16 @@ from tests.faults.recipe_driver import run_recipe
 BEFORE = (("shard", 2), ("signature", 1), ("leakage", 1), ("gather", 2), ("train", 2))
 AFTER = (("predictions", 1), ("evaluate", 1), ("report", 1))
 KILLS = {
+    "semi-weakly": (
+        *BEFORE[:4],
+        ("tags", 2),
+        ("gather", 3),
+        ("train", 2),
+        ("score", 2),
+        ("topk", 1),
+        ("train", 6),
+        *AFTER,
+    ),
     "simclr-v2": (*BEFORE, *AFTER),
     "noisy-student": (*BEFORE, ("score", 3), ("topk", 2), ("gather", 2), *AFTER),
 }
