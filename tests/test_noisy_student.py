@@ -190,6 +190,9 @@ def test_options_that_contradict_one_another_are_refused() -> None:
     unasked = GenerationsOptions(filter_by="filter", pseudo_labels="hard")
     with pytest.raises(ValidationError, match="no teacher would be asked"):
         NoisyStudent.model_validate({**options, "generations": unasked})
+    later = GenerationsOptions(later_from=2, later_ratio=1.001)
+    with pytest.raises(ValidationError, match=r"generations\.later_ratio \(1\.001\)"):
+        NoisyStudent.model_validate({**options, "generations": later})
     with pytest.raises(ValidationError, match=r"joint\.ratio \(1\.001\)"):
         NoisyStudent.model_validate({**options, "joint": JointOptions(ratio=1.001)})
     with pytest.raises(ValidationError, match=r"must be at most score\.top_p"):
@@ -211,6 +214,9 @@ def test_paper_preset_has_the_steps_of_the_paper() -> None:
     training = works["student_1"].training
     assert training is not None
     assert training.batch_size == 15 * 2_048
+    last = works["student_3"].training
+    assert last is not None
+    assert last.batch_size == 29 * 2_048, "the ratio of the third generation is 28"
     assert training.num_virtual_ranks == options.student.num_virtual_ranks
     filtered = options.model_copy(
         update={"generations": GenerationsOptions(count=1, filter_by="filter")}

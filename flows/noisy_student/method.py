@@ -60,7 +60,7 @@ def noisy_student(run: Run, options: NoisyStudent) -> Mapping[str, Output]:
             labels,
             options.student,
             classes=classes,
-            objective=options.joint,
+            objective=options.joint_of(number),
             objective_inputs={"unlabelled": pseudo_labelled},
             role=f"student_{number}",
         )

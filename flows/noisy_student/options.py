@@ -22,6 +22,10 @@ class GenerationsOptions(Options):
 
     count: int = Field(3, ge=1, le=100)
     """Generations; a larger number goes on with the generations that are there."""
+    later_from: int = Field(0, ge=0, le=100)
+    """From this generation on, later_ratio is joint.ratio; 0 leaves all alike."""
+    later_ratio: float = Field(28, ge=0.01, le=1000)
+    """Pseudo-labelled images for each labelled one in these generations."""
     pseudo_labels: Literal["soft", "hard"] = "soft"
     """The probabilities that the teacher gave to its score.top_p best classes, or its best one."""
     filter_by: Literal["teacher", "filter"] = "teacher"
@@ -106,15 +110,24 @@ class NoisyStudent(RecipeOptions):
                 "generations.pseudo_labels=hard are the classes of who filters, so that no teacher "
                 "would be asked: set generations.filter_by=teacher, or pseudo_labels=soft"
             )
-        pseudo_labelled = self.student.batch_size * self.joint.ratio
-        if pseudo_labelled % self.student.num_virtual_ranks:
-            raise ValueError(
-                f"student.batch_size ({self.student.batch_size}) * joint.ratio "
-                f"({self.joint.ratio:g}) = {pseudo_labelled:g} images, which "
-                f"{self.student.num_virtual_ranks} virtual ranks cannot share equally: set "
-                "student.virtual_ranks or the ratio"
-            )
+        ratios = {"joint.ratio": self.joint.ratio}
+        if self.generations.later_from:
+            ratios["generations.later_ratio"] = self.generations.later_ratio
+        for name, ratio in ratios.items():
+            pseudo_labelled = self.student.batch_size * ratio
+            if pseudo_labelled % self.student.num_virtual_ranks:
+                raise ValueError(
+                    f"student.batch_size ({self.student.batch_size}) * {name} ({ratio:g}) = "
+                    f"{pseudo_labelled:g} images, which {self.student.num_virtual_ranks} virtual "
+                    "ranks cannot share equally: set student.virtual_ranks or the ratio"
+                )
         return self
+
+    def joint_of(self, number: int) -> JointOptions:
+        """How the student of a generation learns labelled and pseudo-labelled images together."""
+        if not 0 < self.generations.later_from <= number:
+            return self.joint
+        return self.joint.model_copy(update={"ratio": self.generations.later_ratio})
 
     @property
     def last_size(self) -> int:

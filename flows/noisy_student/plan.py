@@ -39,7 +39,7 @@ def estimate_generations(
         estimate += _scoring(f"score_{number}", network, pile_images)
         if classes:
             estimate += _choice(options, classes, pile_images, number)
-        views, role = 1 + options.joint.ratio, f"student_{number}"
+        views, role = 1 + options.joint_of(number).ratio, f"student_{number}"
         estimate += estimate_training(role, options.student, labels, num_views=views)
     return estimate
 

@@ -98,8 +98,8 @@ def small() -> NoisyStudent:
 def imagenet_jft() -> NoisyStudent:
     """Xie et al. 2020, section 3.1: ImageNet, JFT-300M, EfficientNet-B7 and then L2, three times.
 
-    Batch 2,048 of labelled images and 14 times as many others (28 times in the paper's third
-    generation, another campaign here); 350 epochs; RMSProp, 0.016 for 256 images, times 0.97 every
+    Batch 2,048 of labelled images and 14 times as many others, 28 times in the third generation;
+    350 epochs; RMSProp, 0.016 for 256 images, times 0.97 every
     2.4 epochs; at least 0.3 sure, 130,000 of each class, repeated where there are fewer;
     RandAugment of 2 operations and magnitude 27, dropout and stochastic depth as the networks have
     them. Trained at 475 pixels and then for 1.5 epochs at 800, without augmentation.
@@ -129,7 +129,7 @@ def imagenet_jft() -> NoisyStudent:
         teacher=TrainOptions(
             model="efficientnet_b7", inputs=Inputs(size=600, resize=632), **common
         ),
-        generations=GenerationsOptions(count=3),
+        generations=GenerationsOptions(count=3, later_from=3, later_ratio=28),
         score=ScoreOptions(top_p=1_000),
         topk=TopkOptions(k=130_000, top_p=1, mode="threshold_balance", threshold=0.3),
         student=TrainOptions(

@@ -20,7 +20,7 @@ from models.optim.base import (
     parameter_groups,
 )
 from models.optim.lars import Lars
-from models.optim.layers import layer_groups
+from models.optim.layers import freeze_layers, layer_groups, set_training
 from models.optim.rmsprop import RmsProp
 from models.optim.sgd import Sgd
 
@@ -29,9 +29,11 @@ __all__ = [
     "Optimizer",
     "OptimizerSettings",
     "clip_gradients",
+    "freeze_layers",
     "layer_groups",
     "make_optimizer",
     "parameter_groups",
+    "set_training",
 ]
 
 OPTIMIZERS: Mapping[str, Callable[[OptimizerSettings, ParameterGroups], Optimizer]] = {

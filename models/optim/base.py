@@ -107,7 +107,7 @@ class StatefulOptimizer(ABC):
 def parameter_groups(
     network: nn.Module, weight_decay: float, layer_decay: float = 1.0
 ) -> ParameterGroups:
-    """Parameters by what an optimizer does with them.
+    """Parameters by what an optimizer does with them; those of frozen layers are left out.
 
     Weights of convolutions and linear layers decay. Biases, and scales and shifts of norms, do not:
     they have one dimension ("Bag of tricks for image classification", He et al. 2018, section 3.1).
@@ -122,6 +122,8 @@ def parameter_groups(
     groups: dict[tuple[float, bool, bool], list[nn.Parameter]] = {}
     for depth, parameters in enumerate(reversed(layers)):
         for parameter in parameters:
+            if not parameter.requires_grad:
+                continue
             decays = parameter.ndim > 1
             adapts = decays and (head is None or parameter is not head.weight)
             groups.setdefault((layer_decay**depth, decays, adapts), []).append(parameter)

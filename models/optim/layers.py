@@ -1,8 +1,10 @@
 """Layers: the parameters of a network in groups, from its input up to its head.
 
     for parameters in layer_groups(network): ...
+    freeze_layers(network, 2)
+    set_training(network)
 
-Learning rates by layer are counted in these groups.
+Learning rates by layer, and layers that are not trained, are counted in these groups.
 """
 
 from torch import nn
@@ -33,6 +35,25 @@ def layer_groups(network: nn.Module) -> list[list[nn.Parameter]]:
     if head is not None:
         groups.append(groups.pop(0))
     return [group for group in groups if group]
+
+
+def freeze_layers(network: nn.Module, count: int) -> None:
+    """Let the first layers keep their weights. Raises ValueError when no layer would be left."""
+    groups = layer_groups(network)
+    if count >= len(groups):
+        raise ValueError(f"the network has {len(groups)} layers, and {count} would be frozen")
+    for parameters in groups[:count]:
+        for parameter in parameters:
+            parameter.requires_grad_(False)
+
+
+def set_training(network: nn.Module) -> None:
+    """Training mode, but for the norms of frozen layers, whose statistics stay as they are."""
+    network.train()
+    for module in network.modules():
+        own = list(module.parameters(recurse=False))
+        if own and _is_norm(module) and not any(parameter.requires_grad for parameter in own):
+            module.eval()
 
 
 def _layers(module: nn.Module, head: nn.Module | None) -> list[list[nn.Parameter]]:

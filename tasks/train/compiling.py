@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from infra.errors import describe_error
 from infra.store import open_store
+from models.optim import set_training
 from models.pixels import standardise
 from models.precision import computing_in
 from tasks.contract import bytes_digest
@@ -82,7 +83,9 @@ class Passes:
 
     def trial(self) -> nn.Module:
         """A copy of the network, in training mode, which a pass may change."""
-        return copy.deepcopy(self.network).train()
+        network = copy.deepcopy(self.network)
+        set_training(network)
+        return network
 
     def compile(self, network: nn.Module) -> None:
         """Let torch compile the network in place, when it is called for the first time."""

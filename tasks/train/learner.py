@@ -19,10 +19,17 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from infra.background import insist
+from infra.errors import ProtegeError
 from infra.store import open_store
 from models.augment import augment
 from models.ema import Ema
-from models.optim import OptimizerSettings, clip_gradients, make_optimizer, parameter_groups
+from models.optim import (
+    OptimizerSettings,
+    clip_gradients,
+    freeze_layers,
+    make_optimizer,
+    parameter_groups,
+)
 from models.pixels import channels_last, to_unit
 from models.precision import computing_in, repeat_convolutions
 from tasks.inference.device_facts import device_facts
@@ -89,6 +96,7 @@ class Learner:
 
         # The network, with what the objective adds to it, its average and its optimizer.
         network = self._objective.module(initial_network(job))
+        _freeze(network, options.frozen_layers)
         sync_norms(network, options)
         self.network: nn.Module = channels_last(network.to(world.device))
         # One average is enough: that of the process which publishes it. A head is not averaged.
@@ -248,3 +256,13 @@ class Learner:
             to_device(targets.classes_P, device),
             to_device(targets.weights_P, device),
         )
+
+
+def _freeze(network: nn.Module, frozen_layers: int) -> None:
+    """Keep the first layers as they are. Raises ProtegeError when nothing would be trained."""
+    if not frozen_layers:
+        return
+    try:
+        freeze_layers(network, frozen_layers)
+    except ValueError as error:
+        raise ProtegeError(f"options.frozen_layers: {error}: lower it") from None

@@ -164,6 +164,8 @@ class Training(Options):
     """Scale gradients down to this norm, over all weights and processes; 0 is no limit."""
     weight_decay: float = Field(1e-4, ge=0, le=1)
     """Weight decay of convolutions and linear layers; biases and norms have none."""
+    frozen_layers: int = Field(0, ge=0, le=1_000)
+    """The first so many layers or blocks stay as they are, as do the statistics of their norms."""
     label_smoothing: float = Field(0, ge=0, le=0.9)
     """Share of each target that is spread evenly over all classes."""
     ema_decay: float = Field(0, ge=0, le=0.99999)

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import torch
 
 from infra.store import open_store
+from models.optim import set_training
 from tasks.train.checkpoint import is_finite, not_finite, snapshot
 from tasks.train.divergence import KeptRank, last_divergence
 from tasks.train.job import TrainJob
@@ -71,7 +72,7 @@ def replay(uri: str, note: Callable[[str], None]) -> Replay:
     last_step, record = last_divergence(store)
     job = TrainJob.model_validate({**record["job"], "progress": os.devnull, "uri": store.uri})
     learner = Learner(job, join_world())
-    learner.network.train()
+    set_training(learner.network)
     begun_at = learner.step
     note(f"steps {begun_at + 1:,} to {last_step + 1:,} are made again")
     for step in range(begun_at, last_step + 1):

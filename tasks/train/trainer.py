@@ -24,6 +24,7 @@ from infra.stopping import StopRequest
 from infra.store import open_store
 from models.network import Network
 from models.networks.projection import ContrastiveNetwork
+from models.optim import set_training
 from tasks.contract import RowCounts, Stopwatch, write_part
 from tasks.inference.device_facts import device_facts
 from tasks.inference.model import Model
@@ -88,7 +89,7 @@ class Trainer:
         row_steps = max(1, total_steps // MAX_ROWS)
         learner = self.learner
         saved_at = reported_at = time.monotonic()
-        learner.network.train()
+        set_training(learner.network)
         steps = range(learner.step, total_steps)
         for rank_batches in prefetch(map(learner.read_step, steps), STEPS_AHEAD):
             self._watch.lap("read")
