@@ -36,7 +36,7 @@ def digits(data: str = "demo-output/data/seed-0", seed: int = 0) -> SimclrV2:
     """The digits of the demo: 50 with labels, and a pile of 3,950 among 8,000 badly cut cells.
 
     Everything here, the baseline's learning rate included, was chosen on other splits of the 4,000
-    digits that are not for testing (docs/simclr-v2.md says how, and what is not yet measured).
+    digits that are not for testing (docs/simclr-v2.md says how, and what came out).
     """
     options = SimclrV2(
         labelled=ShardOptions(source=f"{data}/labelled", labelled=True),
