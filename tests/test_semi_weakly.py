@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from flows.campaign.check import check
-from flows.campaign.find import find_campaign, sources_of
+from flows.campaign.find import campaign_key, find_campaign, sources_of
 from flows.campaign.run import Run
 from flows.campaign.survey import Sources
 from flows.demo.digits import write_digits
@@ -22,7 +22,9 @@ from tasks.contract import Output
 from tasks.options import Length
 from tasks.shard import ShardOptions
 from tasks.tags import TagOptions
+from tasks.train.options import Start
 from tests.builders.semi import tiny_semi
+from tests.builders.tags import tag_table
 
 MODELS = ["teacher", "baseline", "pretrained", "student", "weakly"]
 
@@ -48,7 +50,7 @@ def test_campaign_ends_with_figures_a_report_and_every_role(whole: Whole) -> Non
     assert {role.name for role in SEMI_WEAKLY.roles} <= set(campaign.outputs)
     assert {f"{model}_top1" for model in MODELS} <= set(result)
     page = Path(result["report"]).read_text()
-    assert "Of 4 different tags, 1 mean none of these classes" in page
+    assert "have 4 different tags, 1 of them without a meaning among these classes" in page
     assert "learned 3 classes from the tags of 48 of 60 images" in page
     assert "Teacher on the tags" in page
 
@@ -106,6 +108,35 @@ def test_table_that_is_not_there_is_said_before_any_work(pictures: Path) -> None
     options = tiny_semi(pictures, tags=TagOptions(table="nowhere.csv"))
     with pytest.raises(ProtegeError, match=r"tags\.table: nowhere\.csv: there is no such file"):
         check(SEMI_WEAKLY, Sources(options))
+
+
+def test_tags_that_can_teach_nothing_are_said_before_any_work(
+    tmp_path: Path, pictures: Path
+) -> None:
+    table = tag_table(tmp_path, {"sky": ["colour"], "brick": ["colour"]})
+    with pytest.raises(ProtegeError, match=r"tags\.table: all tags mean 'colour'"):
+        check(SEMI_WEAKLY, Sources(tiny_semi(pictures, tags=TagOptions(table=table))))
+    untagged = ShardOptions(source=str(pictures / "pile"))
+    with pytest.raises(ProtegeError, match=r"pile\.source: none of its 60 images has a tag"):
+        check(SEMI_WEAKLY, Sources(tiny_semi(pictures, pile=untagged)))
+
+
+def test_another_table_is_another_campaign(tmp_path: Path, pictures: Path) -> None:
+    keys = []
+    for name in ("cold", "chilly"):
+        table = tag_table(tmp_path, {"sky": [name], "brick": ["warm"]})
+        keys.append(campaign_key(tiny_semi(pictures, tags=TagOptions(table=table))))
+    assert keys[0] != keys[1]
+
+
+def test_given_weights_get_a_head_for_the_tags() -> None:
+    given = Start(weights="somewhere.safetensors")
+    student = SemiWeakly().student.model_copy(update={"start": given})
+    options = SemiWeakly.model_validate({**dict(SemiWeakly()), "student": student})
+    assert options.tag_student.start.head == "new"
+    teacher = SemiWeakly().tag_teacher.model_copy(update={"start": given})
+    with pytest.raises(ValidationError, match=r"set tag_teacher\.start\.head=new"):
+        SemiWeakly.model_validate({**dict(SemiWeakly()), "tag_teacher": teacher})
 
 
 def test_table_is_named_by_an_absolute_path() -> None:

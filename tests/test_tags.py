@@ -19,9 +19,10 @@ from tasks import contract, tables
 from tasks.contract import Output
 from tasks.gather import GatherOptions, gather
 from tasks.shard import ShardOptions, shard
+from tasks.shard.sources.labels import tags_of
 from tasks.tags import TagOptions, tags
 from tasks.tags.counts import TagCounts
-from tasks.tags.mapping import canonical_tags
+from tasks.tags.mapping import canonical_tags, read_mapping
 from tasks.tags.vocabulary import make_vocabulary
 from tests.builders.sources import CALM
 from tests.builders.tags import tag_table, tagged
@@ -63,7 +64,7 @@ def test_table_maps_tags_to_classes_and_what_maps_to_nothing_is_counted(
     assert sizes == {"animal": 5, "pet": 4}
     became = {row["tag"]: row["classes"] for row in output.table("tags").to_pylist()}
     assert became == {"cat": ["animal", "pet"], "dog": ["animal"], "ink": []}
-    assert "1 of 3 tags map to no class, the most frequent are ink" in caplog.text
+    assert "1 of 3 tags teach none of these classes, the most frequent are ink" in caplog.text
     assert "5 of 7 images have tags that teach one of 2 classes" in caplog.text
 
 
@@ -173,8 +174,9 @@ def test_work_that_was_half_done_is_gone_on_with(
     ("listed", "table", "sentence"),
     [
         ([None, None], None, "no image of .*list.csv has a tag"),
-        (["cat", "cat"], None, "teach only 'cat' of the classes, and 2 are needed"),
-        (["cat", "dog"], {"mouse": ["a"]}, "teach none of the classes.*add some of them"),
+        (["cat", "cat"], None, "teach 'cat' alone, .*: take images with more"),
+        (["cat", "dog"], {"mouse": ["a"]}, "teach no class, .*: give options.table lines"),
+        (["cat", "dog"], {"cat": ["a"]}, "teach 'a' alone, .*: give options.table lines"),
     ],
 )
 def test_tags_that_teach_nothing_are_an_error(
@@ -198,6 +200,7 @@ def test_tags_that_teach_nothing_are_an_error(
         ("tag,class\na,\n", "line 2: a tag and a class are needed"),
         ("tag,class\n#,b\n", "line 2: a tag and a class are needed"),
         ("tag,class\n", "maps no tag to a class"),
+        ("word\na\n", "give a .csv or .jsonl file with the columns tag and class"),
         (b"tag,class\n\xff\xff\n", "not a list in UTF-8"),
     ],
 )
@@ -209,6 +212,60 @@ def test_table_that_cannot_be_read_says_why(
         table.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(ProtegeError, match=sentence):
         tags(root, images, TagOptions(table=str(table)))
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ('{"tag": "a", "class": ["b"]}', "line 2: .* is no class .*type list"),
+        ('{"tag": "a", "class": 1.5}', "line 2: '1.5' is no class"),
+        ('{"tag": "a"}', "line 2: a tag and a class are needed"),
+        ('{"tag": "a\\ud83d", "class": "b"}', "line 2: .* is no tag .*half of a character"),
+    ],
+)
+def test_values_of_a_table_are_read_as_labels_are(tmp_path: Path, line: str, sentence: str) -> None:
+    table = tmp_path / "table.jsonl"
+    table.write_text('{"tag": 1, "class": 0.0}\n{"tag": "one", "class": 1}\n')
+    assert read_mapping(str(table)).table == {"1": ("0",), "one": ("1",)}
+    table.write_text(f'{{"tag": "zero", "class": 0}}\n{line}\n')
+    with pytest.raises(ProtegeError, match=sentence):
+        read_mapping(str(table))
+
+
+def test_order_of_the_lines_of_a_table_means_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines = ["cat,Pet", "dog,pet", "cat,animal"]
+    mappings = []
+    for ordered in (lines, lines[::-1]):
+        (tmp_path / "table.csv").write_text("\n".join(["tag,class", *ordered]))
+        mappings.append(read_mapping(str(tmp_path / "table.csv")))
+    assert mappings[0].digest == mappings[1].digest
+    assert "classes that look alike are different classes: 'Pet', 'pet'" in caplog.text
+
+
+def test_tag_that_is_no_text_is_passed_over() -> None:
+    assert tags_of(["cat", True, None, 7, 1.5, "cut\ud83d", "dog"]) == ("cat", "7", "dog")
+    assert tags_of([True]) is None
+
+
+def test_changed_tags_of_a_list_are_an_error(root: Store, tmp_path: Path) -> None:
+    images_of(root, tmp_path, ["cat", None, "dog"])
+    with pytest.raises(ProtegeError, match="1 files have changed"):
+        images_of(root, tmp_path, ["cat", None, "horse"])
+
+
+def test_class_of_sample_one_is_drawn_for_each_repeat(root: Store, tmp_path: Path) -> None:
+    images = images_of(root, tmp_path, ["many"] * 900 + ["few,many"] * 9, size=500)
+    labels = tags(root, images, TagOptions(max_repeats=100))
+    lessons = gather(root, images, labels, GatherOptions(multi_label="sample_one"))
+    both = {row["image_id"] for row in labels.table("tag_labels").to_pylist() if row["repeats"] > 1}
+    drawn: dict[int, set[int]] = {}
+    for row in lessons.table("lessons").to_pylist():
+        if row["image_id"] in both:
+            drawn.setdefault(row["image_id"], set()).update(row["labels"])
+    assert len(drawn) == 9
+    assert all(found == {0, 1} for found in drawn.values())
 
 
 def test_table_outside_the_allowed_places_is_refused(
@@ -223,6 +280,15 @@ def test_table_outside_the_allowed_places_is_refused(
 def test_tags_are_compared_without_capitals_hashes_and_ways_to_write_accents() -> None:
     assert canonical_tags(["#Café", "CAFE\u0301", " café ", "##", ""]) == {"café"}
     assert canonical_tags(None) == set()
+
+
+def test_tags_of_a_grown_pile_are_not_gathered_from_the_smaller_one(
+    root: Store, tmp_path: Path
+) -> None:
+    smaller = images_of(root, tmp_path, ["cat", "dog"])
+    labels = tags(root, images_of(root, tmp_path, ["cat", "dog", "cat", "dog"]))
+    with pytest.raises(ProtegeError, match=r"has images of shard 1, which .* has not"):
+        gather(root, smaller, labels)
 
 
 def test_choice_by_tags_of_other_images_is_refused(root: Store, tmp_path: Path) -> None:

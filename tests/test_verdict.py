@@ -58,7 +58,7 @@ REASONS: dict[str, tuple[Made, str]] = {
     "teacher": (
         dataclasses.replace(LOST, teacher_top1=0.8, precise=0.3),
         "The teacher is right on 80.0 %, no more often than the baseline (80.0 %), so it cannot "
-        "teach anything new: give it weights that know more (teacher.start.weights)",
+        "teach anything new: start it from weights that know more (start.weights)",
     ),
     "precision": (
         dataclasses.replace(LOST, precise=0.49, suspect=2),

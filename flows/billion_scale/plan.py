@@ -22,7 +22,7 @@ def plan(
     """
     estimate = estimate_all(options, labelled_images, classes, pile_images)
     labels = options.gather.count_labelled(labelled_images, classes)
-    doubts = [*estimate.doubts, *_doubts_of_teacher(estimate)]
+    doubts = [*estimate.doubts, *doubts_of_steps(estimate, "teacher")]
     doubts += _doubts_of_labels(options, labels, classes)
     return replace(estimate, doubts=tuple(doubts))
 
@@ -84,13 +84,14 @@ def _doubts_of_choice(
         )
 
 
-def _doubts_of_teacher(estimate: Estimate) -> Iterator[str]:
+def doubts_of_steps(estimate: Estimate, role: str) -> Iterator[str]:
+    """Whether a teacher learns for too few steps."""
     for work in estimate.works:
         is_random = work.training is not None and not work.training.start.weights
-        if work.role == "teacher" and work.units < FEW_STEPS and is_random:
+        if work.role == role and work.units < FEW_STEPS and is_random:
             yield (
-                f"teacher: {work.units:,} steps from random weights learn next to nothing; raise "
-                "teacher.length, or give teacher.start.weights"
+                f"{role}: {work.units:,} steps from random weights learn next to nothing; raise "
+                f"{role}.length, or give {role}.start.weights"
             )
 
 

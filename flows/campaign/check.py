@@ -7,7 +7,7 @@ lists, tables of tags and networks that are not there, weights that are not ther
 
 from importlib.util import find_spec
 
-from flows.campaign.find import sections_of
+from flows.campaign.find import sections_of, sources_of
 from flows.campaign.survey import Sources, SourceSize
 from flows.recipes import Recipe
 from infra.errors import ProtegeError, name_options
@@ -23,14 +23,17 @@ LISTED = 5
 
 def check(recipe: Recipe, sources: Sources, *, whole: bool = False) -> dict[str, SourceSize]:
     """The sizes of the labelled sources; of all of them, where `whole`. Raises ProtegeError."""
-    sizes = sources.sizes(whole=whole)
+    sections = sections_of(sources.options).items()
+    tagged = {name: _check_tags(name, own) for name, own in sections if isinstance(own, TagOptions)}
+    sizes = sources.sizes(whole=whole or bool(tagged))
+    if tagged:
+        _check_tagged(sources)
     _check_classes(recipe.labelled, sizes)
-    for name, section in sections_of(sources.options).items():
+    labels = sizes[recipe.labelled].classes if recipe.labelled in sizes else None
+    for name, section in sections:
         if isinstance(section, TrainOptions):
             is_other = name in sources.options.OTHER_CLASSES
-            _check_network(name, section, None if is_other else sizes.get(recipe.labelled))
-        if isinstance(section, TagOptions):
-            _check_tags(name, section)
+            _check_network(name, section, next(iter(tagged.values())) if is_other else labels)
         if isinstance(section, EvaluateOptions):
             _check_audit(name, section)
     return sizes
@@ -55,13 +58,13 @@ def _check_classes(labelled: str, sizes: dict[str, SourceSize]) -> None:
             )
 
 
-def _check_network(section: str, options: TrainOptions, labelled: SourceSize | None) -> None:
+def _check_network(section: str, options: TrainOptions, classes: tuple[str, ...] | None) -> None:
     if options.model.startswith(TIMM_PREFIX):
         name = options.model.removesuffix(PROJECTED)
         _check_timm(section, name.removeprefix(TIMM_PREFIX))
     if options.start.weights:
         try:
-            check_fit(options, labelled.classes if labelled else None)
+            check_fit(options, classes)
         except ProtegeError as error:
             name_options(error, f"{section}.{{}}".format)
             raise ProtegeError(f"{section}: {error}") from None
@@ -81,11 +84,30 @@ def _check_timm(section: str, name: str) -> None:
         raise ProtegeError(f"{section}.model: timm has no network {name!r}{hint}")
 
 
-def _check_tags(section: str, options: TagOptions) -> None:
+def _check_tags(section: str, options: TagOptions) -> tuple[str, ...] | None:
+    """The classes that a table of tags has; without one, they are not known yet."""
     try:
-        read_mapping(options.table)
+        classes = read_mapping(options.table).classes
     except ProtegeError as error:
         raise ProtegeError(f"{section}.table: {error}") from None
+    if classes is not None and len(classes) < 2:
+        raise ProtegeError(
+            f"{section}.table: all tags mean {classes[0]!r}, and at least 2 classes are needed"
+        )
+    return classes
+
+
+def _check_tagged(sources: Sources) -> None:
+    """Raise ProtegeError for a pile of files that have no tags; what lies in tars is not known."""
+    for role, options in sources_of(sources.options).items():
+        files = sources.listings[role].files
+        known = all(not file.is_container for file in files)
+        if not options.labelled and known and not any(file.tags for file in files):
+            raise ProtegeError(
+                f"{role}.source: none of its {len(files):,} images has a tag: give a list (.csv) "
+                "with the columns uri and tags, a table with a column tags, or tars with .json or "
+                ".txt files beside the images (docs/sources.md)"
+            )
 
 
 def _check_audit(section: str, options: EvaluateOptions) -> None:

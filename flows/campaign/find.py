@@ -15,9 +15,12 @@ from infra.store import Store, check_create_only
 from tasks import campaigns
 from tasks.campaigns import Campaign
 from tasks.contract import digest_of, find_output
+from tasks.evaluate import EvaluateOptions
+from tasks.evaluate.choice import audit_digest
 from tasks.options import Options
 from tasks.shard import ShardOptions, pin
 from tasks.shard.sources import Listing
+from tasks.tags import TagOptions, read_mapping
 
 NO_LISTINGS: Mapping[str, Listing] = MappingProxyType({})
 
@@ -50,7 +53,23 @@ def find_campaign(
 
 def campaign_key(options: Options) -> str:
     """What the campaigns of these options have in common in their names."""
-    return digest_of(options.content())[:8]
+    lists = {name: digest for name, digest in _named_lists(options).items() if digest}
+    return digest_of([options.content(), lists] if lists else options.content())[:8]
+
+
+def _named_lists(options: Options) -> dict[str, str]:
+    """The digests of what the lists say that options name by their places."""
+    digests = {}
+    for name, section in sections_of(options).items():
+        try:
+            if isinstance(section, TagOptions):
+                digests[name] = read_mapping(section.table).digest
+            elif isinstance(section, EvaluateOptions):
+                digests[name] = audit_digest(section)
+        except ProtegeError:
+            # Of a campaign that is looked for by its name; a new one is refused before any work.
+            digests[name] = "unreadable"
+    return digests
 
 
 def is_complete(campaign: Campaign) -> bool:

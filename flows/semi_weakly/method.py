@@ -17,6 +17,7 @@ from flows.campaign.run import Run
 from flows.semi_weakly.options import SemiWeakly
 from flows.semi_weakly.plan import estimate_tags
 from tasks.contract import Output
+from tasks.tags import LESSONS
 
 
 def semi_weakly(run: Run, options: SemiWeakly) -> Mapping[str, Output]:
@@ -26,8 +27,9 @@ def semi_weakly(run: Run, options: SemiWeakly) -> Mapping[str, Output]:
 
     # The teacher learns the tags, then, with a new head, the labels.
     tags = run.tags(images.pile, options.tags)
+    num_lessons = tags.body["extra"][LESSONS]
+    run.approve(options.approval, "tag_teacher", lambda: estimate_tags(options, num_lessons))
     tag_lessons = run.gather(images.pile, tags, options.gather.sharing, role="tag_lessons")
-    run.approve(options.approval, "tags", lambda: estimate_tags(options, tag_lessons.kept))
     tag_teacher = run.train(tag_lessons, options.tag_teacher, role="tag_teacher")
     teacher = run.fine_tune(
         tag_teacher,

@@ -20,7 +20,7 @@ from tasks.train import Training, TrainOptions
 class SemiWeaklyApproval(ApprovalOptions):
     """When a run waits for a person, or stops."""
 
-    before: Literal["nothing", "tags", "score", "student"] = "nothing"
+    before: Literal["nothing", "tag_teacher", "score", "student"] = "nothing"
     """The stage before which the run waits until somebody approves what it is about to cost."""
 
 
@@ -69,6 +69,12 @@ class SemiWeakly(RecipeOptions):
                 "tag_teacher.length is 0, so that no tag would be learned: give a length, or take "
                 "billion-scale with teacher.start.weights"
             )
+        start = self.tag_teacher.start
+        if start.weights and start.head == "keep" and not self.tags.table:
+            raise ValueError(
+                "tag_teacher.start.head=keep has the classes of the weights, and each tag is a "
+                "class of its own: set tag_teacher.start.head=new"
+            )
         if not self.teacher.length.amount:
             raise ValueError("teacher.length is 0, so that the new head would know no class")
         _ = self.ranking  # checks the sections that both recipes have
@@ -79,7 +85,7 @@ class SemiWeakly(RecipeOptions):
         """What is left when the tags are learned: billion-scale, with this teacher."""
         shared = {name: getattr(self, name) for name in BillionScale.model_fields}
         approval = dict(self.approval)
-        if self.approval.before == "tags":
+        if self.approval.before == "tag_teacher":
             approval["before"] = "nothing"
         own = {
             "teacher": self.tag_teacher.continued(self.teacher),
@@ -89,5 +95,9 @@ class SemiWeakly(RecipeOptions):
 
     @property
     def tag_student(self) -> TrainOptions:
-        """The student's network on the tags."""
-        return self.weakly.training_of(self.student)
+        """The student's network on the tags, with a head for them."""
+        training = self.weakly.training_of(self.student)
+        if not training.start.weights:
+            return training
+        start = training.start.model_copy(update={"head": "new", "classes": ""})
+        return training.model_copy(update={"start": start})

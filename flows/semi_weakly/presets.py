@@ -30,7 +30,8 @@ def digits(data: str = "demo-output/data/seed-0", seed: int = 0) -> SemiWeakly:
     """The digits of the demo: 50 with labels; words lie beside half of a pile of 11,950 cells.
 
     The words are made up (`protege demo` writes them): the names of the digits in three languages,
-    one of ten wrong, and other words. Everything but the tag training is as in billion-scale.
+    one of ten wrong, and other words. All but the trainings on tags, and the fine-tuning of the
+    teacher behind a new head, is as in billion-scale.
     """
     tagged = ShardOptions(source=f"{data}/pile-tagged.csv", images_per_shard=1_000)
     options = _with(

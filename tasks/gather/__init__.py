@@ -55,7 +55,7 @@ from tasks.gather.subset import SUBSET, write_subset
 from tasks.shard import class_names
 
 STAGE = "gather"
-VERSION = 4
+VERSION = 5
 
 __all__ = ["STAGE", "SUBSET", "GatherOptions", "gather"]
 
@@ -130,6 +130,11 @@ def _check_same_images(images: Output, chosen: Output) -> None:
         if not part["made_from"]:
             continue  # a table of the whole
         number = contract.part_number(part["name"])
+        if number not in digests and part["kept"] and made is chosen.body:
+            raise ProtegeError(
+                f"{chosen.uri} has images of shard {number}, which {images.uri} has not: take the "
+                "images that it was made from"
+            )
         if digests.get(number, part["made_from"]) != part["made_from"]:
             raise ProtegeError(
                 f"shard {number} of {images.uri} has other images than those that {chosen.uri} "

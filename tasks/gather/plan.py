@@ -19,6 +19,7 @@ from tasks.gather.subset import read_subset
 from tasks.tags import read_tag_labels
 from tasks.topk import hash_ids, read_chosen
 
+MAX_LABELS = 1 << 31
 REPEAT_SALT = np.int64(0x5851_F42D_4C95_7F2D)  # any large odd number
 
 
@@ -40,6 +41,11 @@ class Lessons:
 def plan_lessons(taken: pa.Table, options: GatherOptions) -> Lessons:
     """The lessons of a table of (image_id, label, repeats)."""
     ids, labels, repeats = _repeated(taken)
+    if len(labels) >= MAX_LABELS:
+        raise ProtegeError(
+            f"{len(labels):,} pairs of image and class are more than one training set can have "
+            f"({MAX_LABELS:,}): choose fewer images, or repeat them less often"
+        )
     order = np.lexsort((labels, repeats, ids))
     ids, labels, repeats = ids[order], labels[order], repeats[order]
     starts = np.arange(len(ids))
@@ -47,7 +53,8 @@ def plan_lessons(taken: pa.Table, options: GatherOptions) -> Lessons:
         starts = np.flatnonzero(np.append(True, (np.diff(ids) != 0) | (np.diff(repeats) != 0)))
     ids, repeats, offsets = ids[starts], repeats[starts], np.append(starts, len(labels))
     if options.multi_label == "sample_one":
-        draws = hash_ids(ids, options.seed + 1) % np.diff(offsets).astype(np.uint64)
+        counts = np.diff(offsets).astype(np.uint64)
+        draws = hash_ids(ids + repeats * REPEAT_SALT, options.seed + 1) % counts
         labels = labels[starts + draws.astype(np.int64)]
         offsets = np.arange(len(ids) + 1)
     # Class and repeat are mixed in, so that the replicas of an image do not follow one another.

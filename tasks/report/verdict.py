@@ -67,8 +67,8 @@ def _weak_teacher(data: ReportData) -> Iterator[str]:
         yield (
             f"The {data.story.role(teacher).noun} is right on {percent(top1)}, no more often than "
             f"the {data.story.role(data.story.compared_with).noun} ({percent(other)}), so it "
-            "cannot teach anything new: give it weights that know more (teacher.start.weights), a "
-            "larger network, a longer training, or more labels."
+            "cannot teach anything new: start it from weights that know more (start.weights), take "
+            "a larger network, a longer training, or more labels."
         )
 
 

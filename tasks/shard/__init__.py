@@ -31,7 +31,7 @@ from tasks.contract import (
     silent,
 )
 from tasks.shard.candidates import read_loose
-from tasks.shard.classes import class_names, sort_classes
+from tasks.shard.classes import class_names, look_alikes, sort_classes
 from tasks.shard.options import ShardOptions
 from tasks.shard.part import ShardJob, shard_images
 from tasks.shard.passed import (
@@ -59,7 +59,13 @@ from tasks.shard.read import (
     reject_images,
 )
 from tasks.shard.recheck import Recheck, recheck_rejects
-from tasks.shard.sources import describe_passed_over, read_list_rows, table_size
+from tasks.shard.sources import (
+    Row,
+    describe_passed_over,
+    label_text,
+    read_list_rows,
+    table_size,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -68,9 +74,12 @@ __all__ = [
     "IMAGE_BYTES",
     "STAGE",
     "Recheck",
+    "Row",
     "ShardOptions",
     "Snapshot",
     "class_names",
+    "label_text",
+    "look_alikes",
     "pin",
     "read_images",
     "read_key_column",

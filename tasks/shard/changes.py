@@ -30,6 +30,7 @@ class Pinned:
     version: str
     label: str | None
     shard: int
+    tags: Sequence[str] | None = None
 
 
 def content_hash(data: bytes) -> int:
@@ -44,7 +45,7 @@ def differs(file: SourceFile, pinned: Pinned) -> bool:
     """Whether a file is sure to be another than the one that was pinned."""
     if file.is_container:
         return (file.version, file.label) != (pinned.version, pinned.label)
-    if file.label != pinned.label:
+    if file.label != pinned.label or list(file.tags or ()) != list(pinned.tags or ()):
         return True
     return _is_known(file, pinned) and _size(file.version) != _size(pinned.version)
 

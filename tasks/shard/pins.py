@@ -31,7 +31,14 @@ from tasks.shard.sources import Listing, SourceFile, is_container_name
 
 STAGE = "shard"
 VERSION = 3
-PINNED = ["key", "shard", "version", "label", "recheck_of"]  # what a new listing is compared with
+PINNED = [
+    "key",
+    "shard",
+    "version",
+    "label",
+    "tags",
+    "recheck_of",
+]  # what a new listing is compared with
 
 PinnedFiles = Mapping[str, Pinned]  # by their keys
 
@@ -98,7 +105,7 @@ def known_files(pins: Iterable[pa.Table]) -> PinnedFiles:
     """Every pinned file as it was at its latest attempt, by its key."""
     found: dict[str, Pinned] = {}
     for table in pins:
-        columns = [table[name].to_pylist() for name in ("key", "version", "label", "shard")]
+        columns = [table[name].to_pylist() for name in ("key", "version", "label", "shard", "tags")]
         found |= {key: Pinned(*values) for key, *values in zip(*columns)}
     return found
 

@@ -20,9 +20,7 @@ options.py      options
 
 import functools
 import logging
-from collections import Counter
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -61,8 +59,8 @@ from tasks.tags.vocabulary import (
     Vocabulary,
     classes_table,
     make_vocabulary,
+    meanings,
     tags_table,
-    unmapped,
 )
 
 STAGE = "tags"
@@ -70,10 +68,12 @@ VERSION = 1
 TAGS = "tags.parquet"
 TAG_CLASSES = "tag_classes.parquet"
 TAUGHT = "taught_images"
+LESSONS = "lessons"
 LISTED_TAGS = 10
 logger = logging.getLogger(__name__)
 
 __all__ = [
+    "LESSONS",
     "STAGE",
     "TAGS",
     "TAG_CLASSES",
@@ -137,16 +137,22 @@ def _make(
     label = functools.partial(label_images, TagsJob(uri, images, options, mapping, vocabulary))
     ids = contract.part_ids(images)
     parts = run_shards(session.store, ids, label, executor, session.on_progress)
+    taught = meanings(counts, mapping, vocabulary)
+    named = {TAGS: tags_table(counts, taught), TAG_CLASSES: classes_table(vocabulary)}
     others = [
         contract.write_part(session.store, name, table, RowCounts(0, 0, 0))
-        for name, table in (
-            (TAGS, tags_table(counts, mapping, vocabulary)),
-            (TAG_CLASSES, classes_table(vocabulary)),
-        )
+        for name, table in named.items()
     ]
-    taught = sum(int(part.facts[TAUGHT]) for part in parts)
-    extra = {"classes": list(vocabulary.classes), "images": images.kept, TAUGHT: taught}
-    return Made([*parts, *others], {**extra, **_unmapped(counts, mapping, vocabulary)})
+    unmapped = [tag for tag, classes in taught.items() if not classes]
+    extra = {
+        "classes": list(vocabulary.classes),
+        "images": images.kept,
+        **{name: sum(int(part.facts[name]) for part in parts) for name in (TAUGHT, LESSONS)},
+        "tags": len(taught),
+        "unmapped_tags": len(unmapped),
+        "unmapped_examples": unmapped[:LISTED_TAGS],
+    }
+    return Made([*parts, *others], extra)
 
 
 def _count(job: CountsJob, executor: Executor, session: Session) -> TagCounts:
@@ -176,22 +182,18 @@ def _check(vocabulary: Vocabulary, counts: TagCounts, images: Output, options: T
             f"no image of {source} has a tag. Tags come from a column 'tags' of a list or table, "
             "or from .json and .txt files in tars (docs/sources.md)"
         )
-    listed = ", ".join(tag for tag, _ in Counter(counts.tags).most_common(LISTED_TAGS))
-    found = f"only {vocabulary.classes[0]!r}" if vocabulary.classes else "none"
-    remedy = "add some of them to options.table" if options.table else "lower options.min_images"
+    listed = ", ".join(tag for tag, _ in counts.tags.most_common(LISTED_TAGS))
+    found = f"{vocabulary.classes[0]!r} alone" if vocabulary.classes else "no class"
+    if len(counts.classes) >= 2:
+        remedy = f"lower options.min_images, which is {options.min_images:,}"
+    elif options.table:
+        remedy = "give options.table lines for some of them"
+    else:
+        remedy = "take images with more tags, or a table of what they mean (options.table)"
     raise ProtegeError(
-        f"the tags of {source} teach {found} of the classes, and 2 are needed: {remedy}. The most "
+        f"the tags of {source} teach {found}, and 2 classes are needed: {remedy}. The most "
         f"frequent tags are {listed}"
     )
-
-
-def _unmapped(counts: TagCounts, mapping: TagMapping, vocabulary: Vocabulary) -> dict[str, Any]:
-    lost = unmapped(counts, mapping, vocabulary)
-    return {
-        "tags": len(counts.tags),
-        "unmapped_tags": len(lost),
-        "unmapped_examples": lost[:LISTED_TAGS],
-    }
 
 
 def _log_unmapped(output: Output) -> None:
@@ -204,7 +206,7 @@ def _log_unmapped(output: Output) -> None:
     )
     if extra["unmapped_tags"]:
         logger.info(
-            "%s of %s tags map to no class, the most frequent are %s",
+            "%s of %s tags teach none of these classes, the most frequent are %s",
             f"{extra['unmapped_tags']:,}",
             f"{extra['tags']:,}",
             ", ".join(extra["unmapped_examples"]),
@@ -233,4 +235,4 @@ def label_images(job: TagsJob, part: PartId) -> Receipt:
     ]
     table = pa.Table.from_arrays(columns, schema=tables.TAG_LABELS)
     writer.lap("compute")
-    return writer.write(table, facts={TAUGHT: str(len(ids))})
+    return writer.write(table, facts={TAUGHT: str(len(ids)), LESSONS: str(repeats_N.sum())})

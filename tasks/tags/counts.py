@@ -61,8 +61,9 @@ def write_counts(job: CountsJob, part: PartId) -> Receipt:
     """Count the images of a group of shards."""
     watch, counts = Stopwatch(), TagCounts()
     first = part.number * SHARDS_PER_FILE
-    for shard in contract.part_ids(job.images)[first : first + SHARDS_PER_FILE]:
-        for tags in read_shard(job.images, shard.number, ["tags"])["tags"].to_pylist():
+    for shard in job.images.body["parts"][first : first + SHARDS_PER_FILE]:
+        number = contract.part_number(shard["name"])
+        for tags in read_shard(job.images, number, ["tags"])["tags"].to_pylist():
             found = canonical_tags(tags)
             counts.tags.update(found)
             counts.classes.update(job.mapping.classes_of(found))
@@ -76,9 +77,7 @@ def write_counts(job: CountsJob, part: PartId) -> Receipt:
 def _table(counts: TagCounts) -> pa.Table:
     rows = [(name, False, images) for name, images in sorted(counts.tags.items())]
     rows += [(name, True, images) for name, images in sorted(counts.classes.items())]
-    columns = zip(*rows, strict=True) if rows else ([], [], [])
-    arrays = [pa.array(column, kind) for column, kind in zip(columns, SCHEMA.types, strict=True)]
-    return pa.Table.from_arrays(arrays, schema=SCHEMA)
+    return pa.Table.from_pylist([dict(zip(SCHEMA.names, row, strict=True)) for row in rows], SCHEMA)
 
 
 def read_counts(store: Store, number: int) -> TagCounts:

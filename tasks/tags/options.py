@@ -21,7 +21,7 @@ class TagOptions(Options):
     """Only so many classes are kept: those with the most tagged images."""
     resampling: Literal["square_root", "none"] = "square_root"
     """Images of rare classes are repeated, so that a class counts by the root of its size."""
-    max_repeats: int = Field(100, ge=1, le=10_000)
+    max_repeats: int = Field(10, ge=1, le=10_000)
     """An image is taken at most so many times."""
     seed: int = Field(0, ge=0, le=2**31 - 1)
     """Decides which images of a class are taken once more, where its repeats are no integer."""

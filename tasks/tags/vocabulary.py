@@ -8,7 +8,8 @@ an image of it is taken sqrt(F / f) times, and one of several classes as often a
 size of the largest class as its threshold, so that no image is left out).
 """
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,30 +59,29 @@ def make_vocabulary(counts: TagCounts, options: TagOptions) -> Vocabulary:
     return Vocabulary(tuple(classes), tuple(images_C.tolist()), tuple(repeats_C.tolist()))
 
 
-def tags_table(counts: TagCounts, mapping: TagMapping, vocabulary: Vocabulary) -> pa.Table:
-    """The tags with the most images, and what each of them teaches; nothing, for most."""
+def meanings(
+    counts: TagCounts, mapping: TagMapping, vocabulary: Vocabulary
+) -> dict[str, list[str]]:
+    """The classes that each tag teaches, the tags with the most images first; of most, none."""
     classes = set(vocabulary.classes)
-    listed = sorted(counts.tags.items(), key=lambda item: (-item[1], item[0]))[:LISTED_TAGS]
-    taught = [sort_classes(mapping.classes_of([tag]) & classes) for tag, _ in listed]
-    columns = [[tag for tag, _ in listed], [images for _, images in listed], taught]
-    arrays = zip(columns, tables.TAGS.types, strict=True)
-    return pa.Table.from_arrays(
-        [pa.array(column, kind) for column, kind in arrays], schema=tables.TAGS
-    )
+    ordered = sorted(counts.tags, key=lambda tag: (-counts.tags[tag], tag))
+    return {tag: sort_classes(mapping.classes_of([tag]) & classes) for tag in ordered}
+
+
+def tags_table(counts: TagCounts, taught: Mapping[str, Sequence[str]]) -> pa.Table:
+    """The tags with the most images, and what each of them teaches."""
+    rows = [
+        {"tag": tag, "images": counts.tags[tag], "classes": classes}
+        for tag, classes in itertools.islice(taught.items(), LISTED_TAGS)
+    ]
+    return pa.Table.from_pylist(rows, tables.TAGS)
 
 
 def classes_table(vocabulary: Vocabulary) -> pa.Table:
     """A row for each class."""
-    labels = range(len(vocabulary.classes))
-    columns = [labels, vocabulary.classes, vocabulary.images_C, vocabulary.repeats_C]
-    arrays = zip(columns, tables.TAG_CLASSES.types, strict=True)
-    return pa.Table.from_arrays(
-        [pa.array(list(column), kind) for column, kind in arrays], schema=tables.TAG_CLASSES
-    )
-
-
-def unmapped(counts: TagCounts, mapping: TagMapping, vocabulary: Vocabulary) -> list[str]:
-    """The tags that teach no class, the most frequent first."""
-    classes = set(vocabulary.classes)
-    lost = [tag for tag in counts.tags if not mapping.classes_of([tag]) & classes]
-    return sorted(lost, key=lambda tag: (-counts.tags[tag], tag))
+    columns = zip(vocabulary.classes, vocabulary.images_C, vocabulary.repeats_C, strict=True)
+    rows = [
+        {"label": label, "name": name, "images": images, "repeats": repeats}
+        for label, (name, images, repeats) in enumerate(columns)
+    ]
+    return pa.Table.from_pylist(rows, tables.TAG_CLASSES)

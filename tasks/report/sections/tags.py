@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tasks import tables
-from tasks.contract import Output, part_names, part_number, read_part
+from tasks.contract import Output, part_number, read_part
 from tasks.report.pictures import Picture, pictures_of
 from tasks.report.sections import ReportData, Section
 from tasks.shard import read_shard
@@ -41,6 +41,7 @@ def facts(data: ReportData) -> Mapping[str, Any]:
     return {
         "images": extra["images"],
         "taught": extra[TAUGHT],
+        "repeated": output.options["resampling"] != "none",
         "num_classes": len(output.classes),
         "num_tags": extra["tags"],
         "unmapped": extra["unmapped_tags"],
@@ -53,7 +54,8 @@ def _classes(data: ReportData, output: Output) -> Iterator[TagClass]:
     """The largest classes, with those of the first images that have one of their tags."""
     rows = read_part(output.store, TAG_CLASSES, tables.TAG_CLASSES).to_pylist()
     # The pictures are examples; to look for better ones, all parts would have to be read.
-    first = part_names(output)[0]
+    parts = [part for part in output.body["parts"] if part["facts"].get(TAUGHT, "0") != "0"]
+    first = parts[0]["name"]
     labels = read_part(output.store, first, tables.TAG_LABELS)
     (images,) = data.inputs_of(output, "shard")
     words = read_shard(images, part_number(first), ["tags"])

@@ -26,6 +26,7 @@ from tasks.shard.sources.files import (
     check_file,
 )
 from tasks.shard.sources.folder import drop_stray_others, walk_folder
+from tasks.shard.sources.labels import label_text
 from tasks.shard.sources.lists import read_list
 from tasks.shard.sources.names import (
     CONTAINER_SUFFIXES,
@@ -66,6 +67,7 @@ __all__ = [
     "is_image_name",
     "is_list_name",
     "kind_of",
+    "label_text",
     "list_source",
     "percent_of",
     "read_container",

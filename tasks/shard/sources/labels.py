@@ -50,7 +50,19 @@ def label_text(value: Any) -> str | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise ValueError(f"a value of the type {type(value).__name__} is no class")
-    return unicodedata.normalize("NFC", str(value).strip()) or None
+    text = unicodedata.normalize("NFC", str(value).strip())
+    if not _is_unicode(text):
+        raise ValueError("half of a character is no text")
+    return text or None
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether it can be written: JSON may hold one half of a pair that makes a character."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def folders_of(key: str) -> list[str]:
@@ -73,12 +85,16 @@ def folder_label(key: str, level: int, name: str = "") -> str | None:
 
 
 def tags_of(value: Any) -> tuple[str, ...] | None:
-    """Tags from a list, or from text: split at commas or lines where it has any, else at spaces."""
+    """Tags from a list, or from text: split at commas or lines where it has any, else at spaces.
+
+    What is no text or integer is passed over: people do not look at tags as they do at labels.
+    """
     if isinstance(value, bytes):
         value = value.decode("utf-8-sig", errors="replace")
     if isinstance(value, str):
         value = SEPARATORS.split(value) if SEPARATORS.search(value.strip()) else value.split()
     if not isinstance(value, Sequence):
         return None
-    found = (label_text(tag) for tag in value if isinstance(tag, int | str))
+    texts = (str(tag) for tag in value if isinstance(tag, int | str) and not isinstance(tag, bool))
+    found = (label_text(text) for text in texts if _is_unicode(text))
     return tuple(tag for tag in found if tag) or None
