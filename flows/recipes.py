@@ -191,6 +191,8 @@ BILLION_SCALE = Recipe(
         "supervised": ("baseline", "student"),
         "baseline": ("fine_tune", "student"),
         "labelled_lessons": ("gather",),
+        "agreement": ("committee",),
+        "member_lessons_{n}": ("gather",),
     },
 )
 
@@ -220,6 +222,8 @@ SEMI_WEAKLY = Recipe(
         "tag_student": ("weakly", "student"),
         "weakly": ("teacher", "student"),
         "labelled_lessons": ("gather",),
+        "agreement": ("committee",),
+        "member_lessons_{n}": ("gather",),
     },
 )
 

@@ -184,6 +184,24 @@ TAG_CLASSES = _schema(
     _field("repeats", pa.float64(), "how often an image of it is taken, on average, at least"),
 )
 
+VOTES = _schema(
+    "votes",
+    _field("label", pa.int32(), "class that the image was chosen for, as an index"),
+    _field("rank", pa.int32(), "place within the class, 0 is the best"),
+    IMAGE_ID,
+    _field("votes", pa.int32(), "members of the committee that give the image this class"),
+)
+PRECISION = _schema(
+    "precision",
+    _field("label", pa.int32(), "class, as an index"),
+    _field("name", pa.string(), "name of the class"),
+    _field("sampled", pa.int32(), "chosen images that the committee was asked about"),
+    _field("unanimous", pa.int32(), "those that all members give this class"),
+    _field("estimate", pa.float64(), "estimated share that is of this class", nullable=True),
+    _field("low", pa.float64(), "lower end of its interval", nullable=True),
+    _field("high", pa.float64(), "upper end of its interval", nullable=True),
+)
+
 LESSONS = _schema(
     "lessons",
     IMAGE_ID,

@@ -13,7 +13,7 @@ LAYERS = {
     "models": {"models"},
     "infra": {"infra"},
 }
-STAGES = {"shard", "train", "score", "topk", "tags", "gather", "evaluate", "report"}
+STAGES = {"shard", "train", "score", "topk", "tags", "agreement", "gather", "evaluate", "report"}
 # What is no stage, though it lies beside them: every stage may use all of it.
 SHARED = {"contract", "images", "duplicates", "inference", "options", "tables", "estimate", "cost"}
 PREFECT = ("flows/engine", "flows/operate", "flows/retrain")

@@ -8,10 +8,11 @@ from the labels alone, to compare with.
     protege run billion-scale --set labelled.source=... --set pile.source=... --set test.source=...
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from flows.billion_scale.options import BillionScale
+from flows.campaign.committee import classes_below, train_committee
 from flows.campaign.run import Run
 from tasks.contract import Output
 from tasks.evaluate import Choice
@@ -23,8 +24,8 @@ def billion_scale(run: Run, options: BillionScale) -> Mapping[str, Output]:
     """Run the method; returns its models by role."""
     images = pin(run, options)
     teacher = run.train(images.labels, options.teacher, classes=images.classes, role="teacher")
-    choice = choose(run, options, images, teacher)
-    models = {"teacher": teacher, **learn(run, options, images, choice)}
+    choice, dropped = choose(run, options, images, teacher)
+    models = {"teacher": teacher, **learn(run, options, images, choice, dropped)}
     compare = ("student", "baseline")
     run.evaluate(images.test, models, options.evaluate, compare=compare, choice=choice)
     run.report(options.report)
@@ -60,8 +61,13 @@ def pin(run: Run, options: BillionScale) -> Images:
     return Images(labelled, pile, test, classes, signatures, labels)
 
 
-def choose(run: Run, options: BillionScale, images: Images, teacher: Output) -> Choice:
-    """Let the teacher score the pile, and choose the best images of every class."""
+def choose(
+    run: Run, options: BillionScale, images: Images, teacher: Output
+) -> tuple[Choice, list[str]]:
+    """Let the teacher score the pile, and choose the best images of every class.
+
+    Returns the choice, and the classes that are to be dropped, as a committee says.
+    """
     unseen = images.labelled if options.teacher.is_given else images.test
     run.check_teacher(teacher, unseen, options.approval, batch_size=options.evaluate.batch_size)
     max_lessons = options.topk.k * len(images.classes)
@@ -75,12 +81,25 @@ def choose(run: Run, options: BillionScale, images: Images, teacher: Output) -> 
     )
     scores = run.score(images.pile, teacher, options.score)
     chosen = run.topk(scores, options.topk, exclude=images.signatures)
-    return Choice(images.pile, chosen, teacher)
+    members = train_committee(
+        run, options.committee, options.member, images.labelled, images.classes, options.gather
+    )
+    dropped: list[str] = []
+    if members:
+        agreement = run.agreement(images.pile, chosen, members, options.committee)
+        dropped = classes_below(agreement, options.committee.min_precision)
+    return Choice(images.pile, chosen, teacher), dropped
 
 
-def learn(run: Run, options: BillionScale, images: Images, choice: Choice) -> Mapping[str, Output]:
+def learn(
+    run: Run,
+    options: BillionScale,
+    images: Images,
+    choice: Choice,
+    dropped: Sequence[str],
+) -> Mapping[str, Output]:
     """Train the student on the choice, and the same network on the labels alone."""
-    lessons = run.gather(images.pile, choice.chosen, options.gather)
+    lessons = run.gather(images.pile, choice.chosen, options.gather, dropped_classes=dropped)
     run.approve(
         options.approval,
         "student",

@@ -6,6 +6,7 @@ from pydantic import model_validator
 
 from flows.campaign.baseline import BaselineOptions
 from flows.campaign.options import ApprovalOptions, RecipeOptions
+from tasks.agreement import CommitteeOptions
 from tasks.evaluate import EvaluateOptions
 from tasks.gather import GatherOptions
 from tasks.options import Length
@@ -32,6 +33,10 @@ FINE_TUNE = Training(
 )
 
 
+# Much smaller than the teacher: it need not be good, but independent.
+MEMBER = TrainOptions(model="resnet18", length=Length(amount=30, unit="epochs"))
+
+
 class BillionScale(RecipeOptions):
     """Billion-scale semi-supervised learning: the options of a campaign."""
 
@@ -47,6 +52,10 @@ class BillionScale(RecipeOptions):
     """How the teacher scores the pile."""
     topk: TopkOptions = TopkOptions()
     """Which images are chosen to teach the student."""
+    committee: CommitteeOptions = CommitteeOptions()
+    """Who says, without labels of the pile, how right the choice of each class is."""
+    member: TrainOptions = MEMBER
+    """A network of the committee."""
     gather: GatherOptions = GatherOptions()
     """How the chosen images become a training set."""
     student: TrainOptions = TrainOptions(model="resnet18")
@@ -72,6 +81,11 @@ class BillionScale(RecipeOptions):
                     f"{name}.length is 0, which leaves random weights: give {name}.start.weights, "
                     "or a length"
                 )
+        if self.committee.members and not self.member.length.amount and not self.member.is_linear:
+            raise ValueError(
+                "member.length is 0, so that all members would be alike, or know nothing: give a "
+                "length, member.start.head=linear, or committee.members=0"
+            )
         if self.topk.top_p > self.score.top_p:
             raise ValueError(
                 f"topk.top_p ({self.topk.top_p}) must be at most score.top_p ({self.score.top_p})"

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from flows.billion_scale.options import BillionScale
+from flows.campaign.committee import estimate_committee
 from tasks.estimate import Estimate, Work
 from tasks.train.estimate import estimate_training
 
@@ -39,12 +40,14 @@ def estimate_all(
         estimate_training("teacher", options.teacher, labels)
         + _scoring(options, pile_images)
         + Estimate((_choice(options, classes, lessons),))
+        + estimate_committee(options.committee, options.member, labels)
         + estimate_training("pretrained", student, lessons)
         + estimate_training("student", fine_tune, labels)
         + estimate_training("supervised", options.baseline_training, labels)
         + estimate_training("baseline", fine_tune, labels)
     )
     doubts = [*_doubts_of_choice(options, classes, pile_images)]
+    doubts += doubts_of_steps(estimate, "member_1", "member")
     doubts += _doubts_of_student(estimate, lessons)
     return replace(estimate, doubts=tuple(doubts))
 
@@ -84,14 +87,15 @@ def _doubts_of_choice(
         )
 
 
-def doubts_of_steps(estimate: Estimate, role: str) -> Iterator[str]:
-    """Whether a teacher learns for too few steps."""
+def doubts_of_steps(estimate: Estimate, role: str, section: str = "") -> Iterator[str]:
+    """Whether a network learns for too few steps; its options are in a section of its name."""
+    section = section or role
     for work in estimate.works:
         is_random = work.training is not None and not work.training.start.weights
         if work.role == role and work.units < FEW_STEPS and is_random:
             yield (
-                f"{role}: {work.units:,} steps from random weights learn next to nothing; raise "
-                f"{role}.length, or give {role}.start.weights"
+                f"{section}: {work.units:,} steps from random weights learn next to nothing; raise "
+                f"{section}.length, or give {section}.start.weights"
             )
 
 

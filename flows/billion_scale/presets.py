@@ -11,6 +11,7 @@ from typing import Any, Literal
 from flows.billion_scale.options import BillionScale
 from flows.campaign.baseline import BaselineOptions
 from flows.campaign.digits import SUPERVISED, digits_training
+from tasks.agreement import CommitteeOptions
 from tasks.evaluate import EvaluateOptions
 from tasks.gather import GatherOptions
 from tasks.images import Inputs
@@ -35,6 +36,7 @@ def digits(data: str = "demo-output/data/seed-0", seed: int = 0) -> BillionScale
         teacher=digits_training("small_resnet_16", 1_600, base=0.8, weight_decay=5e-3),
         score=ScoreOptions(top_p=10, batch_size=250),
         topk=TopkOptions(k=350, top_p=1, drop_near_duplicates=False),
+        member=digits_training("small_resnet_8", 300, base=0.8, weight_decay=5e-3),
         gather=GatherOptions(lessons_per_part=1_000),
         student=digits_training("small_resnet_8", 1_200, base=2.0, weight_decay=5e-4),
         fine_tune=Training(
@@ -64,6 +66,7 @@ def small() -> BillionScale:
         teacher=_small_training("small_resnet_32", steps=500, rate=0.8),
         score=ScoreOptions(top_p=5, batch_size=64),
         topk=TopkOptions(k=100, top_p=2),
+        member=_small_training("small_resnet_16", steps=200, rate=0.8),
         gather=GatherOptions(lessons_per_part=1_000),
         student=_small_training("small_resnet_16", steps=500, rate=0.8),
         fine_tune=Training(
@@ -93,6 +96,7 @@ def photos() -> BillionScale:
         teacher=_photos_training(LITE0, size=224, head="linear", steps=0, rate=0.05),
         score=ScoreOptions(top_p=5, batch_size=64),
         topk=TopkOptions(k=50, top_p=1),
+        member=_photos_training(LITE0, size=224, head="linear", steps=0, rate=0.05),
         gather=GatherOptions(lessons_per_part=1_000),
         student=_photos_training(LITE0, size=128, head="new", steps=200, rate=0.08),
         fine_tune=Training(
@@ -200,6 +204,7 @@ def imagenet_yfcc() -> BillionScale:
         ),
         score=ScoreOptions(top_p=10),
         topk=TopkOptions(k=16_000, top_p=10),
+        committee=CommitteeOptions(percent=20),
         student=TrainOptions(
             model="resnet50",
             length=billion,

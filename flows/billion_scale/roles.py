@@ -10,6 +10,8 @@ ROLES = (
     Role("labelled_lessons", "The labelled images as a training set", "labelled set"),
     Role("score", "The teacher's scores of the pile", "scores"),
     Role("topk", "Images chosen for each class", "choice"),
+    Role("member_{n}", "Member {n} of the committee", "member {n} of the committee", always=False),
+    Role("agreement", "What a committee says of the choice", "agreement", always=False),
     Role("gather", "The chosen images as a training set", "training set"),
     Role("teacher", "Teacher"),
     Role("teacher_check", "The teacher's answers on images that it has not learned from"),

@@ -17,7 +17,7 @@ from infra.errors import ProtegeError
 from tasks.contract import OnProgress, Output
 from tasks.duplicates.leakage import check_leakage, leakage
 from tasks.duplicates.signature import signature
-from tasks.gather import GatherOptions, gather
+from tasks.gather import GatherOptions, Share, gather
 from tasks.options import Options, problems
 from tasks.shard import ShardOptions, class_names, shard
 from tasks.tags import TagOptions, tags
@@ -98,13 +98,16 @@ class ImageRun(StageRun):
         *,
         classes: Sequence[str] | None = None,
         soft_labels: Output | None = None,
+        dropped_classes: Sequence[str] = (),
+        share: Share | None = None,
         role: str = "gather",
         **fields: Any,
     ) -> Output:
         """Collect the chosen images, or all labelled ones, into a shuffled training set.
 
         With `classes=[]`, all images without any class; with `soft_labels`, which are scores, the
-        chosen ones with the probabilities that they were scored with.
+        chosen ones with the probabilities that they were scored with. Chosen images of
+        `dropped_classes` are not taken, of labelled images only a `share`.
         """
         gather_options = options_of(GatherOptions, options, fields)
         work = partial(
@@ -115,6 +118,8 @@ class ImageRun(StageRun):
             gather_options,
             classes=classes,
             soft_labels=soft_labels,
+            dropped_classes=dropped_classes,
+            share=share,
             executor=self.executor,
         )
         return self._run_stage("gather", role, work)

@@ -16,8 +16,8 @@ from tasks.shard.sources import is_list_name
 
 # Below the root, a source may lie beside these folders, but not in one of them.
 OUTPUTS = frozenset(
-    {"campaigns", "champions", "evaluate", "gather", "leakage", "leases", "predictions", "report"}
-    | {"score", "shard", "signature", "tags", "topk", "train"}
+    {"agreement", "campaigns", "champions", "evaluate", "gather", "leakage", "leases"}
+    | {"predictions", "report", "score", "shard", "signature", "tags", "topk", "train"}
 )
 
 

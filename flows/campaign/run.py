@@ -19,6 +19,7 @@ from typing import Any
 from flows.campaign.image_run import ImageRun, options_of
 from flows.campaign.options import ApprovalOptions
 from tasks import tables
+from tasks.agreement import CommitteeOptions, agreement
 from tasks.contract import OnProgress, Output
 from tasks.evaluate import (
     Choice,
@@ -189,6 +190,21 @@ class Run(ImageRun):
             return output
 
         return self._run_stage("topk", role, work)
+
+    def agreement(
+        self,
+        images: Output,
+        chosen: Output,
+        members: Mapping[str, Output],
+        options: CommitteeOptions | None = None,
+        *,
+        role: str = "agreement",
+        **fields: Any,
+    ) -> Output:
+        """Let the members of a committee say how right the choice of each class is."""
+        asked = options_of(CommitteeOptions, options, fields)
+        work = partial(agreement, self.store, images, chosen, members, asked)
+        return self._run_stage("agreement", role, work)
 
     def evaluate(
         self,

@@ -78,7 +78,10 @@ def _note_unfinished(store: Store, campaign: Campaign, key: str) -> None:
 
 def resumed_options(campaign: Campaign) -> RecipeOptions:
     """The options of a campaign, as its recipe's class."""
-    return recipe(campaign.recipe).load_options().model_validate(campaign.options)
+    kind = recipe(campaign.recipe).load_options()
+    # It began before there were committees, and nobody has asked for one.
+    older = {"committee": {"members": 0}} if "committee" in kind.model_fields else {}
+    return kind.model_validate({**older, **campaign.options})
 
 
 def _run_flow(

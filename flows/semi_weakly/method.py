@@ -41,8 +41,8 @@ def semi_weakly(run: Run, options: SemiWeakly) -> Mapping[str, Output]:
     )
 
     # From here on as without tags.
-    choice = choose(run, ranking, images, teacher)
-    models = {"teacher": teacher, **learn(run, ranking, images, choice)}
+    choice, dropped = choose(run, ranking, images, teacher)
+    models = {"teacher": teacher, **learn(run, ranking, images, choice, dropped)}
 
     # The same network on tags and labels, without a teacher: what the choice adds to the tags.
     if options.weakly.length.amount:

@@ -4,9 +4,10 @@ from typing import ClassVar, Literal
 
 from pydantic import model_validator
 
-from flows.billion_scale.options import FINE_TUNE, BillionScale, BillionScaleApproval
+from flows.billion_scale.options import FINE_TUNE, MEMBER, BillionScale, BillionScaleApproval
 from flows.campaign.baseline import BaselineOptions
 from flows.campaign.options import ApprovalOptions, RecipeOptions
+from tasks.agreement import CommitteeOptions
 from tasks.evaluate import EvaluateOptions
 from tasks.gather import GatherOptions
 from tasks.report import ReportOptions
@@ -45,6 +46,10 @@ class SemiWeakly(RecipeOptions):
     """How the teacher scores the pile."""
     topk: TopkOptions = TopkOptions()
     """Which images are chosen to teach the student; tags are not looked at."""
+    committee: CommitteeOptions = CommitteeOptions()
+    """Who says, without labels of the pile, how right the choice of each class is."""
+    member: TrainOptions = MEMBER
+    """A network of the committee."""
     gather: GatherOptions = GatherOptions()
     """How images become training sets."""
     student: TrainOptions = TrainOptions(model="resnet18")

@@ -21,6 +21,7 @@ from tasks import contract
 from tasks.evaluate.metrics import Row
 from tasks.evaluate.options import Choice, EvaluateOptions
 from tasks.images import Pixels
+from tasks.sampling import sample_classes, spread
 from tasks.shard import read_keys, read_many
 from tasks.topk import read_chosen
 
@@ -76,8 +77,7 @@ def _sample(
     training that the choice was made for.
     """
     count = max(1, min(per_class, MAX_VIEW_IMAGES // num_classes))
-    rows = [_spread(np.arange(rows.start, rows.stop), count) for _, rows in _by_class(labels)]
-    return _spread(np.concatenate(rows), MAX_VIEW_IMAGES)
+    return spread(sample_classes(labels, count), MAX_VIEW_IMAGES)
 
 
 def _by_class(labels: npt.NDArray[np.int32]) -> Iterator[tuple[int, slice]]:
@@ -154,14 +154,6 @@ def _precision(
         inside = known[rows]
         if inside.any():
             yield _row("precision", label, right[rows][inside])
-
-
-def _spread(places: npt.NDArray[np.intp], count: int) -> npt.NDArray[np.intp]:
-    """At most `count` of the places, evenly spread from the first to the last."""
-    if len(places) <= count:
-        return places
-    evenly: npt.NDArray[np.intp] = places[np.linspace(0, len(places) - 1, count).astype(int)]
-    return evenly
 
 
 def audit_digest(options: EvaluateOptions) -> str:

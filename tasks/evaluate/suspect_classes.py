@@ -5,6 +5,9 @@ class that looks wrong, with a sentence that says why. A pure function of the ta
 
     for suspect in find_suspect_classes(read_classes(chosen), read_metrics(measured), k=16_000): ...
 
+A committee's estimate (`tasks/agreement`), where there is one, takes the place of the last two
+signs: a class of which it says less than half is suspect, unless it says so of most classes.
+
 A class is suspect by one of three signs. Each must exceed what chance alone does to counts: bounds
 are so many standard deviations wide that in FALSE_FLAGS of all campaigns, at most, chance makes any
 class suspect.
@@ -81,19 +84,27 @@ class SuspectClass:
 
 
 def find_suspect_classes(
-    classes: pa.Table, metrics: pa.Table, k: int, teacher: str = "teacher"
+    classes: pa.Table,
+    metrics: pa.Table,
+    k: int,
+    teacher: str = "teacher",
+    precision: pa.Table | None = None,
 ) -> list[SuspectClass]:
     """The classes that look wrong, in the order of their labels; a class is listed once.
 
-    `teacher` is what `metrics` calls the model that scored the candidates.
+    `teacher` is what `metrics` calls the model that scored the candidates, `precision` what a
+    committee says of each class, which takes the place of crowding and contradiction.
     """
     if not len(classes):
         return []
     names = dict(zip(classes["label"].to_pylist(), classes["name"].to_pylist(), strict=True))
     deviations = NormalDist().inv_cdf(1 - FALSE_FLAGS / NUM_SIGNS / len(classes))
-    reasons = dict(_contradicted(metrics, deviations))
-    if not _is_weak(metrics, teacher, deviations):
-        reasons |= dict(_crowded(classes, k, deviations))
+    if precision is not None:
+        reasons = dict(_disagreed(precision))
+    else:
+        reasons = dict(_contradicted(metrics, deviations))
+        if not _is_weak(metrics, teacher, deviations):
+            reasons |= dict(_crowded(classes, k, deviations))
     for label, reason in _audited(metrics, deviations):
         reasons[label] = reason
     return [
@@ -123,6 +134,21 @@ def _audited(metrics: pa.Table, deviations: float) -> Iterator[tuple[int, str]]:
             yield row["label"], f"of {count}, {right:,} are of this class"
         elif low > HALF:
             yield row["label"], ""
+
+
+def _disagreed(precision: pa.Table) -> Iterator[tuple[int, str]]:
+    """(label, reason) of each class of which less than half is right, as a committee says."""
+    known = [row for row in precision.to_pylist() if row["estimate"] is not None]
+    doubted = [row for row in known if row["estimate"] < HALF]
+    if len(doubted) > len(known) / 2:
+        return  # of what most classes are, the committee itself knows too little
+    for row in doubted:
+        yield (
+            row["label"],
+            f"all networks of a committee agree with {row['unanimous']:,} of {row['sampled']:,} of "
+            f"its images, so that {row['estimate']:.0%} may be right ({row['low']:.0%} to "
+            f"{row['high']:.0%})",
+        )
 
 
 def _crowded(classes: pa.Table, k: int, deviations: float) -> Iterator[tuple[int, str]]:

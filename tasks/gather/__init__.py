@@ -51,13 +51,13 @@ from tasks.gather.job import GatherJob
 from tasks.gather.lessons import collect_lessons
 from tasks.gather.options import GatherOptions
 from tasks.gather.spills import SPILLS, count_spills, spill_name, write_spill
-from tasks.gather.subset import SUBSET, write_subset
+from tasks.gather.subset import SUBSET, Share, write_subset
 from tasks.shard import class_names
 
 STAGE = "gather"
 VERSION = 5
 
-__all__ = ["STAGE", "SUBSET", "GatherOptions", "gather"]
+__all__ = ["STAGE", "SUBSET", "GatherOptions", "Share", "gather"]
 
 
 def gather(
@@ -68,6 +68,8 @@ def gather(
     *,
     classes: Sequence[str] | None = None,
     soft_labels: Output | None = None,
+    dropped_classes: Sequence[str] = (),
+    share: Share | None = None,
     executor: Executor = Inline(),
     on_progress: OnProgress = silent,
 ) -> Output:
@@ -76,7 +78,8 @@ def gather(
     Labelled images have the classes that their labels name, unless `classes` says which, in which
     order; with no classes at all, every image is taken and its label is not looked at. Chosen ones
     have the classes of the choice; with `soft_labels`, which are scores, each has the probabilities
-    that it was scored with. Raises ProtegeError, Failures.
+    that it was scored with. Of a choice, images of `dropped_classes` are not taken; of
+    labelled images, only a `share`. Raises ProtegeError, Failures.
     """
     inputs = {"images": images}
     if chosen is not None:
@@ -86,9 +89,22 @@ def gather(
         _check_soft_labels(images, chosen, soft_labels)
         inputs["soft_labels"] = soft_labels
     names = _class_names(images, chosen, classes)
-    content = {"classes": list(names)}
+    content: dict[str, Any] = {"classes": list(names)}
+    if dropped_classes:
+        content["dropped_classes"] = sorted(dropped_classes)
+    if share is not None:
+        content["share"] = [share.percent, share.seed]
     target = Target(root, STAGE, VERSION, options, inputs, content=content, scratch=SPILLS)
-    job = GatherJob(target.uri, options, images, chosen, tuple(names), soft_labels)
+    job = GatherJob(
+        target.uri,
+        options,
+        images,
+        chosen,
+        tuple(names),
+        soft_labels,
+        frozenset(dropped_classes),
+        share,
+    )
     return make_output(target, functools.partial(_make, job, executor), on_progress)
 
 
@@ -153,10 +169,11 @@ def _make(job: GatherJob, executor: Executor, session: Session) -> Made:
     ids = map(PartId, range(job.plan.num_parts))
     parts = run_shards(session.store, ids, collect, executor, session.on_progress)
     if job.chosen is None and job.classes:
-        parts = [*parts, *write_subset(session, job.images, job.options)]
+        parts = [*parts, *write_subset(session, job.images, job.options, job.share)]
     extra = {
         "classes": list(job.classes),
         "unique_images": len(np.unique(job.plan.lessons.image_ids)),
         "seed": job.options.seed,
+        "dropped_classes": sorted(job.dropped_classes),
     }
     return Made(parts, extra)

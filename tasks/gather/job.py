@@ -11,11 +11,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from infra.errors import ProtegeError
 from tasks import tables
 from tasks.contract import Output, part_number
 from tasks.gather.options import GatherOptions
 from tasks.gather.plan import Lessons, plan_lessons, plan_unlabelled, read_labels, read_taken
+from tasks.gather.subset import Share
 from tasks.shard import IMAGE_BYTES
 
 
@@ -40,6 +44,10 @@ class GatherJob:
     classes: tuple[str, ...]
     soft_labels: Output | None = None
     """The scores that say how much an image is of each class, instead of the class it is for."""
+    dropped_classes: frozenset[str] = frozenset()
+    """Classes whose chosen images are not taken."""
+    share: Share | None = None
+    """A share of the labelled images, for a member of a committee."""
 
     @property
     def plan(self) -> Plan:
@@ -59,10 +67,20 @@ def _plan(job: GatherJob) -> Plan:
 
 def _lessons(job: GatherJob) -> Lessons:
     if job.chosen is not None:
-        return plan_lessons(read_taken(job.chosen), job.options)
+        taken = read_taken(job.chosen)
+        kept = [label for label, name in enumerate(job.classes) if name not in job.dropped_classes]
+        if job.dropped_classes:
+            taken = taken.filter(pc.is_in(taken["label"], pa.array(kept, pa.int32())))
+        if not len(taken):
+            raise ProtegeError(
+                f"no image of {job.chosen.uri} is left to learn from: choose more images of each "
+                "class, ask less of their precision, or train a better teacher"
+            )
+        return plan_lessons(taken, job.options)
     if not job.classes:
         return plan_unlabelled(job.images, job.options)
-    return plan_lessons(read_labels(job.images, job.classes, job.options), job.options)
+    labels = read_labels(job.images, job.classes, job.options, job.share)
+    return plan_lessons(labels, job.options)
 
 
 def _count_parts(lessons: Lessons, images: Output, options: GatherOptions) -> int:

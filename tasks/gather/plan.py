@@ -15,7 +15,7 @@ from infra.errors import ProtegeError
 from tasks import contract, tables, tags
 from tasks.contract import Output
 from tasks.gather.options import GatherOptions
-from tasks.gather.subset import read_subset
+from tasks.gather.subset import Share, read_subset
 from tasks.tags import read_tag_labels
 from tasks.topk import hash_ids, read_chosen
 
@@ -78,12 +78,14 @@ def read_taken(chosen: Output) -> pa.Table:
     return read_tag_labels(chosen) if chosen.stage == tags.STAGE else read_chosen(chosen)
 
 
-def read_labels(images: Output, classes: Sequence[str], options: GatherOptions) -> pa.Table:
+def read_labels(
+    images: Output, classes: Sequence[str], options: GatherOptions, share: Share | None = None
+) -> pa.Table:
     """The labelled images that are taken: the columns of `plan_lessons`.
 
     Raises ProtegeError for an image without a class, or with one that is none of `classes`.
     """
-    table = read_subset(images, options)
+    table = read_subset(images, options, share)
     class_indices = {name: index for index, name in enumerate(classes)}
     names = table["label"].unique().to_pylist()
     if None in names:

@@ -3,9 +3,11 @@
 In: the choice, the measures and the suspect classes. Out: a `ClassCard` for each class.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
+
+import pyarrow as pa
 
 from tasks.evaluate import SuspectClass
 from tasks.report.choice import Choice
@@ -15,12 +17,22 @@ from tasks.topk import count_dropped
 
 
 @dataclass(frozen=True)
+class Estimate:
+    """The share of a class's images that is right, as a committee says, with its interval."""
+
+    share: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class ClassCard:
     """A class of the choice; None for what was not measured. Shares are in [0, 1].
 
     Three things may be wrong with its choice: it is `short` of images, `doubtful` when its last
     images are more likely of another class, and `uncertain` when it may not be exact. `suspect` is
-    the reason why it may have filled with images of other things, or empty.
+    the reason why it may have filled with images of other things, or empty; `dropped` says that
+    nothing learned from its images for such a reason.
     """
 
     label: int
@@ -31,6 +43,8 @@ class ClassCard:
     certified: bool
     agreement: float | None
     precision: float | None
+    estimate: Estimate | None
+    dropped: bool
     suspect: str
     short: bool
     doubtful: bool
@@ -39,12 +53,25 @@ class ClassCard:
 
 
 def make_cards(
-    choice: Choice, measures: Measures, suspects: Sequence[SuspectClass]
+    choice: Choice,
+    measures: Measures,
+    suspects: Sequence[SuspectClass],
+    precision: pa.Table | None = None,
+    dropped: Collection[str] = (),
 ) -> list[ClassCard]:
-    """A card for each class, in the order of the labels."""
+    """A card for each class, in the order of the labels.
+
+    `precision` is a committee's; `dropped` are the classes that were not learned for it.
+    """
     reasons = {suspect.label: suspect.reason for suspect in suspects}
     rows = choice.classes.drop_columns(["histogram"]).to_pylist()
-    return [_card(choice, measures, row, reasons) for row in rows]
+    estimates = {
+        row["label"]: Estimate(row["estimate"], row["low"], row["high"])
+        for row in (precision.to_pylist() if precision is not None else [])
+        if row["estimate"] is not None
+    }
+    cards = [_card(choice, measures, row, reasons, estimates.get(row["label"])) for row in rows]
+    return [replace(card, dropped=card.name in dropped) for card in cards]
 
 
 def most_in_need(cards: Sequence[ClassCard], k: int, max_classes: int) -> list[ClassCard]:
@@ -60,7 +87,11 @@ def most_in_need(cards: Sequence[ClassCard], k: int, max_classes: int) -> list[C
 
 
 def _card(
-    choice: Choice, measures: Measures, row: Mapping[str, Any], reasons: Mapping[int, str]
+    choice: Choice,
+    measures: Measures,
+    row: Mapping[str, Any],
+    reasons: Mapping[int, str],
+    estimate: Estimate | None,
 ) -> ClassCard:
     label, kept = row["label"], row["kept"]
     short = kept < choice.k and not choice.across_classes
@@ -75,6 +106,8 @@ def _card(
         certified=row["certified"],
         agreement=measures.of_choice("view_agreement", label),
         precision=measures.of_choice("precision", label),
+        estimate=estimate,
+        dropped=False,
         suspect=reasons.get(label, ""),
         short=short,
         doubtful=doubtful,

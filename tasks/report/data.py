@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from infra.store import Store
+from tasks.agreement import read_precision
 from tasks.contract import Output, output_at
 from tasks.evaluate import find_suspect_classes, predictions_in, read_metrics
 from tasks.report.blank import Blanks, count_blanks
@@ -120,8 +121,36 @@ class ReportData:
         if self.choice is None:
             return []
         teacher = self.role_of(self.choice.teachers[-1])
-        suspects = find_suspect_classes(self.choice.classes, self.metrics, self.choice.k, teacher)
-        return make_cards(self.choice, self.measures, suspects)
+        suspects = find_suspect_classes(
+            self.choice.classes, self.metrics, self.choice.k, teacher, self.precision
+        )
+        return make_cards(self.choice, self.measures, suspects, self.precision, self._dropped)
+
+    @property
+    def _dropped(self) -> list[str]:
+        """The classes of the choice that nothing has learned from."""
+        for output in self.story.of_stage("gather").values():
+            chosen = output.body["inputs"].get("chosen")
+            if self.choice and chosen == self.choice.output.link:
+                dropped: list[str] = output.body["extra"].get("dropped_classes", [])
+                return dropped
+        return []
+
+    @cached_property
+    def precision(self) -> pa.Table | None:
+        """What a committee says of each class of the choice; None where nobody was asked."""
+        for output in self.story.of_stage("agreement").values():
+            if self.choice and output.body["inputs"]["chosen"] == self.choice.output.link:
+                return read_precision(output)
+        return None
+
+    @property
+    def estimated_precision(self) -> float | None:
+        """The same of all chosen images together."""
+        known = [card for card in self.cards if card.estimate is not None and card.kept]
+        kept = sum(card.kept for card in known)
+        shares = (card.kept * card.estimate.share for card in known if card.estimate)
+        return sum(shares) / kept if kept else None
 
     @cached_property
     def blanks(self) -> Blanks | None:

@@ -7,6 +7,7 @@ from typing import Any
 from flows.billion_scale.options import BillionScale
 from flows.campaign.baseline import BaselineOptions
 from infra.store import open_store
+from tasks.agreement import CommitteeOptions
 from tasks.evaluate import EvaluateOptions
 from tasks.images import Inputs
 from tasks.options import Length
@@ -48,6 +49,8 @@ def tiny(pictures: Path, **changes: dict[str, Any]) -> BillionScale:
         teacher=network,
         score=ScoreOptions(top_p=3, batch_size=8),
         topk=TopkOptions(k=6, top_p=2),
+        committee=CommitteeOptions(members=0),
+        member=network,
         student=network,
         fine_tune=Training(
             length=Length(amount=2, unit="steps"), batch_size=8, augment=AUGMENT, speed=SPEED

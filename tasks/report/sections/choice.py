@@ -32,6 +32,8 @@ def facts(data: ReportData) -> Mapping[str, Any]:
         "total_top1": data.top1(story.result),
         "agreement": data.measures.of_choice("view_agreement"),
         "precision": data.measures.of_choice("precision"),
+        "is_estimated": data.precision is not None,
+        "estimate": data.estimated_precision,
     }
 
 

@@ -32,6 +32,7 @@ def facts(data: ReportData) -> Mapping[str, Any]:
         "k": data.choice.k if data.choice is not None else 0,
         "num_classes": len(data.cards),
         "suspects": [card for card in data.cards if card.suspect],
+        "is_estimated": data.precision is not None,
         "short": [card for card in data.cards if card.short],
         "doubtful": [card for card in data.cards if card.doubtful],
         "uncertain": [card for card in data.cards if card.uncertain],
