@@ -18,7 +18,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-user demo demo-seeds test test-wheel fuzz test-operate test-operate-ci debian check
-.PHONY: format operate-sqlite operate-postgres bench-overhead bench-topk bench-train bench-loader bench-photos bench-recipes bench-features bench-operate clean
+.PHONY: format operate-sqlite operate-postgres bench-overhead bench-topk bench-train bench-loader bench-photos bench-recipes bench-precision bench-features bench-operate clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -101,6 +101,9 @@ bench-photos: $(READY)  ## Measure what the preset photos gains on Debian's clip
 
 bench-recipes: $(READY)  ## Measure what digits gain by a recipe; RECIPE=noisy-student, half an hour
 	$(BIN)/python -m tests.bench.recipes $(OUT)/recipes --recipe $(or $(RECIPE),noisy-student) --seeds $(SEEDS)
+
+bench-precision: $(READY)  ## Measure how well a committee says how right each class is; half an hour
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench.precision $(OUT)/precision
 
 bench-features: $(READY)  ## Measure what features are worth that were learned without labels; half an hour
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench.features $(OUT)/features

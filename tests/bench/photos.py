@@ -58,10 +58,11 @@ def sources_of(pictures: Path, folder: Path, seed: int) -> Path:
 
 
 def write_sources(pictures: Path, folder: Path, seed: int) -> None:
-    """Write the three sources of one seed as folders of files."""
+    """Write the three sources of one seed as folders of files, and what the pile really holds."""
     rng, test_rng = np.random.default_rng(seed), np.random.default_rng(TEST_SEED)
     everything = sorted(pictures.rglob("*.png"))
     pile: list[Path] = []
+    truth: list[str] = []
     for kind, place in KINDS.items():
         own = [path for path in everything if path.is_relative_to(pictures / place)]
         order = [own[index] for index in test_rng.permutation(len(own))]
@@ -72,10 +73,14 @@ def write_sources(pictures: Path, folder: Path, seed: int) -> None:
         _copy(test, folder / "test" / kind)
         _copy(rest[:LABELLED_PER_KIND], folder / "labelled" / kind)
         pile += rest[LABELLED_PER_KIND:]
+        truth += [kind] * len(rest[LABELLED_PER_KIND:])
     places = [pictures / place for place in KINDS.values()]
     others = [path for path in everything if not any(map(path.is_relative_to, places))]
     pile += [others[index] for index in rng.permutation(len(others))[: len(pile)]]
     _copy(pile, folder / "pile")
+    truth += ["other"] * (len(pile) - len(truth))
+    rows = [f"{number:05d}.png,{kind}" for number, kind in enumerate(truth)]
+    (folder / "pile-truth.csv").write_text("\n".join(["key,label", *rows]) + "\n")
 
 
 def _copy(paths: list[Path], folder: Path) -> None:
