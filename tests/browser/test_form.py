@@ -144,9 +144,9 @@ def test_rule_across_sections_fails_before_any_work(served: Served, page: Page) 
         ),
         (
             "semi-weakly/small",
-            ("tag_teacher", "Length", "Amount"),
-            0,
-            "tag_teacher.length is 0, so that no tag would be learned",
+            ("topk", "Top p"),
+            6,
+            "topk.top_p (6) must be at most score.top_p (5)",
         ),
         (
             "noisy-student/small",
