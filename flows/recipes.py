@@ -167,6 +167,17 @@ def _numbered(role: "Role", number: int) -> "Role":
     )
 
 
+# Of the outputs that billion-scale and semi-weakly have in common.
+RANKING_SECTIONS: Mapping[str, tuple[str, ...]] = {
+    "pretrained": ("student",),
+    "student": ("fine_tune", "student"),
+    "supervised": ("baseline", "student"),
+    "baseline": ("fine_tune", "student"),
+    "labelled_lessons": ("gather",),
+    "agreement": ("committee",),
+    "member_lessons_{n}": ("gather",),
+}
+
 BILLION_SCALE = Recipe(
     name="billion-scale",
     about="Teacher, best K of each class, student, fine-tuning (Yalniz et al. 2019)",
@@ -185,15 +196,7 @@ BILLION_SCALE = Recipe(
     compared_with="baseline",
     labelled="labelled",
     teacher="teacher",
-    sections={
-        "pretrained": ("student",),
-        "student": ("fine_tune", "student"),
-        "supervised": ("baseline", "student"),
-        "baseline": ("fine_tune", "student"),
-        "labelled_lessons": ("gather",),
-        "agreement": ("committee",),
-        "member_lessons_{n}": ("gather",),
-    },
+    sections=RANKING_SECTIONS,
 )
 
 SEMI_WEAKLY = Recipe(
@@ -213,17 +216,11 @@ SEMI_WEAKLY = Recipe(
     compared_with="baseline",
     labelled="labelled",
     sections={
+        **RANKING_SECTIONS,
         "tag_lessons": ("gather",),
         "teacher": ("teacher", "tag_teacher"),
-        "pretrained": ("student",),
-        "student": ("fine_tune", "student"),
-        "supervised": ("baseline", "student"),
-        "baseline": ("fine_tune", "student"),
         "tag_student": ("weakly", "student"),
         "weakly": ("teacher", "student"),
-        "labelled_lessons": ("gather",),
-        "agreement": ("committee",),
-        "member_lessons_{n}": ("gather",),
     },
 )
 

@@ -33,7 +33,7 @@ def check(recipe: Recipe, sources: Sources, *, whole: bool = False) -> dict[str,
     for name, section in sections:
         if isinstance(section, TrainOptions):
             is_other = name in sources.options.OTHER_CLASSES
-            _check_network(name, section, next(iter(tagged.values())) if is_other else labels)
+            _check_network(name, section, next(iter(tagged.values()), None) if is_other else labels)
         if isinstance(section, EvaluateOptions):
             _check_audit(name, section)
     return sizes

@@ -3,7 +3,7 @@
 In: labelled images, and the options of the committee and of its members. Out: the members by role,
 and what they say of a choice. They are trained once, whatever is chosen afterwards.
 
-    members = train_committee(run, options.committee, options.member, labelled, classes)
+    members = train_committee(run, options.committee, options.member, labelled, classes, gather)
     agreement = run.agreement(pile, chosen, members, options.committee)
     dropped = classes_below(agreement, options.committee.min_precision)
 """

@@ -22,8 +22,7 @@ from tasks.train.options import LearningRate
 
 def _with(options: BillionScale, **own: Any) -> SemiWeakly:
     """The sections of billion-scale, but for those that this recipe has of its own."""
-    shared = {name: getattr(options, name) for name in BillionScale.model_fields}
-    return SemiWeakly.model_validate({**shared, "approval": {}, **own})
+    return SemiWeakly.model_validate({**dict(options), "approval": {}, **own})
 
 
 def digits(data: str = "demo-output/data/seed-0", seed: int = 0) -> SemiWeakly:

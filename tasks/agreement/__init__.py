@@ -39,7 +39,6 @@ from tasks.contract import (
 from tasks.evaluate import wilson
 from tasks.images import IMAGES_VERSION
 from tasks.sampling import sample_classes
-from tasks.shard import read_many
 from tasks.topk import read_chosen
 
 STAGE = "agreement"
@@ -136,25 +135,17 @@ def _answers(
     job: AgreementJob, member: Output, ids_N: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:
     """The class that a member gives each of these images."""
+    from tasks.inference.chosen import ask_about
     from tasks.inference.model import load_model
-    from tasks.inference.pipeline import run_pipeline
 
-    model = load_model(member)
     if not len(ids_N):
         return np.empty(0, np.int64)
-    unique_ids, places_N = np.unique(ids_N, return_inverse=True)
-    batches = run_pipeline(
-        (data for _, data in read_many(job.images, unique_ids)),
-        model.decode,
+    model = load_model(member)
+    answers_N1 = ask_about(
+        job.images,
+        ids_N,
+        model,
         lambda pixels_BHWC, _num_images: model.logits(pixels_BHWC).argmax(dim=1, keepdim=True),
-        size=model.description.inputs.size,
-        batch_size=job.options.batch_size,
+        job.options.batch_size,
     )
-    answers = []
-    for batch in batches:
-        if batch.problems:
-            row, problem = min(batch.problems.items())
-            raise ProtegeError(f"chosen image {unique_ids[row]} cannot be used: {problem}")
-        answers.append(batch.outputs_BC[:, 0].cpu().numpy())
-    found_N: npt.NDArray[np.int64] = np.concatenate(answers)[places_N]
-    return found_N
+    return answers_N1[:, 0]

@@ -22,7 +22,7 @@ from tasks.evaluate.metrics import Row
 from tasks.evaluate.options import Choice, EvaluateOptions
 from tasks.images import Pixels
 from tasks.sampling import sample_classes, spread
-from tasks.shard import read_keys, read_many
+from tasks.shard import read_keys
 from tasks.topk import read_chosen
 
 if TYPE_CHECKING:
@@ -95,10 +95,9 @@ def _predict_views(
     import torch
 
     from models.augment import Augmentation, augment
+    from tasks.inference.chosen import ask_about
     from tasks.inference.model import load_model
-    from tasks.inference.pipeline import run_pipeline
 
-    unique_ids, places_N = np.unique(ids, return_inverse=True)
     teacher = load_model(choice.teacher)
     mild = Augmentation(
         flip=False, rotate_degrees=15, translate=0.08, scale=0.1, shear=0.1, elastic=0.02, erase=0
@@ -114,20 +113,7 @@ def _predict_views(
         return torch.stack([logits_BC.argmax(dim=1) for logits_BC in views], dim=1)
 
     torch.manual_seed(options.seed)
-    batches = run_pipeline(
-        (data for _, data in read_many(choice.images, unique_ids)),
-        teacher.decode,
-        forward,
-        size=teacher.description.inputs.size,
-        batch_size=options.batch_size,
-    )
-    labels = []
-    for batch in batches:
-        if batch.problems:
-            row, problem = min(batch.problems.items())
-            raise ProtegeError(f"chosen image {unique_ids[row]} cannot be used: {problem}")
-        labels.append(batch.outputs_BC.cpu().numpy())
-    return np.concatenate(labels)[places_N]
+    return ask_about(choice.images, ids, teacher, forward, options.batch_size)
 
 
 def _precision(

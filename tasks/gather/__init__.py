@@ -146,11 +146,6 @@ def _check_same_images(images: Output, chosen: Output) -> None:
         if not part["made_from"]:
             continue  # a table of the whole
         number = contract.part_number(part["name"])
-        if number not in digests and part["kept"] and made is chosen.body:
-            raise ProtegeError(
-                f"{chosen.uri} has images of shard {number}, which {images.uri} has not: take the "
-                "images that it was made from"
-            )
         if digests.get(number, part["made_from"]) != part["made_from"]:
             raise ProtegeError(
                 f"shard {number} of {images.uri} has other images than those that {chosen.uri} "
@@ -159,12 +154,9 @@ def _check_same_images(images: Output, chosen: Output) -> None:
 
 
 def _make(job: GatherJob, executor: Executor, session: Session) -> Made:
-    def keep_lease(_done: int, _total: int, _note: str) -> None:
-        session.lease.check()
-
     spills = map(PartId, range(count_spills(job)))
     spill = functools.partial(write_spill, job)
-    run_shards(session.store, spills, spill, executor, keep_lease, spill_name, "spill")
+    run_shards(session.store, spills, spill, executor, session.keep_lease, spill_name, "spill")
     collect = functools.partial(collect_lessons, job)
     ids = map(PartId, range(job.plan.num_parts))
     parts = run_shards(session.store, ids, collect, executor, session.on_progress)

@@ -58,11 +58,13 @@ class GatherJob:
 @functools.lru_cache(maxsize=1)
 def _plan(job: GatherJob) -> Plan:
     lessons = _lessons(job)
+    shards = np.unique(lessons.image_ids >> tables.ROW_BITS)
+    _check_shards(job, shards)
     num_parts = _count_parts(lessons, job.images, job.options)
     places = np.empty(len(lessons), np.intp)
     places[np.lexsort((lessons.image_ids, lessons.order))] = np.arange(len(lessons))
     part_of = places * num_parts // max(len(lessons), 1)
-    return Plan(lessons, part_of, num_parts, np.unique(lessons.image_ids >> tables.ROW_BITS))
+    return Plan(lessons, part_of, num_parts, shards)
 
 
 def _lessons(job: GatherJob) -> Lessons:
@@ -81,6 +83,17 @@ def _lessons(job: GatherJob) -> Lessons:
         return plan_unlabelled(job.images, job.options)
     labels = read_labels(job.images, job.classes, job.options, job.share)
     return plan_lessons(labels, job.options)
+
+
+def _check_shards(job: GatherJob, shards: npt.NDArray[np.int64]) -> None:
+    """Raise ProtegeError for a choice out of more images, as of a pile that has grown."""
+    known = [part_number(part["name"]) for part in job.images.body["parts"]]
+    missing = np.setdiff1d(shards, known)
+    if len(missing) and job.chosen is not None:
+        raise ProtegeError(
+            f"{job.chosen.uri} has images of shard {missing[0]}, which {job.images.uri} has not: "
+            "take the images that it was made from"
+        )
 
 
 def _count_parts(lessons: Lessons, images: Output, options: GatherOptions) -> int:

@@ -157,13 +157,9 @@ def _make(
 
 def _count(job: CountsJob, executor: Executor, session: Session) -> TagCounts:
     """The sum over all images."""
-
-    def keep_lease(_done: int, _total: int, _note: str) -> None:
-        session.lease.check()
-
     ids = map(PartId, range(num_files(job.images)))
     write = functools.partial(write_counts, job)
-    run_shards(session.store, ids, write, executor, keep_lease, counts_name, "count")
+    run_shards(session.store, ids, write, executor, session.keep_lease, counts_name, "count")
     total = TagCounts()
     for number in range(num_files(job.images)):
         counts = read_counts(session.store, number)

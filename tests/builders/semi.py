@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from flows.billion_scale.options import BillionScale
 from flows.campaign.baseline import BaselineOptions
 from flows.semi_weakly.options import SemiWeakly
 from tasks.options import Length
@@ -20,8 +19,6 @@ MEANINGS = {WORDS["blue"]: ["cold"], WORDS["green"]: ["fresh"], WORDS["red"]: ["
 
 def tiny_semi(pictures: Path, **sections: Any) -> SemiWeakly:
     """Options of a campaign of seconds; `sections` take the place of its own."""
-    ranking = tiny(pictures)
-    shared = {name: getattr(ranking, name) for name in BillionScale.model_fields}
     own = {
         "pile": ShardOptions(source=tag_pictures(pictures, pictures), images_per_shard=16),
         "tags": TagOptions(table=tag_table(pictures, MEANINGS)),
@@ -33,4 +30,4 @@ def tiny_semi(pictures: Path, **sections: Any) -> SemiWeakly:
         ),
         "approval": {},
     }
-    return SemiWeakly.model_validate({**shared, **own, **sections})
+    return SemiWeakly.model_validate({**dict(tiny(pictures)), **own, **sections})
