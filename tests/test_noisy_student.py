@@ -5,19 +5,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
 from flows.campaign.find import find_campaign, sections_of, sources_of
 from flows.campaign.run import Run
 from flows.campaign.summary import _settings, story_of
+from flows.noisy_student import generation, method
+from flows.noisy_student.generation import Generation, chooses_worse
 from flows.noisy_student.options import FixResOptions, GenerationsOptions, NoisyStudent
 from flows.recipes import NOISY_STUDENT
 from infra.errors import ProtegeError
 from infra.executors import Inline
 from infra.store import Store, open_store
+from tasks.agreement import CommitteeOptions
 from tasks.campaigns import Campaign
 from tasks.contract import Output
+from tasks.evaluate import Choice
 from tasks.inference.weights import load_network
 from tasks.options import Length
 from tasks.report import ReportOptions
@@ -142,6 +147,82 @@ def test_generation_that_is_as_good_goes_on(root: Store, pictures: Path) -> None
     assert measured["models"] == ["student_1", "student_2"]
 
 
+@pytest.fixture
+def committee(pictures: Path) -> dict[str, Any]:
+    """Sections with a committee of two."""
+    return {
+        "committee": CommitteeOptions(members=2, sample=4, batch_size=8),
+        "member": tiny_noisy(pictures).teacher,
+    }
+
+
+def test_committee_is_asked_about_the_choice_of_each_generation(
+    root: Store, pictures: Path, committee: dict[str, Any]
+) -> None:
+    never = GenerationsOptions(count=2, stop="never")
+    campaign, result = run_campaign(root, tiny_noisy(pictures, generations=never, **committee))
+    outputs = campaign.outputs
+    members = {outputs[f"member_{number}"].fingerprint for number in (1, 2)}
+    for number in (1, 2):
+        chosen = outputs[f"topk_{number}"].fingerprint
+        assert made_from(outputs[f"agreement_{number}"]) == {
+            outputs["pile"].fingerprint,
+            chosen,
+            *members,
+        }
+    assert "estimated precision" in Path(result["report"]).read_text().lower()
+
+
+@pytest.mark.parametrize(("last_good", "result"), [(2, "student_1"), (1, "teacher")])
+def test_student_that_chooses_worse_than_its_teacher_is_not_the_result(
+    root: Store,
+    pictures: Path,
+    committee: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    last_good: int,
+    result: str,
+) -> None:
+    def is_worse(_agreement: Output | None, before: Generation | None) -> bool:
+        return before is not None and before.number == last_good
+
+    monkeypatch.setattr(method, "chooses_worse", is_worse)
+    generations = GenerationsOptions(count=2 + last_good)  # a campaign of its own for each case
+    options = tiny_noisy(pictures, generations=generations, **committee)
+    outputs = run_campaign(root, options)[0].outputs
+    assert {f"student_{last_good}", f"agreement_{last_good + 1}"} <= set(outputs)
+    assert not {f"gather_{last_good + 1}", f"student_{last_good + 1}"} & set(outputs)
+    assert outputs[result].fingerprint in made_from(outputs["student"])
+    if result == "student_1":
+        assert outputs["topk_1"].fingerprint in made_from(outputs["evaluate"])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "is_worse"), [(0.9, 0.5, True), (0.9, 0.88, False), (0.5, 0.9, False)]
+)
+def test_committee_finds_a_choice_worse_beyond_the_error_of_its_sample(
+    monkeypatch: pytest.MonkeyPatch,
+    whole: tuple[Campaign, dict[str, Any]],
+    caplog: pytest.LogCaptureFixture,
+    old: float,
+    new: float,
+    is_worse: bool,
+) -> None:
+    before, now = (whole[0].outputs[role] for role in ("topk_1", "topk_2"))
+
+    def precision_of(agreement: Output) -> pa.Table:
+        share = old if agreement is before else new
+        rows = [{"sampled": 50, "unanimous": round(50 * share)}, {"sampled": 0, "unanimous": 0}]
+        return pa.Table.from_pylist(rows)
+
+    monkeypatch.setattr(generation, "read_precision", precision_of)
+    choice = Choice(before, before, before)
+    last = Generation(1, before, choice, before, None)
+    assert chooses_worse(now, last) == is_worse
+    assert ("generation 1 is worse" in caplog.text) == is_worse
+    assert not chooses_worse(now, None)
+    assert not chooses_worse(None, last)
+
+
 def test_another_network_filters_and_the_teacher_labels(root: Store, pictures: Path) -> None:
     options = tiny_noisy(pictures, generations=GenerationsOptions(count=1, filter_by="filter"))
     other = options.filter.model_copy(update={"seed": 5})
@@ -206,7 +287,8 @@ def test_paper_preset_has_the_steps_of_the_paper() -> None:
     assert isinstance(options, NoisyStudent)
     estimate = NOISY_STUDENT.plan(options, 1_281_167, 1_000, 300_000_000)
     works = {work.role: work for work in estimate.works}
-    assert list(works)[:4] == ["teacher", "score_1", "topk_1", "student_1"]
+    members = [f"member_{number}" for number in range(1, 6)]
+    assert list(works)[:9] == ["teacher", *members, "score_1", "topk_1", "student_1"]
     # 350 epochs are 109,474 steps of 4,096 images, twice as many of 2,048.
     assert works["student_3"].units == pytest.approx(2 * 109_474, abs=2)
     assert options.student.schedule(1_281_167).peak_rate == pytest.approx(0.128)
@@ -226,7 +308,7 @@ def test_paper_preset_has_the_steps_of_the_paper() -> None:
 
 
 def test_plan_says_what_is_doubtful() -> None:
-    options = NoisyStudent()
+    options = NoisyStudent(committee=CommitteeOptions(members=0))
     doubts = NOISY_STUDENT.plan(options, 1_000, 10, 5_000).doubts
     assert any("topk.k=500 asks for as many as there are" in doubt for doubt in doubts)
     assert any("no generation is stopped" in doubt for doubt in doubts)

@@ -5,10 +5,14 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field
 
-from tasks.options import Options
+from tasks.options import Length, Options
+from tasks.train import TrainOptions
 from tasks.train.start.source import names_place
 
 PATHS = ("source", "weights", "classes", "audit", "table")  # fields that name a place
+
+# A network of a committee, much smaller than the teacher: it need not be good, but independent.
+MEMBER = TrainOptions(model="resnet18", length=Length(amount=30, unit="epochs"))
 
 
 def _absolute(address: str) -> str:
@@ -57,6 +61,14 @@ class RecipeOptions(Options):
         for name in sections:
             if not getattr(self, name).labelled:
                 raise ValueError(f"{name}.labelled must be true: these images need classes")
+
+    def check_committee(self, members: int, member: TrainOptions) -> None:
+        """Raise ValueError for members that would learn nothing of their own."""
+        if members and not member.length.amount and not member.is_linear:
+            raise ValueError(
+                "member.length is 0, so that all members would be alike, or know nothing: give a "
+                "length, member.start.head=linear, or committee.members=0"
+            )
 
     @property
     def may_be_too_large(self) -> bool:

@@ -8,17 +8,16 @@ and do it again. Beside it, the same network learns from the labels alone, to co
     protege run noisy-student --set labelled.source=... --set pile.source=... --set test.source=...
 """
 
-import logging
 from collections.abc import Mapping
 from functools import partial
 
+from flows.campaign.committee import train_committee
 from flows.campaign.run import Run
+from flows.noisy_student.generation import Generation, ask_committee, chooses_worse, is_worse
 from flows.noisy_student.options import NoisyStudent
 from flows.noisy_student.plan import estimate_generations
 from tasks.contract import Output
-from tasks.evaluate import Choice, figure, read_metrics
-
-logger = logging.getLogger(__name__)
+from tasks.evaluate import Choice
 
 
 def noisy_student(run: Run, options: NoisyStudent) -> Mapping[str, Output]:
@@ -48,14 +47,27 @@ def noisy_student(run: Run, options: NoisyStudent) -> Mapping[str, Output]:
         judge = run.train(labels, options.filter, classes=classes, role="filter")
         filter_scores = run.score(pile, judge, options.score, role="filter_score")
 
-    def learn(teacher: Output, number: int) -> tuple[Output, Choice]:
-        """A student of this teacher, and what it learned from."""
+    members = train_committee(
+        run, options.committee, options.member, labelled, classes, options.gather
+    )
+
+    def learn(teacher: Output, number: int, before: Generation | None) -> Generation | None:
+        """A student of this teacher; none, where the committee says that the teacher is worse."""
         scores = run.score(pile, teacher, options.score, role=f"score_{number}")
         sure_of = filter_scores or scores
         chosen = run.topk(sure_of, options.topk, exclude=known, role=f"topk_{number}")
-        soft_labels = scores if options.generations.pseudo_labels == "soft" else None
-        gather, role = options.gather.whole, f"gather_{number}"
-        pseudo_labelled = run.gather(pile, chosen, gather, soft_labels=soft_labels, role=role)
+        choice = Choice(pile, chosen, teacher)
+        agreement, dropped = ask_committee(run, options, choice, members, number)
+        if options.stops_by_committee and chooses_worse(agreement, before):
+            return None
+        pseudo_labelled = run.gather(
+            pile,
+            chosen,
+            options.gather.whole,
+            soft_labels=scores if options.generations.pseudo_labels == "soft" else None,
+            dropped_classes=dropped,
+            role=f"gather_{number}",
+        )
         student = run.train(
             labels,
             options.student,
@@ -64,50 +76,31 @@ def noisy_student(run: Run, options: NoisyStudent) -> Mapping[str, Output]:
             objective_inputs={"unlabelled": pseudo_labelled},
             role=f"student_{number}",
         )
-        models, choice = {f"student_{number}": student}, Choice(pile, chosen, teacher)
-        run.evaluate(test, models, options.evaluate, choice=choice, role=f"evaluate_{number}")
-        return student, choice
+        models, role = {f"student_{number}": student}, f"evaluate_{number}"
+        run.evaluate(test, models, options.evaluate, choice=choice, role=role)
+        return Generation(number, student, choice, agreement, before)
 
     # Each student becomes the next teacher, unless it is worse.
-    models, choice = {"teacher": teacher}, None
+    models, last = {"teacher": teacher}, None
     for number in range(1, options.generations.count + 1):
-        group = partial(learn, teacher, number)
-        student, students_choice = run.group(f"generation {number}", group)
-        models[f"student_{number}"] = student
-        if audit is not None and _is_worse(run, options, audit, teacher, student, number):
+        own_teacher = last.student if last else teacher
+        found = run.group(f"generation {number}", partial(learn, own_teacher, number, last))
+        if found is None:
+            last = last and last.before
             break
-        teacher, choice = student, students_choice
+        models[f"student_{number}"] = found.student
+        if audit and is_worse(run, options, audit, own_teacher, found.student, number):
+            break
+        last = found
 
     # The last one at a larger size; and the same network on the labels alone, treated alike.
     supervised = run.train(labels, options.baseline_training, classes=classes, role="supervised")
     size = options.last_size
-    student = run.fine_tune(teacher, labels, options.fix_res, size=size, role="student")
+    best, choice = (last.student, last.choice) if last else (teacher, None)
+    student = run.fine_tune(best, labels, options.fix_res, size=size, role="student")
     baseline = run.fine_tune(supervised, labels, options.fix_res, size=size, role="baseline")
     models |= {"student": student, "baseline": baseline}
     compare = ("student", "baseline")
     run.evaluate(test, models, options.evaluate, compare=compare, choice=choice)
     run.report(options.report)
     return models
-
-
-def _is_worse(
-    run: Run, options: NoisyStudent, audit: Output, teacher: Output, student: Output, number: int
-) -> bool:
-    """Whether held-out images say that a student is worse than its teacher, beyond their error."""
-    role, before = f"student_{number}", f"student_{number - 1}" if number > 1 else "teacher"
-    models, tests = {before: teacher, role: student}, {"audit": audit}
-    measured = run.evaluate(
-        tests, models, options.evaluate, compare=(role, before), role=f"audit_{number}"
-    )
-    metrics = read_metrics(measured)
-    gain, error = (figure(metrics, role, name) for name in ("gain", "gain_standard_error"))
-    if options.generations.stop == "never" or gain is None or error is None or gain + error >= 0:
-        return False
-    logger.warning(
-        "generation %s is worse than the one before on the held-out images (%+.1f points, standard "
-        "error %.1f): it is the last, and the result is the one before",
-        number,
-        100 * gain,
-        100 * error,
-    )
-    return True

@@ -5,7 +5,8 @@ from typing import ClassVar, Literal
 from pydantic import Field, model_validator
 
 from flows.campaign.baseline import BaselineOptions
-from flows.campaign.options import ApprovalOptions, RecipeOptions
+from flows.campaign.options import MEMBER, ApprovalOptions, RecipeOptions
+from tasks.agreement import CommitteeOptions
 from tasks.evaluate import EvaluateOptions
 from tasks.gather import GatherOptions
 from tasks.options import Length, Options
@@ -31,7 +32,7 @@ class GenerationsOptions(Options):
     filter_by: Literal["teacher", "filter"] = "teacher"
     """Who says how sure it is of an image: the teacher, or the network of the section filter."""
     stop: Literal["when_worse", "never"] = "when_worse"
-    """Stop when a student is worse than its teacher on the images of audit, beyond their error."""
+    """Stop when a student is worse than its teacher on audit, or without it to the committee."""
 
 
 class FixResOptions(Training):
@@ -81,6 +82,10 @@ class NoisyStudent(RecipeOptions):
     """How the teacher scores the pile, without noise."""
     topk: TopkOptions = TopkOptions(k=130_000, mode="threshold_balance")
     """Which images are kept, and how many of each class; a short class repeats its images."""
+    committee: CommitteeOptions = CommitteeOptions()
+    """Who says, without labels of the pile, how right the choice of each generation is."""
+    member: TrainOptions = MEMBER
+    """A network of the committee."""
     gather: GatherOptions = GatherOptions()
     """How images become training sets."""
     student: TrainOptions = TrainOptions(augment=NOISE)
@@ -101,6 +106,7 @@ class NoisyStudent(RecipeOptions):
     @model_validator(mode="after")
     def _sections_fit(self) -> "NoisyStudent":
         self.check_labelled("labelled", "test", "audit")
+        self.check_committee(self.committee.members, self.member)
         if self.topk.top_p > self.score.top_p:
             raise ValueError(
                 f"topk.top_p ({self.topk.top_p}) must be at most score.top_p ({self.score.top_p})"
@@ -122,6 +128,11 @@ class NoisyStudent(RecipeOptions):
                     "ranks cannot share equally: set student.virtual_ranks or the ratio"
                 )
         return self
+
+    @property
+    def stops_by_committee(self) -> bool:
+        """Whether the committee says when a student is worse: without images of audit."""
+        return self.generations.stop == "when_worse" and not self.audit.source
 
     def joint_of(self, number: int) -> JointOptions:
         """How the student of a generation learns labelled and pseudo-labelled images together."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
+from flows.campaign.committee import estimate_committee
 from flows.noisy_student.options import NoisyStudent
 from tasks.estimate import Estimate, Work
 from tasks.train import TrainOptions
@@ -20,6 +21,7 @@ def plan(
     if options.generations.filter_by == "filter":
         estimate += estimate_training("filter", options.filter, labels)
         estimate += _scoring("filter_score", options.filter, pile_images)
+    estimate += estimate_committee(options.committee, options.member, labels)
     estimate += estimate_generations(options, labels, pile_images, classes)
     estimate += estimate_training("supervised", options.baseline_training, labels)
     if options.fix_res.length.amount:
@@ -77,9 +79,10 @@ def _doubts(
             f"{pile_images:,} images, so that each is repeated many times; topk.k={better} asks "
             "for as many as there are"
         )
-    if options.generations.stop == "when_worse" and not options.audit.source:
+    if options.stops_by_committee and not options.committee.members:
         yield (
-            "audit has no images, so no generation is stopped, whether it is worse or not: hold "
-            "some labelled images out (labelled.to_percent=80, audit.source as labelled.source, "
-            "audit.from_percent=80), or set generations.stop=never"
+            "there are neither images of audit nor a committee, so no generation is stopped, "
+            "whether it is worse or not: hold some labelled images out (labelled.to_percent=80, "
+            "audit.source as labelled.source, audit.from_percent=80), or set committee.members=5 "
+            "or generations.stop=never"
         )

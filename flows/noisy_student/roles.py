@@ -20,6 +20,13 @@ ROLES = (
     Role("filter_score", "The filter's scores of the pile", "scores of the filter", always=False),
     Role("score_{n}", "The teacher's scores, generation {n}", "scores of generation {n}"),
     Role("topk_{n}", "Images kept, generation {n}", "choice of generation {n}"),
+    Role("member_{n}", "Member {n} of the committee", "member {n} of the committee", always=False),
+    Role(
+        "agreement_{n}",
+        "What the committee says of the choice, generation {n}",
+        "agreement of generation {n}",
+        always=False,
+    ),
     Role("gather_{n}", "Pseudo-labelled images, generation {n}", "training set {n}"),
     Role("student_{n}", "Student of generation {n}", "student of generation {n}"),
     Role("evaluate_{n}", "Measures of generation {n}"),
