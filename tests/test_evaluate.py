@@ -120,13 +120,17 @@ def test_models_and_choice_are_measured(root: Store, pictures: Path, tmp_path: P
     assert [row["value"] for row in per_class if row["label"] is not None] == [0, 0, 1]
 
 
-def test_audit_list_without_its_columns_is_refused(
-    root: Store, pictures: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [("name,class\na,b\n", "columns key and label"), (f"key,label\n{'x' * 200_000},a\n", "read")],
+)
+def test_audit_list_that_is_none_is_refused(
+    root: Store, pictures: Path, tmp_path: Path, text: str, problem: str
 ) -> None:
     test = labelled_test(root, pictures)
-    (tmp_path / "truth.csv").write_text("name,class\na,b\n")
+    (tmp_path / "truth.csv").write_text(text)
     options = EvaluateOptions(audit=str(tmp_path / "truth.csv"))
-    with pytest.raises(ProtegeError, match="columns key and label"):
+    with pytest.raises(ProtegeError, match=problem):
         evaluate(root, test, {"teacher": model(root)}, options)
 
 

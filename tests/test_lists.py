@@ -184,6 +184,7 @@ def test_lines_of_json_have_values_of_any_type(tmp_path: Path) -> None:
         ("uri\nx.jpg\nhttp://x/y.jpg\n", False, "line 3: http://x/y.jpg cannot be opened"),
         (b"uri\nx.jpg\nb\xe9.jpg\n", False, "line 3: this is not a list in UTF-8"),
         ("uri\n" + "x" * 200_000 + "\n", False, "this is not a list in UTF-8"),
+        ("x" * 200_000 + "\n", False, "line 1: this is not a list in UTF-8"),
         ("", False, "no images found"),
         ("uri\n", False, "no images found"),
         ("uri,label\na.jpg,cat\n,dog\n", True, "line 3: no file is named"),

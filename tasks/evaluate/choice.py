@@ -151,7 +151,7 @@ def _read_audit(uri: str) -> dict[str, str]:
     store, name = split_uri(uri)
     try:
         rows = list(csv.DictReader(io.StringIO(store.read(name).decode("utf-8-sig"))))
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ProtegeError(f"{uri}: the audit list cannot be read: {error}") from error
     if rows and not {"key", "label"} <= set(rows[0]):
         raise ProtegeError(f"{uri}: the first line must name the columns key and label")

@@ -109,5 +109,8 @@ def _delimiter(text: str) -> str:
     """What separates most columns in the line of their names; a comma, when nothing does."""
     lines = (line for line in text.splitlines() if line.strip())
     first = next((line for line in lines if not line.lower().startswith(EXCEL_MARK)), "")
-    widths = {mark: len(next(csv.reader([first], delimiter=mark), [])) for mark in DELIMITERS}
+    try:
+        widths = {mark: len(next(csv.reader([first], delimiter=mark), [])) for mark in DELIMITERS}
+    except csv.Error:
+        return ","  # whose reader names the line
     return max(widths, key=lambda mark: widths[mark])
