@@ -26,6 +26,7 @@ from tasks.evaluate import Choice
 from tasks.inference.weights import load_network
 from tasks.options import Length
 from tasks.report import ReportOptions
+from tasks.report.data import ReportData
 from tasks.score import ScoreOptions
 from tasks.shard import ShardOptions
 from tasks.topk import TopkOptions
@@ -188,12 +189,16 @@ def test_student_that_chooses_worse_than_its_teacher_is_not_the_result(
     monkeypatch.setattr(method, "chooses_worse", is_worse)
     generations = GenerationsOptions(count=2 + last_good)  # a campaign of its own for each case
     options = tiny_noisy(pictures, generations=generations, **committee)
-    outputs = run_campaign(root, options)[0].outputs
+    campaign, _ = run_campaign(root, options)
+    outputs = campaign.outputs
     assert {f"student_{last_good}", f"agreement_{last_good + 1}"} <= set(outputs)
     assert not {f"gather_{last_good + 1}", f"student_{last_good + 1}"} & set(outputs)
     assert outputs[result].fingerprint in made_from(outputs["student"])
     if result == "student_1":
         assert outputs["topk_1"].fingerprint in made_from(outputs["evaluate"])
+        data = ReportData(ReportOptions(), story_of(root, campaign))
+        assert data.choice is not None
+        assert data.choice.role == "topk_1", "the result has not learned from the last choice"
 
 
 @pytest.mark.parametrize(

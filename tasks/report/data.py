@@ -105,11 +105,16 @@ class ReportData:
 
     @cached_property
     def choice(self) -> Choice | None:
-        """The last choice of the campaign: the one that the result learned from."""
+        """The choice that the result learned from: the measured one, or the last of all."""
         choices = list(self.story.of_stage("topk").items())
         if not choices:
             return None
-        role, output = choices[-1]
+        measured = [
+            output.body["inputs"].get("chosen")
+            for output in self.story.of_stage("evaluate").values()
+        ]
+        known = (pair for pair in choices if measured and pair[1].link == measured[-1])
+        role, output = next(known, choices[-1])
         scores = tuple(self.inputs_of(output, "score"))
         teachers = [teacher for part in scores for teacher in self.inputs_of(part, "train")]
         images = self.inputs_of(scores[0], "shard")
