@@ -1,6 +1,6 @@
 """cli: the command `protege`. Its groups stand in flows/commands/.
 
-protege demo                                       the whole method on digits, on this machine
+protege demo                                       the whole method on real images, on this machine
 protege recipes                                    what can be run, with presets
 protege models resnext                             networks, and what their weights reach
 protege plan billion-scale --preset imagenet-yfcc  lengths in steps, before anything runs

@@ -1,6 +1,7 @@
 """The baseline is trained in its own way: its own length, and never from the student's weights."""
 
 import pytest
+from pydantic import ValidationError
 
 from flows.billion_scale import presets
 from flows.billion_scale.options import BillionScale
@@ -8,7 +9,7 @@ from flows.campaign.baseline import BaselineOptions
 from flows.recipes import BILLION_SCALE
 from tasks.options import Length
 from tasks.train import TrainOptions
-from tasks.train.options import Start
+from tasks.train.options import Augment, Start
 
 LABELLED = 1_000
 STUDENT = TrainOptions(model="small_resnet_8", length=Length(amount=1e9, unit="images"))
@@ -55,3 +56,13 @@ def test_baseline_beside_a_student_with_given_weights_is_trained_all_the_same() 
     training = options.baseline_training
     assert training.start == Start()
     assert training.model == given.model
+
+
+def test_baseline_is_augmented_as_the_student_is_unless_it_has_its_own() -> None:
+    crops = Augment(crop_min_area=0.6, mixup=0.4)
+    student = STUDENT.model_copy(update={"augment": crops})
+    assert BillionScale(student=student).baseline_training.augment == crops
+    own = BaselineOptions(own_augment=True)
+    assert BillionScale(student=student, baseline=own).baseline_training.augment == Augment()
+    with pytest.raises(ValidationError, match="set own_augment=true"):
+        BaselineOptions(augment=crops)

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import model_validator
 
 from flows.campaign.baseline import BaselineOptions
-from flows.campaign.options import ApprovalOptions, RecipeOptions
+from flows.campaign.options import MEMBER, ApprovalOptions, RecipeOptions
 from tasks.agreement import CommitteeOptions
 from tasks.evaluate import EvaluateOptions
 from tasks.gather import GatherOptions
@@ -31,10 +31,6 @@ FINE_TUNE = Training(
     length=Length(amount=30, unit="epochs"),
     learning_rate=LearningRate(base=0.00025, schedule="step", num_steps_down=3, gamma=0.1),
 )
-
-
-# Much smaller than the teacher: it need not be good, but independent.
-MEMBER = TrainOptions(model="resnet18", length=Length(amount=30, unit="epochs"))
 
 
 class BillionScale(RecipeOptions):
@@ -81,11 +77,7 @@ class BillionScale(RecipeOptions):
                     f"{name}.length is 0, which leaves random weights: give {name}.start.weights, "
                     "or a length"
                 )
-        if self.committee.members and not self.member.length.amount and not self.member.is_linear:
-            raise ValueError(
-                "member.length is 0, so that all members would be alike, or know nothing: give a "
-                "length, member.start.head=linear, or committee.members=0"
-            )
+        self.check_committee(self.committee.members, self.member)
         if self.topk.top_p > self.score.top_p:
             raise ValueError(
                 f"topk.top_p ({self.topk.top_p}) must be at most score.top_p ({self.score.top_p})"

@@ -4,12 +4,12 @@ from pydantic import Field, model_validator
 
 from tasks.options import Length, Options
 from tasks.train import TrainOptions
-from tasks.train.options import LearningRate, Start, check_warmup
+from tasks.train.options import Augment, LearningRate, Start, check_warmup
 
 
 class BaselineOptions(Options):
-    """The student's network on the true labels alone, with the same augmentation; its length and
-    its learning rate are its own, because more steps on few labels are worse.
+    """The student's network on the true labels alone. Its length and its learning rate are its own,
+    because more steps on few labels are worse.
     """
 
     length: Length = Length(amount=90, unit="epochs")
@@ -18,10 +18,23 @@ class BaselineOptions(Options):
     """The learning rate from the first step to the last."""
     weight_decay: float = Field(1e-4, ge=0, le=1)
     """Weight decay."""
+    own_augment: bool = False
+    """Augment as the next section says, for what helps on few labels may cost on a whole pile."""
+    augment: Augment = Augment()
+    """Random changes to each training image, with own_augment; without it, the student's."""
 
     @model_validator(mode="after")
     def _warmup_ends(self) -> "BaselineOptions":
         check_warmup(self.length, self.learning_rate)
+        return self
+
+    @model_validator(mode="after")
+    def _augment_is_used(self) -> "BaselineOptions":
+        if self.augment != Augment() and not self.own_augment:
+            raise ValueError(
+                "augment is not that of the baseline, which is augmented as the student is: set "
+                "own_augment=true"
+            )
         return self
 
     def training_of(self, student: TrainOptions) -> TrainOptions:
@@ -30,6 +43,8 @@ class BaselineOptions(Options):
         It starts as the student does, but not from a student that somebody has trained already.
         """
         own = dict(self)
+        if not own.pop("own_augment"):
+            del own["augment"]
         if student.is_given:
             own["start"] = Start()
         return student.model_copy(update=own)

@@ -2,12 +2,14 @@
 
 protege run billion-scale --config mine.yaml    run, or go on with what is unfinished
 protege resume billion-scale-1f3a0b2c-000       go on with a campaign by its name
-protege demo                                    the whole method on digits, on this machine
+protege demo                                    the whole method on real images, on this machine
 """
 
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -96,29 +98,56 @@ def resume(
         raise ProtegeError(f"{place} has no campaign {run!r}; there are: {known}")
 
 
-@app.command(epilog=EXAMPLES + "protege demo --seeds 0,1,2,3,4")
+class DataName(StrEnum):
+    """The images of the demo."""
+
+    DIGITS = "digits"
+    FASHION = "fashion"
+    ICONS = "icons"
+
+
+@app.command(
+    epilog=EXAMPLES + "protege demo --seeds 0,1,2,3,4\n  protege demo --data icons\n  "
+    "protege demo --data fashion --source fashion-mnist/data/fashion"
+)
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for data, outputs and figures.")] = Path(
         "demo-output"
     ),
+    data: Annotated[
+        DataName,
+        typer.Option(help="Digits, goods of Fashion-MNIST, or icons by 158 designers."),
+    ] = DataName.DIGITS,
+    source: Annotated[
+        Path | None,
+        typer.Option(help="Folder with the files of fashion or icons; else they are fetched."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Decides the data and the run.")] = 0,
     seeds: Annotated[
         str, typer.Option(help="Several seeds, each also with a random choice: 0,1,2.")
     ] = "",
 ) -> None:
-    """Run the whole method on real images: 50 labelled digits and a pile of 11,950 cells."""
+    """Run the whole method on real images: few labels, and a pile of thousands without."""
     from flows.campaign.summary import show
     from flows.demo import demo as run_demo
-    from flows.demo import demo_seeds
+    from flows.demo import demo_seeds, prepare_digits, prepare_fashion, prepare_icons
     from flows.demo.seeds import show_seeds
 
+    if source and data is DataName.DIGITS:
+        raise ProtegeError("--source is of fashion or icons: add --data fashion, or --data icons")
     numbers = _seeds(seeds)
+    place = out if data is DataName.DIGITS else out / data.value
+    prepare = {
+        DataName.DIGITS: partial(prepare_digits, place),
+        DataName.FASHION: partial(prepare_fashion, place, source=source),
+        DataName.ICONS: partial(prepare_icons, place, source=source),
+    }[data]
     with resumable():
         if numbers:
-            show_seeds(demo_seeds(out, numbers))
+            show_seeds(demo_seeds(place, numbers, prepare))
         else:
-            show(run_demo(out, seed))
-            typer.echo(f"figures: {out / 'summary.json'}")
+            show(run_demo(place, seed, prepare))
+            typer.echo(f"figures: {place / 'summary.json'}")
 
 
 def _seeds(text: str) -> list[int]:

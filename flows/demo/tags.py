@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from flows.demo.digits import DONE
+from flows.demo.words import Words
 
 NAMES = {
     "0": ("zero", "null", "zéro"),
@@ -30,9 +31,13 @@ NAMES = {
     "8": ("eight", "acht", "huit"),
     "9": ("nine", "neun", "neuf"),
 }
-OTHERS = ("ink", "scan", "handwriting", "number", "old", "paper")
-NAMED_SHARES = np.linspace(0.7, 0.25, len(NAMES))
-WRONG_SHARE, NAMED_BAD_SHARE, OTHER_SHARE = 0.1, 0.2, 1 / 3
+NAMED_SHARES = np.linspace(0.7, 0.25, len(NAMES)).tolist()
+WORDS = Words(
+    NAMES,
+    named_shares=dict(zip(NAMES, NAMED_SHARES, strict=True)),
+    others=("ink", "scan", "handwriting", "number", "old", "paper"),
+    unknown_share=0.2,
+)
 TAGGED = "pile-tagged.csv"
 
 
@@ -44,24 +49,10 @@ def write_tags(folder: Path, seed: int) -> None:
     with (folder / "pile-truth.csv").open(encoding="utf-8") as file:
         truth = [(f"pile/{row['key']}", row["label"]) for row in csv.DictReader(file)]
     _write(folder / "pile-tagged-truth.csv", "key,label", [",".join(row) for row in truth])
-    pairs = [f"{name},{digit}" for digit, names in NAMES.items() for name in names]
-    _write(folder / "tags.csv", "tag,class", pairs)
-    rows = [f'{key},"{", ".join(_words(label, rng))}"' for key, label in truth]
+    (folder / "tags.csv").write_text(WORDS.table(), encoding="utf-8")
+    rows = [f'{key},"{", ".join(WORDS.beside(label, rng))}"' for key, label in truth]
     # The list is the last one, so that it is there only when the others are.
     _write(folder / TAGGED, "uri,tags", rows)
-
-
-def _words(label: str, rng: np.random.Generator) -> list[str]:
-    """The words beside one cell."""
-    digits, words = list(NAMES), []
-    share = NAMED_SHARES[digits.index(label)] if label in NAMES else NAMED_BAD_SHARE
-    if rng.random() < share:
-        is_known = label in NAMES and rng.random() >= WRONG_SHARE
-        digit = label if is_known else digits[rng.integers(len(digits))]
-        words.append(str(rng.choice(NAMES[digit])))
-    if rng.random() < OTHER_SHARE:
-        words.append(str(rng.choice(OTHERS)))
-    return words
 
 
 def _write(path: Path, head: str, rows: list[str]) -> None:

@@ -42,33 +42,43 @@ def ask_committee(
 
 
 def chooses_worse(agreement: Output | None, before: Generation | None) -> bool:
-    """Whether a student chooses images that are less often right than those of its own teacher."""
+    """Whether a student chooses images that are less often right than those of its own teacher.
+
+    Only classes that both have chosen for are compared: one more would be no fault of the student.
+    """
     if agreement is None or before is None or before.agreement is None:
         return False
-    (old, old_variance), (new, new_variance) = (
-        _estimate(output) for output in (before.agreement, agreement)
+    old, new = (_sampled(output) for output in (before.agreement, agreement))
+    both = old.keys() & new.keys()
+    (old_share, old_variance), (new_share, new_variance) = (
+        _share([found[name] for name in both]) for found in (old, new)
     )
     error = math.sqrt(old_variance + new_variance)
-    if new + error >= old:
+    if new_share + error >= old_share:
         return False
     logger.warning(
         "generation %s is worse than the one before, as the committee says of the images that it "
         "would choose (%.1f %% right, before it %.1f %%, standard error %.1f points): the result "
         "is the one before",
         before.number,
-        100 * new,
-        100 * old,
+        100 * new_share,
+        100 * old_share,
         100 * error,
     )
     return True
 
 
-def _estimate(agreement: Output) -> tuple[float, float]:
-    """The estimated precision of all sampled images of a choice, and its variance."""
+def _sampled(agreement: Output) -> dict[str, tuple[int, int]]:
+    """How many images of each class were sampled, and how many of them all members agree on."""
     rows = read_precision(agreement).to_pylist()
-    sampled = sum(row["sampled"] for row in rows)
-    share = sum(row["unanimous"] for row in rows) / sampled if sampled else 0
-    return share, share * (1 - share) / max(1, sampled)
+    return {row["name"]: (row["sampled"], row["unanimous"]) for row in rows if row["sampled"]}
+
+
+def _share(counts: Sequence[tuple[int, int]]) -> tuple[float, float]:
+    """The share that all members agree on, of all classes together, and its variance."""
+    sampled = max(1, sum(count for count, _ in counts))
+    share = sum(unanimous for _, unanimous in counts) / sampled
+    return share, share * (1 - share) / sampled
 
 
 def is_worse(

@@ -95,7 +95,7 @@ class NoisyStudent(RecipeOptions):
     fix_res: FixResOptions = _NO_FIX_RES
     """The last student at a larger size."""
     baseline: BaselineOptions = BaselineOptions()
-    """The student's network on the true labels alone, with the same noise, to compare with."""
+    """The student's network on the true labels alone, to compare with."""
     evaluate: EvaluateOptions = EvaluateOptions()
     """What is measured."""
     report: ReportOptions = ReportOptions()

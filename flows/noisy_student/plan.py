@@ -79,7 +79,12 @@ def _doubts(
             f"{pile_images:,} images, so that each is repeated many times; topk.k={better} asks "
             "for as many as there are"
         )
-    if options.stops_by_committee and not options.committee.members:
+    if options.stops_by_committee and options.generations.filter_by == "filter":
+        yield (
+            "the filter chooses the same images in every generation, so that a committee finds "
+            "none worse: hold some labelled images out for audit, or set generations.stop=never"
+        )
+    elif options.stops_by_committee and not options.committee.members:
         yield (
             "there are neither images of audit nor a committee, so no generation is stopped, "
             "whether it is worse or not: hold some labelled images out (labelled.to_percent=80, "

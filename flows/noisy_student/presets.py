@@ -2,14 +2,23 @@
 
 small()                                            few labels, some thousand pictures, a laptop
 digits(data="demo-output/data/seed-0", seed=0)     the digits of the demo
+fashion(data="demo-output/fashion/seed-0", seed=0) its goods
 imagenet_jft()                                     the paper's own setting
 """
 
 from typing import Any
 
 from flows.campaign.baseline import BaselineOptions
-from flows.campaign.digits import digits_training, steps
+from flows.campaign.small_pictures import (
+    DIGITS,
+    FASHION_FEW,
+    FASHION_MANY,
+    network,
+    steps,
+    training,
+)
 from flows.noisy_student.options import FixResOptions, GenerationsOptions, NoisyStudent
+from tasks.agreement import CommitteeOptions
 from tasks.evaluate import EvaluateOptions
 from tasks.gather import GatherOptions
 from tasks.images import Inputs
@@ -32,14 +41,17 @@ def digits(data: str = "demo-output/data/seed-0", seed: int = 0) -> NoisyStudent
         labelled=ShardOptions(source=f"{data}/labelled", labelled=True),
         pile=ShardOptions(source=f"{data}/pile", images_per_shard=1_000),
         test=ShardOptions(source=f"{data}/test", labelled=True),
-        teacher=digits_training("small_resnet_16", 1_200, base=0.8, weight_decay=5e-3),
+        teacher=network("small_resnet_16", training(DIGITS, 1_200, base=0.8, weight_decay=5e-3)),
         generations=GenerationsOptions(count=2, stop="never"),
         score=ScoreOptions(top_p=10, batch_size=250),
         topk=TopkOptions(
             k=350, top_p=1, mode="threshold_balance", threshold=0.5, drop_near_duplicates=False
         ),
+        member=network("small_resnet_8", training(DIGITS, 300, base=0.8, weight_decay=5e-3)),
         gather=GatherOptions(lessons_per_part=1_000),
-        student=digits_training("small_resnet_16", 600, base=0.8, weight_decay=5e-4, batch_size=16),
+        student=network(
+            "small_resnet_16", training(DIGITS, 600, base=0.8, weight_decay=5e-4, batch_size=16)
+        ),
         joint=JointOptions(ratio=7),
         fix_res=FixResOptions(length=steps(0)),
         baseline=BaselineOptions(
@@ -52,11 +64,48 @@ def digits(data: str = "demo-output/data/seed-0", seed: int = 0) -> NoisyStudent
     return options.seeded(seed)
 
 
+def fashion(data: str = "demo-output/fashion/seed-0", seed: int = 0) -> NoisyStudent:
+    """Fashion-MNIST: 1,000 labelled photographs of goods, and a pile of the 59,000 others.
+
+    Chosen as the preset of billion-scale (docs/fashion.md). RandAugment would cost such small
+    networks more than it gives: the noise is that of flips, and of the batches.
+    """
+    model, few = "small_resnet_16", training(FASHION_FEW, 2_000, base=0.8, weight_decay=5e-3)
+    own = training(FASHION_MANY, 800, base=0.8, weight_decay=5e-4, mixup=0)
+    options = NoisyStudent(
+        labelled=ShardOptions(source=f"{data}/labelled", labelled=True, images_per_shard=5_000),
+        pile=ShardOptions(source=f"{data}/pile", images_per_shard=5_000),
+        test=ShardOptions(source=f"{data}/test", labelled=True),
+        teacher=network(model, few),
+        generations=GenerationsOptions(count=2, stop="never"),
+        score=ScoreOptions(top_p=10, batch_size=250),
+        topk=TopkOptions(
+            k=5_000, top_p=1, mode="threshold_balance", threshold=0.5, drop_near_duplicates=False
+        ),
+        member=network("small_resnet_8", training(FASHION_FEW, 300, base=0.8, weight_decay=5e-3)),
+        gather=GatherOptions(lessons_per_part=5_000),
+        student=network(model, own),
+        joint=JointOptions(ratio=2),
+        fix_res=FixResOptions(
+            **dict(training(FASHION_MANY, 200, base=0.1, weight_decay=5e-4, mixup=0))
+        ),
+        baseline=BaselineOptions(
+            length=few.length,
+            learning_rate=few.learning_rate,
+            weight_decay=few.weight_decay,
+            own_augment=True,
+            augment=few.augment,
+        ),
+        evaluate=EvaluateOptions(audit=f"{data}/pile-truth.csv", views=0, batch_size=250),
+    )
+    return options.seeded(seed)
+
+
 def small() -> NoisyStudent:
     """A few dozen labels of each class and some thousand pictures: minutes on two cores.
 
     Small networks on 64 pixels, of which the student is the larger one. A tenth of the labelled
-    images would be too few to stop by, so all are learned from.
+    images would be too few to stop by, so all are learned from, and the committee says when.
     """
     common: dict[str, Any] = {
         "inputs": Inputs(size=64, resize=72),
@@ -77,9 +126,16 @@ def small() -> NoisyStudent:
             batch_size=32,
             **common,
         ),
-        generations=GenerationsOptions(count=2, stop="never"),
+        generations=GenerationsOptions(count=2),
         score=ScoreOptions(top_p=5, batch_size=64),
         topk=TopkOptions(k=100, top_p=1, mode="threshold_balance"),
+        member=TrainOptions(
+            model="small_resnet_16",
+            length=steps(200),
+            learning_rate=rate,
+            batch_size=32,
+            **common,
+        ),
         gather=GatherOptions(lessons_per_part=1_000),
         student=TrainOptions(
             model="small_resnet_32",
@@ -132,6 +188,7 @@ def imagenet_jft() -> NoisyStudent:
         generations=GenerationsOptions(count=3, later_from=3, later_ratio=28),
         score=ScoreOptions(top_p=1_000),
         topk=TopkOptions(k=130_000, top_p=1, mode="threshold_balance", threshold=0.3),
+        committee=CommitteeOptions(percent=20),
         student=TrainOptions(
             model="efficientnet_l2", inputs=Inputs(size=475, resize=508), **common
         ),

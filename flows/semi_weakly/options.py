@@ -4,9 +4,9 @@ from typing import ClassVar, Literal
 
 from pydantic import model_validator
 
-from flows.billion_scale.options import FINE_TUNE, MEMBER, BillionScale, BillionScaleApproval
+from flows.billion_scale.options import FINE_TUNE, BillionScale, BillionScaleApproval
 from flows.campaign.baseline import BaselineOptions
-from flows.campaign.options import ApprovalOptions, RecipeOptions
+from flows.campaign.options import MEMBER, ApprovalOptions, RecipeOptions
 from tasks.agreement import CommitteeOptions
 from tasks.evaluate import EvaluateOptions
 from tasks.gather import GatherOptions

@@ -2,20 +2,23 @@
 
 small()                                            some thousand pictures, a laptop
 digits(data="demo-output/data/seed-0", seed=0)     the digits of the demo
+fashion(data="demo-output/fashion/seed-0", seed=0) its goods
 imagenet()                                         the paper's own setting
 """
 
 from typing import Any
 
 from flows.campaign.baseline import BaselineOptions
-from flows.campaign.digits import (
-    DIGITS_SPEED,
+from flows.campaign.small_pictures import (
+    DIGITS,
+    FASHION_FEW,
+    FASHION_MANY,
     INPUTS,
-    SHAPES,
-    SUPERVISED,
-    digits_training,
+    ONE_THREAD,
+    network,
     rate,
     steps,
+    training,
 )
 from flows.simclr_v2.options import (
     SIMCLR_AUGMENT,
@@ -52,23 +55,59 @@ def digits(data: str = "demo-output/data/seed-0", seed: int = 0) -> SimclrV2:
             virtual_ranks=1,
             optimizer="lars",
             learning_rate=LearningRate(base=0.3, scaling="sqrt", warmup=steps(15)),
-            augment=SHAPES,
-            speed=DIGITS_SPEED,
+            augment=DIGITS,
+            speed=ONE_THREAD,
         ),
         contrast=ContrastiveOptions(projection_size=64),
         fine_tune=FineTuneOptions(
-            start_at="features",
-            length=steps(1_600),
-            learning_rate=rate(0.8, 1_600),
-            weight_decay=5e-3,
-            **SUPERVISED,
+            start_at="features", **dict(training(DIGITS, 1_600, base=0.8, weight_decay=5e-3))
         ),
         self_distillation=SelfDistillOptions(length=steps(0)),
-        student=digits_training("small_resnet_8", 1_200, base=2.0, weight_decay=5e-4),
+        student=network("small_resnet_8", training(DIGITS, 1_200, base=2.0, weight_decay=5e-4)),
         baseline=BaselineOptions(
             length=steps(1_400), learning_rate=rate(0.8, 1_400), weight_decay=5e-4
         ),
         evaluate=EvaluateOptions(),
+    )
+    return options.seeded(seed)
+
+
+def fashion(data: str = "demo-output/fashion/seed-0", seed: int = 0) -> SimclrV2:
+    """Fashion-MNIST: 1,000 labelled photographs of goods, and a pile of the 59,000 others.
+
+    Chosen as the preset of billion-scale (docs/fashion.md).
+    """
+    few = training(FASHION_FEW, 2_000, base=0.8, weight_decay=5e-3)
+    own = training(FASHION_MANY, 2_000, base=2.0, weight_decay=5e-4, mixup=0)
+    options = SimclrV2(
+        labelled=ShardOptions(source=f"{data}/labelled", labelled=True, images_per_shard=5_000),
+        pile=ShardOptions(source=f"{data}/pile", images_per_shard=5_000),
+        test=ShardOptions(source=f"{data}/test", labelled=True),
+        gather=GatherOptions(lessons_per_part=5_000),
+        pretrain=TrainOptions(
+            model="small_resnet_16",
+            inputs=INPUTS,
+            init=Init(head="zero"),
+            length=steps(300),
+            batch_size=256,
+            virtual_ranks=1,
+            optimizer="lars",
+            learning_rate=LearningRate(base=0.3, scaling="sqrt", warmup=steps(30)),
+            augment=Augment(crop_min_area=0.5),
+            speed=ONE_THREAD,
+        ),
+        contrast=ContrastiveOptions(projection_size=64),
+        fine_tune=FineTuneOptions(start_at="features", **dict(few)),
+        self_distillation=SelfDistillOptions(length=steps(0)),
+        student=network("small_resnet_16", own),
+        baseline=BaselineOptions(
+            length=few.length,
+            learning_rate=few.learning_rate,
+            weight_decay=few.weight_decay,
+            own_augment=True,
+            augment=few.augment,
+        ),
+        evaluate=EvaluateOptions(batch_size=250),
     )
     return options.seeded(seed)
 

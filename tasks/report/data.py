@@ -105,13 +105,14 @@ class ReportData:
 
     @cached_property
     def choice(self) -> Choice | None:
-        """The choice that the result learned from: the measured one, or the last of all."""
+        """The last choice that was measured: mostly the one that the result learned from."""
         choices = list(self.story.of_stage("topk").items())
         if not choices:
             return None
         measured = [
-            output.body["inputs"].get("chosen")
+            output.body["inputs"]["chosen"]
             for output in self.story.of_stage("evaluate").values()
+            if "chosen" in output.body["inputs"]
         ]
         known = (pair for pair in choices if measured and pair[1].link == measured[-1])
         role, output = next(known, choices[-1])

@@ -12,12 +12,12 @@ Prints one JSON line: the accuracies of each seed, and the gain with its standar
 import argparse
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 
+from flows.demo import packages
 from tests.bench.seeds import TUNING_SEEDS, line, run_campaign, top1s
 
 PACKAGE = "openclipart-png"
@@ -41,12 +41,7 @@ TEST_SEED = 2019
 
 def fetch(folder: Path) -> Path:
     """The pictures, unpacked; they are downloaded once."""
-    if not (folder / PICTURES).exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["apt-get", "download", PACKAGE], cwd=folder, check=True)
-        [package] = folder.glob(f"{PACKAGE}_*.deb")
-        subprocess.run(["dpkg-deb", "-x", package, folder], check=True)
-    return folder / PICTURES
+    return packages.from_debian(PACKAGE, folder) / PICTURES
 
 
 def sources_of(pictures: Path, folder: Path, seed: int) -> Path:

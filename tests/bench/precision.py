@@ -17,7 +17,6 @@ import csv
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +26,9 @@ from scipy.stats import spearmanr
 
 from flows.billion_scale.presets import photos
 from flows.campaign.committee import train_committee
-from flows.campaign.digits import digits_training
 from flows.campaign.run import Run
+from flows.campaign.small_pictures import DIGITS, network, training
+from flows.demo import fashion as fashion_demo
 from infra.executors import Inline
 from infra.store import open_store
 from tasks.agreement import CommitteeOptions, read_precision
@@ -37,9 +37,9 @@ from tasks.gather import GatherOptions
 from tasks.shard import ShardOptions, read_keys
 from tasks.topk import read_chosen
 from tasks.train import TrainOptions
-from tests.bench import fashion as goods
 from tests.bench import photos as clipart
 from tests.bench.tuning_digits import write_tuning_digits
+from tests.bench.tuning_fashion import write_tuning_fashion
 
 COMMITTEE = CommitteeOptions()
 BATCH_SIZE = 256
@@ -98,33 +98,36 @@ def mean_agreement(agrees_N: Shares) -> float:
 ESTIMATES: tuple[Callable[[Shares], float], ...] = (unanimous, majority, mean_agreement)
 
 
+def _small(model: str, length: int) -> TrainOptions:
+    """A network for pictures of 28 pixels."""
+    return network(model, training(DIGITS, length, base=0.8, weight_decay=5e-3))
+
+
 def digits(folder: Path, seed: int) -> Domain:
     """Digits among badly cut cells, 5 labels of each class."""
     write_tuning_digits(folder, seed)
-    small = partial(digits_training, base=0.8, weight_decay=5e-3)
     return Domain(
         folder,
         _read_truth(folder / "pile-truth.csv"),
         {
-            "weak": small("small_resnet_8", 100),
-            "fair": small("small_resnet_8", 300),
-            "strong": small("small_resnet_16", 1_200),
+            "weak": _small("small_resnet_8", 100),
+            "fair": _small("small_resnet_8", 300),
+            "strong": _small("small_resnet_16", 1_200),
         },
         (100, 350),
-        small("small_resnet_8", 300),
+        _small("small_resnet_8", 300),
     )
 
 
 def fashion(folder: Path, seed: int) -> Domain:
     """Photographs of goods that look alike, 100 labels of each class, nothing else in the pile."""
-    goods.write_fashion(goods.fetch(folder.parent / "fashion-package"), folder, seed)
-    small = partial(digits_training, base=0.8, weight_decay=5e-3)
+    write_tuning_fashion(fashion_demo.fetch(folder.parent / "fashion-package"), folder, seed)
     return Domain(
         folder,
         _read_truth(folder / "pile-truth.csv"),
-        {"weak": small("small_resnet_8", 100), "strong": small("small_resnet_16", 1_200)},
+        {"weak": _small("small_resnet_8", 100), "strong": _small("small_resnet_16", 1_200)},
         (500, 3_000),
-        small("small_resnet_8", 300),
+        _small("small_resnet_8", 300),
     )
 
 

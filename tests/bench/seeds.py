@@ -38,9 +38,9 @@ def top1s(summary: Mapping[str, Any]) -> dict[str, float]:
     return {name.removesuffix("_top1"): float(summary[name]) for name in names}
 
 
-def line(rows: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+def line(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The means of all models, and the gain of the student over the baseline."""
-    models = [name for name in rows[0] if name != "seed"]
+    models = [name for name, value in rows[0].items() if isinstance(value, float)]
     means = {model: statistics.mean(row[model] for row in rows) for model in models}
     gains = [row["student"] - row["baseline"] for row in rows]
     error = statistics.stdev(gains) / math.sqrt(len(gains)) if len(gains) > 1 else None
