@@ -121,25 +121,25 @@ def small() -> BillionScale:
 def icons(data: str = "demo-output/icons/seed-0", seed: int = 0) -> BillionScale:
     """Icons: 5 to 20 labelled drawings of each of 60 ideas, and a pile of anything that is drawn.
 
-    As the preset photos, with smaller pictures, and a K below the number of drawings that the
-    rarest idea has in the pile (docs/icons.md).
+    Teacher, student and baseline are the same network, trained on from ImageNet's weights. K is far
+    below the number of drawings that the rarest idea has in the pile (docs/icons.md).
     """
-    head = _photos_training(LITE0, size=ICON, head="linear", steps=0, rate=0.05, resize=ICON)
+    own = _photos_training(LITE0, ICON, head="new", steps=800, rate=0.08, resize=ICON)
     options = BillionScale(
         labelled=ShardOptions(source=f"{data}/labelled", labelled=True),
         pile=ShardOptions(source=f"{data}/pile", images_per_shard=5_000),
         test=ShardOptions(source=f"{data}/test", labelled=True),
-        teacher=head,
+        teacher=own,
         score=ScoreOptions(top_p=5, batch_size=250),
-        topk=TopkOptions(k=100, top_p=1, drop_near_duplicates=False),
-        member=head,
+        topk=TopkOptions(k=40, top_p=1, drop_near_duplicates=False),
+        member=_photos_training(LITE0, ICON, head="linear", steps=0, rate=0.05, resize=ICON),
         gather=GatherOptions(lessons_per_part=2_000),
-        student=_photos_training(LITE0, ICON, head="new", steps=400, rate=0.08, resize=ICON),
+        student=own,
         fine_tune=Training(
-            length=steps(60), learning_rate=rate(0.02, 60), weight_decay=1e-4, **_PHOTOS_COMMON
+            length=steps(200), learning_rate=rate(0.04, 200), weight_decay=1e-4, **_PHOTOS_COMMON
         ),
-        baseline=BaselineOptions(length=steps(400), learning_rate=rate(0.08, 400)),
-        evaluate=EvaluateOptions(audit=f"{data}/pile-truth.csv", batch_size=250),
+        baseline=BaselineOptions(length=own.length, learning_rate=own.learning_rate),
+        evaluate=EvaluateOptions(audit=f"{data}/pile-truth.csv", views=0, batch_size=250),
     )
     return options.seeded(seed)
 

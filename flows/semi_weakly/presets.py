@@ -73,21 +73,18 @@ def icons(data: str = "demo-output/icons/seed-0", seed: int = 0) -> SemiWeakly:
     """Icons: 60 ideas in a pile of anything that is drawn, with the words of its names.
 
     The words `camera` and `off` lie beside a camera that is crossed out, so that the classes of the
-    tags are wider than those of the labels.
+    tags are wider than those of the labels. The teacher is a network as the student, so that the
+    network of tags and labels alone is the teacher itself.
     """
     chosen = ranking.icons(data, seed)
-    tag_length = 1_000
-    learned = chosen.student.model_copy(
-        update={"length": steps(tag_length), "learning_rate": rate(0.08, tag_length)}
-    )
+    lasting = {"length": steps(1_000), "learning_rate": rate(0.08, 1_000)}
+    head = {"learning_rate": rate(0.08, 200)}
     options = _with(
         chosen,
         tags=TagOptions(table=f"{data}/tags.csv"),
-        tag_teacher=learned,
-        teacher=chosen.fine_tune.model_copy(
-            update={"length": steps(200), "learning_rate": rate(0.08, 200)}
-        ),
-        weakly=BaselineOptions(length=learned.length, learning_rate=learned.learning_rate),
+        tag_teacher=chosen.student.model_copy(update=lasting),
+        teacher=chosen.fine_tune.model_copy(update=head),
+        weakly=BaselineOptions(length=steps(0)),
     )
     return options.seeded(seed)
 
