@@ -108,7 +108,7 @@ bench-photos: $(READY)  ## Measure what the preset photos gains on Debian's clip
 bench-recipes: $(READY)  ## Measure what digits gain by a recipe; RECIPE=noisy-student, half an hour
 	$(BIN)/python -m tests.bench.recipes $(OUT)/recipes --recipe $(or $(RECIPE),noisy-student) --seeds $(SEEDS)
 
-bench-fashion: $(READY)  ## Measure every recipe on goods, by the number of labels: 9 hours, goes on where it was
+bench-fashion: $(READY)  ## Measure every recipe on goods, by the number of labels: 7 hours, goes on where it was
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench.fashion $(OUT)/fashion-bench --seeds $(SEEDS)
 
 bench-icons: $(READY)  ## Measure what is found among drawings of anything; an hour
