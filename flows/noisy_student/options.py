@@ -37,7 +37,6 @@ class GenerationsOptions(Options):
 
 class FixResOptions(Training):
     """The last student goes on at a larger size, on the labels alone; a length of 0 leaves it out.
-
     Its images are augmented as its options say: in the paper, not at all.
     """
 
