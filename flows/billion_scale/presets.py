@@ -14,8 +14,13 @@ from flows.billion_scale.options import BillionScale
 from flows.campaign.baseline import BaselineOptions
 from flows.campaign.small_pictures import (
     DIGITS,
-    FASHION_FEW,
-    FASHION_MANY,
+    FASHION_BASELINE,
+    FASHION_FINE_TUNE,
+    FASHION_MEMBER,
+    FASHION_MODEL,
+    FASHION_ON_LABELS,
+    FASHION_ON_PILE,
+    fashion_images,
     network,
     rate,
     steps,
@@ -64,26 +69,15 @@ def fashion(data: str = "demo-output/fashion/seed-0", seed: int = 0) -> BillionS
     Everything here, the baseline's training included, was chosen on photographs that nobody is
     tested on (docs/fashion.md says how).
     """
-    model, few = "small_resnet_16", training(FASHION_FEW, 2_000, base=0.8, weight_decay=5e-3)
-    own = training(FASHION_MANY, 2_000, base=2.0, weight_decay=5e-4, mixup=0)
     options = BillionScale(
-        labelled=ShardOptions(source=f"{data}/labelled", labelled=True, images_per_shard=5_000),
-        pile=ShardOptions(source=f"{data}/pile", images_per_shard=5_000),
-        test=ShardOptions(source=f"{data}/test", labelled=True),
-        teacher=network(model, few),
+        **fashion_images(data),
+        teacher=network(FASHION_MODEL, FASHION_ON_LABELS),
         score=ScoreOptions(top_p=10, batch_size=250),
         topk=TopkOptions(k=5_000, top_p=1, drop_near_duplicates=False),
-        member=network("small_resnet_8", training(FASHION_FEW, 300, base=0.8, weight_decay=5e-3)),
-        gather=GatherOptions(lessons_per_part=5_000),
-        student=network(model, own),
-        fine_tune=training(FASHION_MANY, 200, base=0.1, weight_decay=5e-4, mixup=0),
-        baseline=BaselineOptions(
-            length=few.length,
-            learning_rate=few.learning_rate,
-            weight_decay=few.weight_decay,
-            own_augment=True,
-            augment=few.augment,
-        ),
+        member=FASHION_MEMBER,
+        student=network(FASHION_MODEL, FASHION_ON_PILE),
+        fine_tune=FASHION_FINE_TUNE,
+        baseline=FASHION_BASELINE,
         evaluate=EvaluateOptions(audit=f"{data}/pile-truth.csv", batch_size=250),
     )
     return options.seeded(seed)

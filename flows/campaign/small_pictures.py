@@ -1,7 +1,12 @@
 """Small pictures: how networks learn the digits and the goods of the demo, whichever the recipe."""
 
+from typing import Any
+
+from flows.campaign.baseline import BaselineOptions
+from tasks.gather import GatherOptions
 from tasks.images import Inputs
 from tasks.options import Length
+from tasks.shard import ShardOptions
 from tasks.train import Training, TrainOptions
 from tasks.train.options import Augment, LearningRate, TrainSpeed
 
@@ -58,3 +63,28 @@ def training(
 def network(model: str, own: Training) -> TrainOptions:
     """A network with random weights that learns by this training."""
     return TrainOptions(model=model, inputs=INPUTS, **dict(own))
+
+
+# How every recipe learns goods: a network on few labels, on a whole pile, and at the end.
+FASHION_MODEL = "small_resnet_16"
+FASHION_ON_LABELS = training(FASHION_FEW, 2_000, base=0.8, weight_decay=5e-3)
+FASHION_ON_PILE = training(FASHION_MANY, 2_000, base=2.0, weight_decay=5e-4, mixup=0)
+FASHION_FINE_TUNE = training(FASHION_MANY, 200, base=0.1, weight_decay=5e-4, mixup=0)
+FASHION_MEMBER = network("small_resnet_8", training(FASHION_FEW, 300, base=0.8, weight_decay=5e-3))
+FASHION_BASELINE = BaselineOptions(
+    length=FASHION_ON_LABELS.length,
+    learning_rate=FASHION_ON_LABELS.learning_rate,
+    weight_decay=FASHION_ON_LABELS.weight_decay,
+    own_augment=True,
+    augment=FASHION_ON_LABELS.augment,
+)
+
+
+def fashion_images(data: str) -> dict[str, Any]:
+    """The sections of the images of goods, which every recipe has."""
+    return {
+        "labelled": ShardOptions(source=f"{data}/labelled", labelled=True, images_per_shard=5_000),
+        "pile": ShardOptions(source=f"{data}/pile", images_per_shard=5_000),
+        "test": ShardOptions(source=f"{data}/test", labelled=True),
+        "gather": GatherOptions(lessons_per_part=5_000),
+    }

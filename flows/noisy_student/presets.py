@@ -11,8 +11,13 @@ from typing import Any
 from flows.campaign.baseline import BaselineOptions
 from flows.campaign.small_pictures import (
     DIGITS,
-    FASHION_FEW,
+    FASHION_BASELINE,
+    FASHION_FINE_TUNE,
     FASHION_MANY,
+    FASHION_MEMBER,
+    FASHION_MODEL,
+    FASHION_ON_LABELS,
+    fashion_images,
     network,
     steps,
     training,
@@ -70,32 +75,20 @@ def fashion(data: str = "demo-output/fashion/seed-0", seed: int = 0) -> NoisyStu
     Chosen as the preset of billion-scale (docs/fashion.md). RandAugment would cost such small
     networks more than it gives: the noise is that of flips, and of the batches.
     """
-    model, few = "small_resnet_16", training(FASHION_FEW, 2_000, base=0.8, weight_decay=5e-3)
     own = training(FASHION_MANY, 800, base=0.8, weight_decay=5e-4, mixup=0)
     options = NoisyStudent(
-        labelled=ShardOptions(source=f"{data}/labelled", labelled=True, images_per_shard=5_000),
-        pile=ShardOptions(source=f"{data}/pile", images_per_shard=5_000),
-        test=ShardOptions(source=f"{data}/test", labelled=True),
-        teacher=network(model, few),
+        **fashion_images(data),
+        teacher=network(FASHION_MODEL, FASHION_ON_LABELS),
         generations=GenerationsOptions(count=2, stop="never"),
         score=ScoreOptions(top_p=10, batch_size=250),
         topk=TopkOptions(
             k=5_000, top_p=1, mode="threshold_balance", threshold=0.5, drop_near_duplicates=False
         ),
-        member=network("small_resnet_8", training(FASHION_FEW, 300, base=0.8, weight_decay=5e-3)),
-        gather=GatherOptions(lessons_per_part=5_000),
-        student=network(model, own),
+        member=FASHION_MEMBER,
+        student=network(FASHION_MODEL, own),
         joint=JointOptions(ratio=2),
-        fix_res=FixResOptions(
-            **dict(training(FASHION_MANY, 200, base=0.1, weight_decay=5e-4, mixup=0))
-        ),
-        baseline=BaselineOptions(
-            length=few.length,
-            learning_rate=few.learning_rate,
-            weight_decay=few.weight_decay,
-            own_augment=True,
-            augment=few.augment,
-        ),
+        fix_res=FixResOptions(**dict(FASHION_FINE_TUNE)),
+        baseline=FASHION_BASELINE,
         evaluate=EvaluateOptions(audit=f"{data}/pile-truth.csv", views=0, batch_size=250),
     )
     return options.seeded(seed)

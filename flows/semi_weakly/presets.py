@@ -12,7 +12,15 @@ from typing import Any
 from flows.billion_scale import presets as ranking
 from flows.billion_scale.options import BillionScale
 from flows.campaign.baseline import BaselineOptions
-from flows.campaign.small_pictures import DIGITS, FASHION_MANY, network, rate, steps, training
+from flows.campaign.small_pictures import (
+    DIGITS,
+    FASHION_MANY,
+    FASHION_MODEL,
+    network,
+    rate,
+    steps,
+    training,
+)
 from flows.semi_weakly.options import SemiWeakly
 from tasks.evaluate import EvaluateOptions
 from tasks.options import Length
@@ -60,7 +68,7 @@ def fashion(data: str = "demo-output/fashion/seed-0", seed: int = 0) -> SemiWeak
         ranking.fashion(data, seed),
         tags=TagOptions(table=f"{data}/tags.csv"),
         tag_teacher=network(
-            "small_resnet_16",
+            FASHION_MODEL,
             training(FASHION_MANY, 4_000, base=2.0, weight_decay=5e-4, mixup=0),
         ),
         teacher=training(FASHION_MANY, 400, base=0.2, weight_decay=5e-4, mixup=0),

@@ -11,10 +11,13 @@ from typing import Any
 from flows.campaign.baseline import BaselineOptions
 from flows.campaign.small_pictures import (
     DIGITS,
-    FASHION_FEW,
-    FASHION_MANY,
+    FASHION_BASELINE,
+    FASHION_MODEL,
+    FASHION_ON_LABELS,
+    FASHION_ON_PILE,
     INPUTS,
     ONE_THREAD,
+    fashion_images,
     network,
     rate,
     steps,
@@ -77,15 +80,10 @@ def fashion(data: str = "demo-output/fashion/seed-0", seed: int = 0) -> SimclrV2
 
     Chosen as the preset of billion-scale (docs/fashion.md).
     """
-    few = training(FASHION_FEW, 2_000, base=0.8, weight_decay=5e-3)
-    own = training(FASHION_MANY, 2_000, base=2.0, weight_decay=5e-4, mixup=0)
     options = SimclrV2(
-        labelled=ShardOptions(source=f"{data}/labelled", labelled=True, images_per_shard=5_000),
-        pile=ShardOptions(source=f"{data}/pile", images_per_shard=5_000),
-        test=ShardOptions(source=f"{data}/test", labelled=True),
-        gather=GatherOptions(lessons_per_part=5_000),
+        **fashion_images(data),
         pretrain=TrainOptions(
-            model="small_resnet_16",
+            model=FASHION_MODEL,
             inputs=INPUTS,
             init=Init(head="zero"),
             length=steps(300),
@@ -97,16 +95,10 @@ def fashion(data: str = "demo-output/fashion/seed-0", seed: int = 0) -> SimclrV2
             speed=ONE_THREAD,
         ),
         contrast=ContrastiveOptions(projection_size=64),
-        fine_tune=FineTuneOptions(start_at="features", **dict(few)),
+        fine_tune=FineTuneOptions(start_at="features", **dict(FASHION_ON_LABELS)),
         self_distillation=SelfDistillOptions(length=steps(0)),
-        student=network("small_resnet_16", own),
-        baseline=BaselineOptions(
-            length=few.length,
-            learning_rate=few.learning_rate,
-            weight_decay=few.weight_decay,
-            own_augment=True,
-            augment=few.augment,
-        ),
+        student=network(FASHION_MODEL, FASHION_ON_PILE),
+        baseline=FASHION_BASELINE,
         evaluate=EvaluateOptions(batch_size=250),
     )
     return options.seeded(seed)
