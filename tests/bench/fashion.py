@@ -14,8 +14,6 @@ standard errors over the seeds, of the models and of the gain of a student over 
 
 import argparse
 import json
-import math
-import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,8 +23,8 @@ from flows.campaign.run import Run
 from flows.recipes import RECIPES
 from infra.executors import Inline
 from infra.store import open_store
-from tasks.evaluate import EvaluateOptions, figure, read_metrics
 from tests.bench.recipes import measure, prepare_fashion
+from tests.bench.seeds import mean_and_error, measure_top1
 
 ALL = 60_000
 SUPERVISED = "supervised"
@@ -60,21 +58,12 @@ def supervised(store: Path, data: Path, seed: int) -> float:
     classes = run.classes(labelled, test)
     lessons = run.gather(labelled, options=options.gather, classes=classes)
     model = run.train(lessons, options.student, classes=classes)
-    measured = read_metrics(run.evaluate(test, {"model": model}, EvaluateOptions()))
-    top1 = figure(measured, "model", "top1")
-    assert top1 is not None, "it was just measured"
-    return top1
+    return measure_top1(run, model, test)
 
 
 def read_rows(path: Path) -> list[Row]:
     """The rows that are measured."""
     return [json.loads(text) for text in path.read_text().splitlines()] if path.exists() else []
-
-
-def mean_and_error(values: Sequence[float]) -> tuple[float, float | None]:
-    """The mean over the seeds, and its standard error."""
-    error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
-    return statistics.mean(values), error
 
 
 def summary(rows: Sequence[Row]) -> list[Row]:

@@ -22,10 +22,10 @@ from flows.simclr_v2.presets import digits
 from infra.executors import Inline
 from infra.store import Store, open_store
 from tasks.contract import Output
-from tasks.evaluate import figure, read_metrics
 from tasks.gather import GatherOptions
 from tasks.options import Length
 from tasks.shard import ShardOptions
+from tests.bench.seeds import measure_top1
 
 ONE_PERCENT = GatherOptions(percent_of_class=1)
 
@@ -73,21 +73,14 @@ def measure(root: Store, folder: Path, seed: int, steps: int) -> dict[str, float
     supervised = run.train(few, own, classes=classes)
 
     def linear(model: Output) -> float:
-        return _top1(run, run.fit_head(model, everything, classes=classes), test)
+        return measure_top1(run, run.fit_head(model, everything, classes=classes), test)
 
     return {
         "contrastive_linear": linear(contrastive),
         "random_linear": linear(random),
-        "supervised_one_percent": _top1(run, supervised, test),
+        "supervised_one_percent": measure_top1(run, supervised, test),
         "supervised_one_percent_linear": linear(supervised),
     }
-
-
-def _top1(run: Run, model: Output, test: Output) -> float:
-    measured = read_metrics(run.evaluate(test, {"model": model}))
-    top1 = figure(measured, "model", "top1")
-    assert top1 is not None, "it was just measured"
-    return top1
 
 
 def summary(rows: list[dict[str, float]]) -> dict[str, Any]:

@@ -12,7 +12,6 @@ that is crossed out.
 """
 
 import argparse
-import csv
 import json
 import sys
 from collections.abc import Mapping
@@ -29,11 +28,14 @@ from tasks.shard import read_keys
 from tasks.topk import read_chosen
 from tests.bench.recipes import measure
 from tests.bench.seeds import TUNING_SEEDS
+from tests.bench.truth import read_truth
 
 
 def prepare(folder: Path, seed: int, num_drawings: int, source: Path | None) -> Path:
     """The folder with the icons of a seed, which are drawn once."""
     data = folder / "data" / f"{num_drawings}-drawings" / f"seed-{seed}"
+    if data.exists():
+        return data
     drawings = list(iconify.read_drawings(source or iconify.fetch(folder / "package")))
     if seed >= TUNING_SEEDS:
         testing = testing_families(drawings)
@@ -61,12 +63,6 @@ def precision(store: Path, campaign_id: str, truth: Mapping[str, str]) -> dict[s
     }
 
 
-def read_truth(data: Path) -> dict[str, str]:
-    """What each image of the pile shows, by its key."""
-    with (data / "pile-truth.csv").open(encoding="utf-8") as file:
-        return {row["key"]: row["label"] for row in csv.DictReader(file)}
-
-
 def main() -> None:
     """Run every campaign, and print what was measured."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -82,7 +78,9 @@ def main() -> None:
         data = prepare(arguments.folder, seed, arguments.drawings, arguments.source)
         for name in arguments.recipes.split(","):
             row = measure(arguments.folder, name, "icons", data, seed, arguments.sets)
-            found = precision(arguments.folder / "store", row.pop("campaign"), read_truth(data))
+            found = precision(
+                arguments.folder / "store", row.pop("campaign"), read_truth(data / "pile-truth.csv")
+            )
             rows.append({"recipe": name, **row, **found})
             print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
     print(json.dumps({"bench": "icons", "drawings": arguments.drawings, "rows": rows}))

@@ -13,7 +13,6 @@ rank correlation with the measured precision, and how many classes below 30 % it
 """
 
 import argparse
-import csv
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -38,6 +37,7 @@ from tasks.shard import ShardOptions, read_keys
 from tasks.topk import read_chosen
 from tasks.train import TrainOptions
 from tests.bench import photos as clipart
+from tests.bench.truth import read_truth
 from tests.bench.tuning_digits import write_tuning_digits
 from tests.bench.tuning_fashion import write_tuning_fashion
 
@@ -108,7 +108,7 @@ def digits(folder: Path, seed: int) -> Domain:
     write_tuning_digits(folder, seed)
     return Domain(
         folder,
-        _read_truth(folder / "pile-truth.csv"),
+        read_truth(folder / "pile-truth.csv"),
         {
             "weak": _small("small_resnet_8", 100),
             "fair": _small("small_resnet_8", 300),
@@ -124,7 +124,7 @@ def fashion(folder: Path, seed: int) -> Domain:
     write_tuning_fashion(fashion_demo.fetch(folder.parent / "fashion-package"), folder, seed)
     return Domain(
         folder,
-        _read_truth(folder / "pile-truth.csv"),
+        read_truth(folder / "pile-truth.csv"),
         {"weak": _small("small_resnet_8", 100), "strong": _small("small_resnet_16", 1_200)},
         (500, 3_000),
         _small("small_resnet_8", 300),
@@ -139,7 +139,7 @@ def drawings(folder: Path, seed: int) -> Domain:
     few = head.inputs.model_copy(update={"size": 64, "resize": 73})
     return Domain(
         sources,
-        _read_truth(sources / "pile-truth.csv"),
+        read_truth(sources / "pile-truth.csv"),
         {"weak": head.model_copy(update={"inputs": few}), "strong": head},
         (25, 50),
         head,
@@ -147,11 +147,6 @@ def drawings(folder: Path, seed: int) -> Domain:
 
 
 DOMAINS = {"digits": digits, "fashion": fashion, "clipart": drawings}
-
-
-def _read_truth(path: Path) -> dict[str, str]:
-    with path.open(encoding="utf-8") as file:
-        return {row["key"]: row["label"] for row in csv.DictReader(file)}
 
 
 def cases_of(domain: Domain, run: Run, name: str) -> Iterator[Case]:

@@ -45,8 +45,9 @@ def prepare_digits(folder: Path, seed: int) -> Path:
 def prepare_fashion(folder: Path, seed: int, num_labels: int = FASHION_LABELS) -> Path:
     """The folder with the goods of a seed, which are written once."""
     data = folder / "data" / f"{num_labels}-labels" / f"seed-{seed}"
-    write = write_tuning_fashion if seed >= TUNING_SEEDS else fashion.write_fashion
-    write(fashion.fetch(folder / "package"), data, seed, num_labels)
+    if not data.exists():
+        write = write_tuning_fashion if seed >= TUNING_SEEDS else fashion.write_fashion
+        write(fashion.fetch(folder / "package"), data, seed, num_labels)
     return data
 
 
