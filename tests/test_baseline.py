@@ -7,6 +7,8 @@ from flows.billion_scale import presets
 from flows.billion_scale.options import BillionScale
 from flows.campaign.baseline import BaselineOptions
 from flows.recipes import BILLION_SCALE
+from flows.semi_weakly.options import SemiWeakly
+from flows.simclr_v2.options import SimclrV2
 from tasks.options import Length
 from tasks.train import TrainOptions
 from tasks.train.options import Augment, Start
@@ -56,6 +58,22 @@ def test_baseline_beside_a_student_with_given_weights_is_trained_all_the_same() 
     training = options.baseline_training
     assert training.start == Start()
     assert training.model == given.model
+
+
+def test_baseline_has_a_batch_of_its_own_where_the_student_counts_labelled_images() -> None:
+    student = STUDENT.model_copy(update={"batch_size": 16, "virtual_ranks": 4})
+    assert BillionScale(student=student).baseline_training.batch_size == 16
+    own = BaselineOptions(batch_size=64)
+    assert BillionScale(student=student, baseline=own).baseline_training.batch_size == 64
+    for recipe, section in (
+        (BillionScale, "baseline"),
+        (SimclrV2, "baseline"),
+        (SemiWeakly, "weakly"),
+    ):
+        with pytest.raises(
+            ValidationError, match=r"\(66\) must be a multiple of student.virtual_ra"
+        ):
+            recipe(student=student, **{section: BaselineOptions(batch_size=66)})
 
 
 def test_baseline_is_augmented_as_the_student_is_unless_it_has_its_own() -> None:

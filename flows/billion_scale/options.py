@@ -78,10 +78,8 @@ class BillionScale(RecipeOptions):
                     "or a length"
                 )
         self.check_committee(self.committee.members, self.member)
-        if self.topk.top_p > self.score.top_p:
-            raise ValueError(
-                f"topk.top_p ({self.topk.top_p}) must be at most score.top_p ({self.score.top_p})"
-            )
+        self.check_top_p(self.topk, self.score)
+        self.baseline.check_batch(self.student)
         return self
 
     @property

@@ -4,7 +4,7 @@ from pydantic import Field, model_validator
 
 from tasks.options import Length, Options
 from tasks.train import TrainOptions
-from tasks.train.options import Augment, LearningRate, Start, check_warmup
+from tasks.train.options import Augment, LearningRate, Start, check_augment, check_warmup
 
 
 class BaselineOptions(Options):
@@ -14,6 +14,8 @@ class BaselineOptions(Options):
 
     length: Length = Length(amount=90, unit="epochs")
     """How long it trains; what is fine-tuned afterwards is so in the same way as the student."""
+    batch_size: int = Field(0, ge=0, le=1_000_000)
+    """Images in a step; 0 is the student's batch size, which may count labelled images only."""
     learning_rate: LearningRate = LearningRate()
     """The learning rate from the first step to the last."""
     weight_decay: float = Field(1e-4, ge=0, le=1)
@@ -24,8 +26,9 @@ class BaselineOptions(Options):
     """Random changes to each training image, with own_augment; without it, the student's."""
 
     @model_validator(mode="after")
-    def _warmup_ends(self) -> "BaselineOptions":
+    def _length_is_enough(self) -> "BaselineOptions":
         check_warmup(self.length, self.learning_rate)
+        check_augment(self.length, self.augment)
         return self
 
     @model_validator(mode="after")
@@ -37,6 +40,14 @@ class BaselineOptions(Options):
             )
         return self
 
+    def check_batch(self, student: TrainOptions) -> None:
+        """Raise ValueError for a batch that the student's virtual ranks cannot share equally."""
+        if self.batch_size and student.virtual_ranks and self.batch_size % student.virtual_ranks:
+            raise ValueError(
+                f"the batch_size of the baseline ({self.batch_size}) must be a multiple of "
+                f"student.virtual_ranks ({student.virtual_ranks})"
+            )
+
     def training_of(self, student: TrainOptions) -> TrainOptions:
         """The baseline's training: the student's, in its own way.
 
@@ -45,6 +56,8 @@ class BaselineOptions(Options):
         own = dict(self)
         if not own.pop("own_augment"):
             del own["augment"]
+        if not self.batch_size:
+            del own["batch_size"]
         if student.is_given:
             own["start"] = Start()
         return student.model_copy(update=own)

@@ -6,6 +6,8 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field
 
 from tasks.options import Length, Options
+from tasks.score import ScoreOptions
+from tasks.topk import TopkOptions
 from tasks.train import TrainOptions
 from tasks.train.start.source import names_place
 
@@ -68,6 +70,13 @@ class RecipeOptions(Options):
             raise ValueError(
                 "member.length is 0, so that all members would be alike, or know nothing: give a "
                 "length, member.start.head=linear, or committee.members=0"
+            )
+
+    def check_top_p(self, topk: TopkOptions, score: ScoreOptions) -> None:
+        """Raise ValueError for a choice among more classes of an image than are scored."""
+        if topk.top_p > score.top_p:
+            raise ValueError(
+                f"topk.top_p ({topk.top_p}) must be at most score.top_p ({score.top_p})"
             )
 
     @property

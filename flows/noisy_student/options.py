@@ -106,10 +106,8 @@ class NoisyStudent(RecipeOptions):
     def _sections_fit(self) -> "NoisyStudent":
         self.check_labelled("labelled", "test", "audit")
         self.check_committee(self.committee.members, self.member)
-        if self.topk.top_p > self.score.top_p:
-            raise ValueError(
-                f"topk.top_p ({self.topk.top_p}) must be at most score.top_p ({self.score.top_p})"
-            )
+        self.check_top_p(self.topk, self.score)
+        self.baseline.check_batch(self.student)
         if self.generations.filter_by == "filter" and self.generations.pseudo_labels == "hard":
             raise ValueError(
                 "generations.pseudo_labels=hard are the classes of who filters, so that no teacher "

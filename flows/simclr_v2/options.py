@@ -121,6 +121,7 @@ class SimclrV2(RecipeOptions):
     @model_validator(mode="after")
     def _sections_fit(self) -> "SimclrV2":
         self.check_labelled("labelled", "test")
+        self.baseline.check_batch(self.student)
         if not self.pretrain.length.amount:
             raise ValueError("pretrain.length is 0: the recipe begins by learning without labels")
         if self.pretrain.model.endswith(PROJECTED):
