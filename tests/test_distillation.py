@@ -1,5 +1,6 @@
 """Distillation: the teacher's answer to the same pixels, its temperature, and which it may be."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -80,11 +81,10 @@ def test_teacher_sees_the_mixed_pixels_of_the_student() -> None:
             seen.append(images_BCHW)
             return super().forward(images_BCHW)
 
-    options = OPTIONS.model_copy(update={"augment": Augment(mixup=1.0)})
     Reversed.seen.clear()
     torch.manual_seed(0)
-    batch = batch_of(LOGITS_BC, [])
-    Distillation(options, 3, DistillationOptions(), Reversed(), PLAIN).loss(
+    batch = replace(batch_of(LOGITS_BC, []), augment=Augment(mixup=1.0))
+    Distillation(OPTIONS, 3, DistillationOptions(), Reversed(), PLAIN).loss(
         Recorder(), {"train": batch}
     )
     assert torch.equal(seen[0], Reversed.seen[0])

@@ -1,6 +1,7 @@
 """Objectives: the loss, the data sets that it draws from, and the measurements in the history."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def test_soft_labels_are_normalised_and_not_smoothed() -> None:
 
 def test_mixup_mixes_images_and_targets_alike() -> None:
     batch = batch_of(torch.eye(3), [(0, 0, 1.0), (1, 1, 1.0), (2, 2, 1.0)])
-    options = OPTIONS.model_copy(update={"augment": Augment(mixup=1.0)})
+    batch = replace(batch, augment=Augment(mixup=1.0))
     inputs = []
 
     class Recorder(FirstPixels):
@@ -72,7 +73,7 @@ def test_mixup_mixes_images_and_targets_alike() -> None:
             return inputs[0]
 
     torch.manual_seed(1)
-    loss, _ = Supervised(options, 3).loss(Recorder(), {"train": batch})
+    loss, _ = Supervised(OPTIONS, 3).loss(Recorder(), {"train": batch})
     mixed_BC = inputs[0]
     assert not torch.equal(mixed_BC, torch.eye(3))
     # The images were their own targets, and so they are after mixing.

@@ -46,7 +46,14 @@ from tasks.contract import Made, OnProgress, Output, Receipt, Session, Target, m
 from tasks.images import IMAGES_VERSION
 from tasks.inference.weights import WEIGHTS
 from tasks.train.augmented import AugmentedPicture, augmented_pictures
-from tasks.train.checks import check_classes, check_init, check_length, check_lessons, check_warmup
+from tasks.train.checks import (
+    check_augment,
+    check_classes,
+    check_init,
+    check_length,
+    check_lessons,
+    check_warmup,
+)
 from tasks.train.job import (
     CHECKPOINTS,
     HISTORY,
@@ -119,6 +126,7 @@ def train(
     check_lessons(data)
     check_length(options, init)
     check_warmup(options, data.kept)
+    check_augment(options, data.kept)
     classes = classes or (init if init and init_head == "keep" else data).classes
     check_classes(data, classes)
     given = look_at_given(options, classes)

@@ -15,7 +15,7 @@ from models.augment import Augmentation, mix
 from tasks.train.options import MAX_VIRTUAL_RANKS, Augment
 
 # Made when an image is cropped, and by the objective, which has the targets.
-ELSEWHERE = {"crop_min_area", "mixup", "cutmix"}
+ELSEWHERE = {"crop_min_area", "mixup", "cutmix", "off_at_end"}
 
 
 def augmentation_of(options: Augment) -> Augmentation:

@@ -53,6 +53,16 @@ def check_warmup(options: TrainOptions, images: int) -> None:
         )
 
 
+def check_augment(options: TrainOptions, images: int) -> None:
+    """Raise ProtegeError for an end without augmentation that is longer than the training."""
+    steps, end = options.total_steps(images), options.augment.off_at_end
+    if steps and end.steps(images_per_epoch=images, batch_size=options.batch_size) > steps:
+        raise ProtegeError(
+            f"options.augment.off_at_end ({end}) is longer than options.length ({options.length}) "
+            f"with {images:,} images, so that no image is changed at all: shorten it"
+        )
+
+
 def check_init(
     init: Output, init_head: InitHead, options: TrainOptions, classes: Sequence[str]
 ) -> None:

@@ -41,6 +41,11 @@ def check_objective(
             "options.length is 0, and a projection head that was not trained is worth nothing: "
             "give a length"
         )
+    if isinstance(objective, ContrastiveOptions) and options.augment.off_at_end.amount:
+        raise ProtegeError(
+            "options.augment.off_at_end leaves views of an image that are alike, and the objective "
+            f"{objective.NAME} learns from views that differ: set it to 0"
+        )
     for role in objective.MODELS:
         _check_model(role, inputs[role], options, classes)
     for role in objective.DATA:

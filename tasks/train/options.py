@@ -72,6 +72,12 @@ class Augment(Options):
     """Mix pairs of images and their targets, in proportions from Beta(mixup, mixup)."""
     cutmix: float = Field(0, ge=0, le=10)
     """Paste a rectangle of a partner, of the share Beta(cutmix, cutmix); with mixup, half each."""
+    off_at_end: Length = Length(amount=0, unit="steps")
+    """Length of the end of the training without any of these, so that norms know whole images."""
+
+
+# Images as they are scored.
+NO_CHANGES = Augment(crop_min_area=1, flip=False)
 
 
 class LearningRate(Options):
@@ -112,6 +118,16 @@ def check_warmup(length: Length, rate: LearningRate) -> None:
         raise ValueError(
             f"learning_rate.warmup ({rate.warmup}) must not be longer than length ({length}), or "
             "the peak of the rate is never reached"
+        )
+
+
+def check_augment(length: Length, augment: Augment) -> None:
+    """Raise ValueError for an end without changes that is longer than its training."""
+    end = augment.off_at_end
+    if end.unit == length.unit and end.amount > length.amount:
+        raise ValueError(
+            f"augment.off_at_end ({end}) must not be longer than length ({length}), or no image is "
+            "changed at all"
         )
 
 
@@ -220,6 +236,11 @@ class Training(Options):
         check_warmup(self.length, self.learning_rate)
         return self
 
+    @model_validator(mode="after")
+    def _changes_are_made(self) -> "Training":
+        check_augment(self.length, self.augment)
+        return self
+
 
 class TrainOptions(Training):
     """One training job: a network and how it is trained."""
@@ -295,6 +316,15 @@ class TrainOptions(Training):
         return self.learning_rate.warmup.steps(
             images_per_epoch=images_per_epoch, batch_size=self.batch_size
         )
+
+    def at_step(self, step: int, images_per_epoch: int) -> "TrainOptions":
+        """The options by which the images of a step are changed; the step counts from 0."""
+        steps_without = self.augment.off_at_end.steps(
+            images_per_epoch=images_per_epoch, batch_size=self.batch_size
+        )
+        if step < self.total_steps(images_per_epoch) - steps_without:
+            return self
+        return self.model_copy(update={"augment": NO_CHANGES})
 
     def schedule(self, images_per_epoch: int) -> Schedule:
         """The schedule, with every length in images and the rate scaled to the batch size."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tasks.train.objectives import TensorBatch
+from tasks.train.options import NO_CHANGES
 
 CLASSES = ("blue", "green", "red")
 
@@ -29,4 +30,5 @@ def batch_of(logits_BC: Tensor, pairs: list[tuple[int, int, float]]) -> TensorBa
         torch.tensor(rows, dtype=torch.int64),
         torch.tensor(classes, dtype=torch.int64),
         torch.tensor(weights, dtype=torch.float32),
+        NO_CHANGES,
     )

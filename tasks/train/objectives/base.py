@@ -7,20 +7,23 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from models.network import Network
+from tasks.train.options import Augment
 
 
 @dataclass(frozen=True)
 class TensorBatch:
     """A batch on the device of the network.
 
-    `images_BCHW` are augmented pixels in [0, 1]; the targets are P pairs as in data/samples.py.
-    With several views of each image, all first views come first, and rows count only those.
+    `images_BCHW` are augmented pixels in [0, 1], which the objective mixes as `augment` says; the
+    targets are P pairs as in data/samples.py. With several views of each image, all first views
+    come first, and rows count only those.
     """
 
     images_BCHW: Tensor
     rows_P: Tensor
     classes_P: Tensor
     weights_P: Tensor
+    augment: Augment
 
     def dense_targets(self, num_classes: int) -> Tensor:
         """The targets as weights of classes, shape (B, C)."""

@@ -46,7 +46,7 @@ class Distillation(Objective):
         """Mean loss over the batch; measures its two parts, and how often both agree."""
         options, chosen, batch = self._options, self._distillation, batches[TRAIN_SET]
         images_BCHW, targets_BC = batch.images_BCHW, batch.dense_targets(self._num_classes)
-        images_BCHW, targets_BC = mix_batch(images_BCHW, targets_BC, options.augment)
+        images_BCHW, targets_BC = mix_batch(images_BCHW, targets_BC, batch.augment)
         logits_BC = network(standardise(images_BCHW, options.inputs.mean, options.inputs.std))
         teacher_BC = self._ask_teacher(images_BCHW)
         taught = distillation(logits_BC, teacher_BC, chosen.temperature)

@@ -52,4 +52,4 @@ class Joint(Objective):
         """Images and targets of one kind, mixed among themselves where the options say so."""
         images_BCHW = batch.images_BCHW
         targets_BC = normalise_targets(batch.dense_targets(self._num_classes))
-        return mix_batch(images_BCHW, targets_BC, self._options.augment)
+        return mix_batch(images_BCHW, targets_BC, batch.augment)

@@ -33,7 +33,7 @@ class SoftLabels(Objective):
         options, batch = self._options, batches[TRAIN_SET]
         images_BCHW = batch.images_BCHW
         targets_BC = normalise_targets(batch.dense_targets(self._num_classes))
-        images_BCHW, targets_BC = mix_batch(images_BCHW, targets_BC, options.augment)
+        images_BCHW, targets_BC = mix_batch(images_BCHW, targets_BC, batch.augment)
         logits_BC = network(standardise(images_BCHW, options.inputs.mean, options.inputs.std))
         loss = soft_cross_entropy(logits_BC, targets_BC, label_smoothing=0)
         return loss, {"cross_entropy": loss.detach(), "agreement": accuracy(logits_BC, targets_BC)}

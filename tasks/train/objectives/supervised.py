@@ -26,7 +26,7 @@ class Supervised(Objective):
         """Mean cross-entropy over the batch; measures it and the training accuracy."""
         options, batch = self._options, batches[TRAIN_SET]
         images_BCHW, targets_BC = batch.images_BCHW, batch.dense_targets(self._num_classes)
-        images_BCHW, targets_BC = mix_batch(images_BCHW, targets_BC, options.augment)
+        images_BCHW, targets_BC = mix_batch(images_BCHW, targets_BC, batch.augment)
         logits_BC = network(standardise(images_BCHW, options.inputs.mean, options.inputs.std))
         loss = soft_cross_entropy(logits_BC, targets_BC, options.label_smoothing)
         return loss, {"cross_entropy": loss.detach(), "accuracy": accuracy(logits_BC, targets_BC)}
