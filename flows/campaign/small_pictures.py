@@ -21,9 +21,6 @@ DIGITS = Augment(
     shear=0.27,
     elastic=0.06,
 )
-# Of goods, with few labels and on a whole pile: crops help the one, and cost the other.
-FASHION_FEW = Augment(crop_min_area=0.6)
-FASHION_MANY = Augment(crop_min_area=1)
 
 
 def steps(amount: int) -> Length:
@@ -60,19 +57,31 @@ def training(
     )
 
 
+def off_at_end(augment: Augment, length: int) -> Augment:
+    """The same changes, but none in the last so many steps."""
+    return augment.model_copy(update={"off_at_end": steps(length)})
+
+
 def network(model: str, own: Training) -> TrainOptions:
     """A network with random weights that learns by this training."""
     return TrainOptions(model=model, inputs=INPUTS, **dict(own))
 
 
-# How every recipe learns goods: a network on few labels, on a whole pile, and at the end.
+# How every recipe learns goods: a network on few labels, on a whole pile, and at the end. Crops
+# help with few labels, and cost on a whole pile.
 FASHION_MODEL = "small_resnet_16"
-FASHION_ON_LABELS = training(FASHION_FEW, 2_000, base=0.8, weight_decay=5e-3)
+FASHION_FEW = Augment(crop_min_area=0.6)
+FASHION_MANY = Augment(crop_min_area=1)
+FASHION_ON_LABELS = training(off_at_end(FASHION_FEW, 200), 2_000, base=0.8, weight_decay=5e-3)
 FASHION_ON_PILE = training(FASHION_MANY, 2_000, base=2.0, weight_decay=5e-4, mixup=0)
-FASHION_FINE_TUNE = training(FASHION_MANY, 200, base=0.1, weight_decay=5e-4, mixup=0)
-FASHION_MEMBER = network("small_resnet_8", training(FASHION_FEW, 300, base=0.8, weight_decay=5e-3))
+FASHION_FINE_TUNE = training(FASHION_MANY, 200, base=0.02, weight_decay=5e-4, mixup=0)
+FASHION_MEMBER = network(
+    "small_resnet_8",
+    training(off_at_end(FASHION_FEW, 30), 300, base=0.8, weight_decay=5e-3),
+)
 FASHION_BASELINE = BaselineOptions(
     length=FASHION_ON_LABELS.length,
+    batch_size=FASHION_ON_LABELS.batch_size,
     learning_rate=FASHION_ON_LABELS.learning_rate,
     weight_decay=FASHION_ON_LABELS.weight_decay,
     own_augment=True,

@@ -75,7 +75,7 @@ def fashion(data: str = "demo-output/fashion/seed-0", seed: int = 0) -> NoisyStu
     Chosen as the preset of billion-scale (docs/fashion.md). RandAugment would cost such small
     networks more than it gives: the noise is that of flips, and of the batches.
     """
-    own = training(FASHION_MANY, 800, base=0.8, weight_decay=5e-4, mixup=0)
+    own = training(FASHION_MANY, 1_100, base=0.8, weight_decay=5e-4, batch_size=16, mixup=0)
     options = NoisyStudent(
         **fashion_images(data),
         teacher=network(FASHION_MODEL, FASHION_ON_LABELS),
@@ -86,7 +86,7 @@ def fashion(data: str = "demo-output/fashion/seed-0", seed: int = 0) -> NoisyStu
         ),
         member=FASHION_MEMBER,
         student=network(FASHION_MODEL, own),
-        joint=JointOptions(ratio=2),
+        joint=JointOptions(ratio=7),
         fix_res=FixResOptions(**dict(FASHION_FINE_TUNE)),
         baseline=FASHION_BASELINE,
         evaluate=EvaluateOptions(audit=f"{data}/pile-truth.csv", views=0, batch_size=250),

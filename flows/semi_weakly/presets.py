@@ -71,7 +71,7 @@ def fashion(data: str = "demo-output/fashion/seed-0", seed: int = 0) -> SemiWeak
             FASHION_MODEL,
             training(FASHION_MANY, 4_000, base=2.0, weight_decay=5e-4, mixup=0),
         ),
-        teacher=training(FASHION_MANY, 400, base=0.2, weight_decay=5e-4, mixup=0),
+        teacher=training(FASHION_MANY, 400, base=0.05, weight_decay=5e-4, mixup=0),
         weakly=BaselineOptions(length=steps(0)),
     )
     return options.seeded(seed)
