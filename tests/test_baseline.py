@@ -1,11 +1,15 @@
 """The baseline is trained in its own way: its own length, and never from the student's weights."""
 
+from typing import Any
+
 import pytest
 from pydantic import ValidationError
 
 from flows.billion_scale import presets
 from flows.billion_scale.options import BillionScale
 from flows.campaign.baseline import BaselineOptions
+from flows.campaign.options import RecipeOptions
+from flows.noisy_student.options import NoisyStudent
 from flows.recipes import BILLION_SCALE
 from flows.semi_weakly.options import SemiWeakly
 from flows.simclr_v2.options import SimclrV2
@@ -65,15 +69,39 @@ def test_baseline_has_a_batch_of_its_own_where_the_student_counts_labelled_image
     assert BillionScale(student=student).baseline_training.batch_size == 16
     own = BaselineOptions(batch_size=64)
     assert BillionScale(student=student, baseline=own).baseline_training.batch_size == 64
-    for recipe, section in (
-        (BillionScale, "baseline"),
-        (SimclrV2, "baseline"),
-        (SemiWeakly, "weakly"),
-    ):
-        with pytest.raises(
-            ValidationError, match=r"\(66\) must be a multiple of student.virtual_ra"
-        ):
-            recipe(student=student, **{section: BaselineOptions(batch_size=66)})
+
+
+SECTIONS = (
+    (BillionScale, "baseline"),
+    (NoisyStudent, "baseline"),
+    (SemiWeakly, "baseline"),
+    (SemiWeakly, "weakly"),
+    (SimclrV2, "baseline"),
+)
+
+
+@pytest.mark.parametrize(("recipe", "section"), SECTIONS)
+def test_student_whose_options_do_not_fit_the_baseline_is_refused_before_any_work(
+    recipe: type[RecipeOptions], section: str
+) -> None:
+    def refused(student: dict[str, Any], own: BaselineOptions, message: str) -> None:
+        training = TrainOptions(model="small_resnet_8", **student)
+        recipe.model_validate({"student": training})
+        with pytest.raises(ValidationError, match=f"{section}{message}"):
+            recipe.model_validate({"student": training, section: own})
+
+    batch = BaselineOptions(batch_size=66)
+    ranks = {"batch_size": 16, "virtual_ranks": 4}
+    refused(ranks, batch, r".batch_size \(66\) must be a multiple of student.virtual_ranks \(4\)")
+    fewer = BaselineOptions(batch_size=64)
+    refused({"streams": 4}, fewer, r".batch_size \(64\) makes 2 virtual ranks, the student has 8")
+    refused({"sync_batch_norm": True}, fewer, r".batch_size \(64\) makes 2 virtual ranks")
+    # What the student's images see at its end may be all that the baseline's see.
+    end = {"length": "2000 steps", "augment": Augment(off_at_end=Length(amount=200))}
+    short = BaselineOptions(length=Length(amount=200))
+    refused(end, short, f" is augmented as the student is, and .*: set {section}.own_augment=true")
+    own = short.model_copy(update={"own_augment": True})
+    recipe.model_validate({"student": TrainOptions(**end), section: own})
 
 
 def test_baseline_is_augmented_as_the_student_is_unless_it_has_its_own() -> None:

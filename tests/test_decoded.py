@@ -103,7 +103,7 @@ def test_none_is_kept_of_fixed_views_that_do_not_fit(limit_bytes: int, kept: int
     fixed = reader(limit_bytes / 2**30, min_area=1)
     fixed.read(0, rank=0, num_ranks=1)
     places = [(part, row) for part in range(2) for row in range(6)]
-    assert sum(fixed._decoded.get(place) is not None for place in places) == kept
+    assert sum(fixed._views.decoded.get(place) is not None for place in places) == kept
 
 
 def test_all_are_forgotten_when_they_become_more_than_the_limit() -> None:

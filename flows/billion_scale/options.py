@@ -79,7 +79,7 @@ class BillionScale(RecipeOptions):
                 )
         self.check_committee(self.committee.members, self.member)
         self.check_top_p(self.topk, self.score)
-        self.baseline.check_batch(self.student)
+        self.baseline.check("baseline", self.student)
         return self
 
     @property

@@ -40,13 +40,28 @@ class BaselineOptions(Options):
             )
         return self
 
-    def check_batch(self, student: TrainOptions) -> None:
-        """Raise ValueError for a batch that the student's virtual ranks cannot share equally."""
-        if self.batch_size and student.virtual_ranks and self.batch_size % student.virtual_ranks:
+    def check(self, section: str, student: TrainOptions) -> None:
+        """Raise ValueError where the student's options do not allow a training of this section."""
+        own = self.training_of(student)
+        ranks, streams = own.num_virtual_ranks, own.streams
+        if own.batch_size % ranks:
             raise ValueError(
-                f"the batch_size of the baseline ({self.batch_size}) must be a multiple of "
-                f"student.virtual_ranks ({student.virtual_ranks})"
+                f"{section}.batch_size ({own.batch_size}) must be a multiple of "
+                f"student.virtual_ranks ({ranks})"
             )
+        if ranks % streams or (own.sync_batch_norm and ranks != student.num_virtual_ranks):
+            raise ValueError(
+                f"{section}.batch_size ({own.batch_size}) makes {ranks} virtual ranks, the student "
+                f"has {student.num_virtual_ranks} and {streams} streams, and both are trained in "
+                f"as many processes: set student.virtual_ranks, or {section}.batch_size=0"
+            )
+        try:
+            check_augment(own.length, own.augment)
+        except ValueError as error:
+            raise ValueError(
+                f"{section} is augmented as the student is, and {error}: set "
+                f"{section}.own_augment=true"
+            ) from None
 
     def training_of(self, student: TrainOptions) -> TrainOptions:
         """The baseline's training: the student's, in its own way.

@@ -75,10 +75,7 @@ FASHION_MANY = Augment(crop_min_area=1)
 FASHION_ON_LABELS = training(off_at_end(FASHION_FEW, 200), 2_000, base=0.8, weight_decay=5e-3)
 FASHION_ON_PILE = training(FASHION_MANY, 2_000, base=2.0, weight_decay=5e-4, mixup=0)
 FASHION_FINE_TUNE = training(FASHION_MANY, 200, base=0.02, weight_decay=5e-4, mixup=0)
-FASHION_MEMBER = network(
-    "small_resnet_8",
-    training(off_at_end(FASHION_FEW, 30), 300, base=0.8, weight_decay=5e-3),
-)
+FASHION_MEMBER = network("small_resnet_8", training(FASHION_FEW, 300, base=0.8, weight_decay=5e-3))
 FASHION_BASELINE = BaselineOptions(
     length=FASHION_ON_LABELS.length,
     batch_size=FASHION_ON_LABELS.batch_size,

@@ -107,7 +107,7 @@ class NoisyStudent(RecipeOptions):
         self.check_labelled("labelled", "test", "audit")
         self.check_committee(self.committee.members, self.member)
         self.check_top_p(self.topk, self.score)
-        self.baseline.check_batch(self.student)
+        self.baseline.check("baseline", self.student)
         if self.generations.filter_by == "filter" and self.generations.pseudo_labels == "hard":
             raise ValueError(
                 "generations.pseudo_labels=hard are the classes of who filters, so that no teacher "

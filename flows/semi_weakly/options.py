@@ -69,7 +69,7 @@ class SemiWeakly(RecipeOptions):
 
     @model_validator(mode="after")
     def _sections_fit(self) -> "SemiWeakly":
-        self.weakly.check_batch(self.student)
+        self.weakly.check("weakly", self.student)
         if not self.tag_teacher.length.amount:
             raise ValueError(
                 "tag_teacher.length is 0, so that no tag would be learned: give a length, or take "

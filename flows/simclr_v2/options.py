@@ -16,8 +16,7 @@ from tasks.shard import ShardOptions
 from tasks.train import ContrastiveOptions, DistillationOptions, Training, TrainOptions
 from tasks.train.options import Augment, Init, LearningRate
 
-# The augmentation of the paper, section 2 and appendix B, with its strength of colour 1.
-SIMCLR_AUGMENT = Augment(colour=1, grey=0.2, blur=0.5)
+SIMCLR_AUGMENT = Augment(colour=1, grey=0.2, blur=0.5)  # the paper, section 2 and appendix B
 
 
 class FineTuneOptions(Training):
@@ -121,15 +120,17 @@ class SimclrV2(RecipeOptions):
     @model_validator(mode="after")
     def _sections_fit(self) -> "SimclrV2":
         self.check_labelled("labelled", "test")
-        self.baseline.check_batch(self.student)
+        self.baseline.check("baseline", self.student)
         if not self.pretrain.length.amount:
             raise ValueError("pretrain.length is 0: the recipe begins by learning without labels")
+        if self.pretrain.augment.off_at_end.amount:
+            raise ValueError("pretrain.augment.off_at_end leaves views that are alike: set it to 0")
         if self.pretrain.model.endswith(PROJECTED):
             raise ValueError(f"pretrain.model must be without {PROJECTED}, which comes of it")
         if self.contrast.projection_layers == 1 and self.fine_tune.start_at == "projection":
             raise ValueError(
-                "contrast.projection_layers is 1, and nothing is left behind it to go on from: set "
-                "2 or more, or fine_tune.start_at=features"
+                "contrast.projection_layers is 1, and nothing is left behind it: set 2 or more, or "
+                "fine_tune.start_at=features"
             )
         if self.student.inputs.size != self.pretrain.inputs.size:
             raise ValueError(

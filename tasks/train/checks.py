@@ -54,12 +54,14 @@ def check_warmup(options: TrainOptions, images: int) -> None:
 
 
 def check_augment(options: TrainOptions, images: int) -> None:
-    """Raise ProtegeError for an end without augmentation that is longer than the training."""
+    """Raise ProtegeError for an end without augmentation that is as long as the training."""
     steps, end = options.total_steps(images), options.augment.off_at_end
-    if steps and end.steps(images_per_epoch=images, batch_size=options.batch_size) > steps:
+    end_steps = end.steps(images_per_epoch=images, batch_size=options.batch_size)
+    if steps and end_steps >= steps:
         raise ProtegeError(
-            f"options.augment.off_at_end ({end}) is longer than options.length ({options.length}) "
-            f"with {images:,} images, so that no image is changed at all: shorten it"
+            f"options.augment.off_at_end ({end}) is {end_steps:,} steps of {images:,} images, and "
+            f"options.length ({options.length}) only {steps:,}, so that no image is changed at "
+            "all: shorten the end"
         )
 
 

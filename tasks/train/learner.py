@@ -77,9 +77,22 @@ class Learner:
         # The objective, and a reader for each data set that it draws from.
         options = job.options
         self._objective = make_objective(job, world.device)
-        self.samples = {role: open_samples(job.data[role], job.classes) for role in job.data}
-        self._reading, self._readers = options, self._open_readers(options)
-        self.images_per_epoch = sum(self.samples[TRAIN_SET].part_rows)
+        self.samples = samples = {
+            role: open_samples(job.data[role], job.classes) for role in job.data
+        }
+        self.images_per_epoch = sum(samples[TRAIN_SET].part_rows)
+        self._readers = {
+            role: BatchReader(
+                samples[role],
+                options,
+                round(options.batch_size * share),
+                num_views=self._objective.num_views,
+                options_at=self._options_at,
+                allocate=partial(new_pixels, device=world.device),
+                stands_back=world.device.type == "cpu",
+            )
+            for role, share in self._objective.sources.items()
+        }
         self.schedule = options.schedule(self.images_per_epoch)
         self.total_steps = options.total_steps(self.images_per_epoch)
 
@@ -145,7 +158,7 @@ class Learner:
 
     def read_step(self, step: int) -> list[dict[str, Batch]]:
         """The batches by role, for each virtual rank of this process."""
-        readers, num_ranks = self._readers_at(step).items(), self.num_ranks
+        readers, num_ranks = self._readers.items(), self.num_ranks
         # Threads go on with the next virtual rank while the last images of one are decoded.
         begun = [
             {role: reader.begin(step, rank, num_ranks) for role, reader in readers}
@@ -155,7 +168,7 @@ class Learner:
 
     def kept_rank(self, step: int, rank: int) -> KeptRank:
         """A virtual rank of a step, as the network sees it; the step counts from 0."""
-        seed, readers = step_seed(self._options.seed, step, rank), self._readers_at(step).items()
+        seed, readers = step_seed(self._options.seed, step, rank), self._readers.items()
         batches = {role: reader.read(step, rank, self.num_ranks) for role, reader in readers}
         names = {role: reader.names(step, rank, self.num_ranks) for role, reader in readers}
         torch.manual_seed(seed)
@@ -236,30 +249,12 @@ class Learner:
         rank_losses_R = torch.stack([values["loss"] for values in measured])
         return Measured(named.pop("loss"), named, sums[-1], rank_losses_R)
 
-    def _readers_at(self, step: int) -> Mapping[str, BatchReader]:
-        """A reader for each data set, which makes the views of this step."""
-        options = self._options.at_step(step, self.images_per_epoch)
-        if options != self._reading:
-            # Others, for what is decoded for crops is not what is decoded for whole images.
-            self._reading, self._readers = options, self._open_readers(options)
-        return self._readers
-
-    def _open_readers(self, options: TrainOptions) -> Mapping[str, BatchReader]:
-        return {
-            role: BatchReader(
-                self.samples[role],
-                options,
-                round(options.batch_size * share),
-                num_views=self._objective.num_views,
-                allocate=partial(new_pixels, device=self._world.device),
-                stands_back=self._world.device.type == "cpu",
-            )
-            for role, share in self._objective.sources.items()
-        }
+    def _options_at(self, step: int) -> TrainOptions:
+        return self._options.at_step(step, self.images_per_epoch)
 
     def _prepare(self, batch: Batch, step: int) -> TensorBatch:
         device, targets = self._world.device, batch.targets
-        changes = self._options.at_step(step, self.images_per_epoch).augment
+        changes = self._options_at(step).augment
         images_BCHW = to_unit(to_device(batch.images_BHWC, device))
         return TensorBatch(
             augment(images_BCHW, augmentation_of(changes)),

@@ -73,7 +73,7 @@ class Augment(Options):
     cutmix: float = Field(0, ge=0, le=10)
     """Paste a rectangle of a partner, of the share Beta(cutmix, cutmix); with mixup, half each."""
     off_at_end: Length = Length(amount=0, unit="steps")
-    """Length of the end of the training without any of these, so that norms know whole images."""
+    """Length of the end of the training without these, a few times as long as the EMA remembers."""
 
 
 # Images as they are scored.
@@ -122,11 +122,14 @@ def check_warmup(length: Length, rate: LearningRate) -> None:
 
 
 def check_augment(length: Length, augment: Augment) -> None:
-    """Raise ValueError for an end without changes that is longer than its training."""
-    end = augment.off_at_end
-    if end.unit == length.unit and end.amount > length.amount:
+    """Raise ValueError for an end without changes that is surely as long as its training.
+
+    Lengths in different units are compared when the number of images is known.
+    """
+    end, is_known = augment.off_at_end, augment.off_at_end.unit == length.unit
+    if is_known and end.amount and 0 < length.amount <= end.amount:
         raise ValueError(
-            f"augment.off_at_end ({end}) must not be longer than length ({length}), or no image is "
+            f"augment.off_at_end ({end}) must be shorter than length ({length}), or no image is "
             "changed at all"
         )
 

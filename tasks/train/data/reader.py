@@ -49,10 +49,10 @@ class BatchReader:
     """Reads the parts that a step needs and decodes its samples.
 
     `batch_size` is the number of samples that a step takes from this data set, over all virtual
-    ranks, and `num_views` how often each of them is cropped. `allocate` makes the memory that the
-    pixels of a batch are written into, of a given shape. With `stands_back`, images are decoded
-    with less priority: for a network on the same cores, whose threads all wait for the one that a
-    decoding thread interrupts.
+    ranks, and `num_views` how often each of them is cropped. `options_at` are the options of a
+    step, whose views may differ. `allocate` makes the memory that the pixels of a batch are written
+    into, of a given shape. With `stands_back`, images are decoded with less priority: for a network
+    on the same cores, whose threads all wait for the one that a decoding thread interrupts.
     """
 
     def __init__(
@@ -62,6 +62,7 @@ class BatchReader:
         batch_size: int,
         *,
         num_views: int = 1,
+        options_at: Callable[[int], TrainOptions] | None = None,
         allocate: Callable[[tuple[int, ...]], Pixels] = new_pixels,
         stands_back: bool = False,
     ) -> None:
@@ -69,13 +70,14 @@ class BatchReader:
         window = _parts_together(samples, options)
         self._streams = streams_of(samples, options)
         self._order = SampleOrder(samples.part_rows, options.seed, window, self._streams)
-        self._allocate = allocate
-        self._view = View.of(options, num_views)
+        self._allocate, self._num_views = allocate, num_views
+        self._options_at = options_at or (lambda _step: options)
+        self._cache_bytes = options.speed.cache_gib * 2**30
+        self._views = self._views_of(View.of(options, num_views))
         self._parts = PartCache(self._read_part)
         self._pool = ThreadPoolExecutor(
             options.speed.decode_threads, initializer=_stand_back if stands_back else None
         )
-        self._decoded = DecodedImages(self._limit_bytes(options.speed.cache_gib * 2**30))
 
     def read(self, step: int, rank: int, num_ranks: int) -> Batch:
         """The samples of one virtual rank in this step. Raises ProtegeError."""
@@ -89,12 +91,14 @@ class BatchReader:
         # Kept here: who begins another batch may make the cache forget them.
         parts = {part: self._parts[part] for part in {part for part, _ in places}}
         targets = Targets.stack([parts[part].targets.take(row) for part, row in places])
-        images_VBHWC = self._allocate((self._view.num_views, len(places), *self._view.shape))
+        views = self._views_at(step)
+        shape_HWC = views.view.shape
+        images_VBHWC = self._allocate((self._num_views, len(places), *shape_HWC))
 
         def fill(rows: range) -> None:
             for at in rows:
-                views = self._views(parts[places[at][0]], places[at], first + at)
-                for view, pixels_HWC in enumerate(views):
+                pixels_VHWC = self._read_views(views, parts[places[at][0]], places[at], first + at)
+                for view, pixels_HWC in enumerate(pixels_VHWC):
                     images_VBHWC[view, at] = pixels_HWC
 
         starts = range(0, len(places), ROWS_TOGETHER)
@@ -104,7 +108,7 @@ class BatchReader:
         def finish() -> Batch:
             for filled in filling:
                 filled.result()
-            return Batch(images_VBHWC.reshape(-1, *self._view.shape), targets)
+            return Batch(images_VBHWC.reshape(-1, *shape_HWC), targets)
 
         return finish
 
@@ -122,26 +126,45 @@ class BatchReader:
         self._parts.keep(stream, *self._order.parts(positions, stream))
         return [self._order.place(position, stream) for position in positions]
 
-    def _limit_bytes(self, cache_bytes: float) -> float:
-        """The memory for decoded images; 0 where it is known before that they do not fit."""
-        all_bytes = sum(self._samples.part_rows) * math.prod(self._view.shape)
-        return 0.0 if self._view.is_fixed and all_bytes > cache_bytes else cache_bytes
+    def _views_at(self, step: int) -> "_Views":
+        """The views of a step. Others forget what was decoded, which they could not be cut from."""
+        view, views = View.of(self._options_at(step), self._num_views), self._views
+        if view != views.view:
+            # What is returned is this one, whatever another thread puts there meanwhile.
+            self._views = views = self._views_of(view)
+        return views
+
+    def _views_of(self, view: View) -> "_Views":
+        # No memory for decoded images, where it is known before that they do not fit.
+        all_bytes = sum(self._samples.part_rows) * math.prod(view.shape)
+        is_too_small = view.is_fixed and all_bytes > self._cache_bytes
+        return _Views(view, DecodedImages(0.0 if is_too_small else self._cache_bytes))
 
     def _read_part(self, part: int) -> Part:
         work = partial(self._samples.read_part, part)
         return insist(work, f"part {part} of {self._samples.uri} cannot be read")
 
-    def _views(self, part: Part, place: tuple[int, int], position: int) -> list[Pixels]:
+    def _read_views(
+        self, views: "_Views", part: Part, place: tuple[int, int], position: int
+    ) -> list[Pixels]:
         """The views of one sample, (S, S, 3) each."""
-        known = self._decoded.get(place)
+        known = views.decoded.get(place)
         try:
-            views, decoded = self._view.read_again(part.images[place[1]], position, known)
+            pixels, decoded = views.view.read_again(part.images[place[1]], position, known)
         except Unusable as unusable:
             name = _name(part, place)
             raise ProtegeError(cannot_learn_from(self._samples.uri, name, unusable)) from unusable
         if decoded is not known:
-            self._decoded.add(place, decoded)
-        return views
+            views.decoded.add(place, decoded)
+        return pixels
+
+
+@dataclass(frozen=True)
+class _Views:
+    """What is made of each image, and the decoded images that it is made from."""
+
+    view: View
+    decoded: DecodedImages
 
 
 def _stand_back() -> None:
