@@ -264,7 +264,7 @@ def test_what_does_not_fit_runs_where_somebody_says_so(tmp_path: Path, pictures:
 @pytest.mark.parametrize(
     ("role", "length", "batch", "size", "model"),
     [
-        ("supervised", "baseline", "student", "student", "student"),
+        ("supervised", "baseline", "baseline", "student", "student"),
         ("baseline", "fine_tune", "fine_tune", "student", "student"),
         ("pretrained", "student", "student", "student", "student"),
     ],
