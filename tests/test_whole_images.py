@@ -9,6 +9,7 @@ import torch
 from pydantic import ValidationError
 
 from flows.campaign.baseline import BaselineOptions
+from flows.campaign.small_pictures import steps
 from flows.simclr_v2.options import SimclrV2
 from infra.errors import ProtegeError
 from infra.settings import Processes
@@ -21,11 +22,6 @@ from tasks.train.learner import Learner
 from tasks.train.options import Augment
 from tasks.train.trainer import Trainer
 from tests.builders.trainings import ONE, SMALL, job, run_to
-
-
-def steps(amount: int) -> Length:
-    return Length(amount=amount, unit="steps")
-
 
 NUM_CHANGED = 20
 CROPS = Augment(crop_min_area=0.3, rotate_degrees=10, mixup=0.2, off_at_end=steps(4))

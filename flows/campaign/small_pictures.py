@@ -57,11 +57,6 @@ def training(
     )
 
 
-def off_at_end(augment: Augment, length: int) -> Augment:
-    """The same changes, but none in the last so many steps."""
-    return augment.model_copy(update={"off_at_end": steps(length)})
-
-
 def network(model: str, own: Training) -> TrainOptions:
     """A network with random weights that learns by this training."""
     return TrainOptions(model=model, inputs=INPUTS, **dict(own))
@@ -72,7 +67,8 @@ def network(model: str, own: Training) -> TrainOptions:
 FASHION_MODEL = "small_resnet_16"
 FASHION_FEW = Augment(crop_min_area=0.6)
 FASHION_MANY = Augment(crop_min_area=1)
-FASHION_ON_LABELS = training(off_at_end(FASHION_FEW, 200), 2_000, base=0.8, weight_decay=5e-3)
+FASHION_FEW_ENDING = FASHION_FEW.model_copy(update={"off_at_end": steps(200)})
+FASHION_ON_LABELS = training(FASHION_FEW_ENDING, 2_000, base=0.8, weight_decay=5e-3)
 FASHION_ON_PILE = training(FASHION_MANY, 2_000, base=2.0, weight_decay=5e-4, mixup=0)
 FASHION_FINE_TUNE = training(FASHION_MANY, 200, base=0.02, weight_decay=5e-4, mixup=0)
 FASHION_MEMBER = network("small_resnet_8", training(FASHION_FEW, 300, base=0.8, weight_decay=5e-3))
