@@ -140,6 +140,18 @@ def test_what_was_not_measured_is_a_dash(root: Store) -> None:
     assert "not an image" not in page
 
 
+def test_columns_of_what_was_not_measured_are_left_out(root: Store) -> None:
+    page = page_of(root, campaign(root, Made(precision=False, views=False)))
+    assert "View agreement</th>" not in page
+    assert "Precision</th>" not in page
+
+
+def test_columns_of_what_was_measured_are_there(root: Store) -> None:
+    page = page_of(root, campaign(root))
+    assert "View agreement</th>" in page
+    assert "Precision</th>" in page
+
+
 def test_what_a_source_could_not_use_is_counted_by_reason_and_ending(root: Store) -> None:
     page = page_of(root, campaign(root))
     assert 'not an image 2 <span class="quiet">(2 .svg)</span>' in page

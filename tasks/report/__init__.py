@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 STAGE = "report"
-VERSION = 8
+VERSION = 9
 PAGE = "index.html"
 
 

@@ -47,6 +47,7 @@ class Made:
     gain_error: float = 0.01
     teacher_top1: float = 0.85
     precision: bool = True
+    views: bool = True
     precise: float = 0.87
     lessons: int = 0
     leaks: int = 0
@@ -189,7 +190,8 @@ def measures(made: Made) -> list[dict[str, Any]]:
     ]
     figures += [("student", "loss", None, 0.3), ("student", "calibration_error", None, 0.02)]
     figures += [("student", "top1", label, 0.9) for label in range(len(made.names))]
-    figures += [("chosen", "view_agreement", label, 0.95) for label in range(len(made.names))]
+    if made.views:
+        figures += [("chosen", "view_agreement", label, 0.95) for label in range(len(made.names))]
     if made.gain:
         figures += [("student", "gain", None, made.gained)]
         figures += [("student", "gain_standard_error", None, made.gain_error)]

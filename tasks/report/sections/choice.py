@@ -30,6 +30,8 @@ def facts(data: ReportData) -> Mapping[str, Any]:
         "result": story.role(story.result).noun if data.is_measured(story.result) else "",
         "top1": {card.label: data.top1(story.result, card.label) for card in data.shown_cards},
         "total_top1": data.top1(story.result),
+        "has_views": any(card.agreement is not None for card in data.cards),
+        "is_audited": data.measures.of_choice("precision") is not None,
         "agreement": data.measures.of_choice("view_agreement"),
         "precision": data.measures.of_choice("precision"),
         "is_estimated": data.precision is not None,
