@@ -15,7 +15,8 @@ from flows.semi_weakly.options import SemiWeakly
 from flows.simclr_v2.options import SimclrV2
 from tasks.options import Length
 from tasks.train import TrainOptions
-from tasks.train.options import Augment, Start
+from tasks.train.augment_options import Augment
+from tasks.train.options import Start
 
 LABELLED = 1_000
 STUDENT = TrainOptions(model="small_resnet_8", length=Length(amount=1e9, unit="images"))

@@ -12,8 +12,9 @@ from tasks.contract import Output
 from tasks.inference.weights import WEIGHTS, load_network
 from tasks.options import Length
 from tasks.train import PROJECTION, ContrastiveOptions, train
+from tasks.train.augment_options import Augment
 from tasks.train.data import BatchReader, open_samples
-from tasks.train.options import Augment, LearningRate, TrainOptions
+from tasks.train.options import LearningRate, TrainOptions
 from tasks.train.trainer import Trainer
 from tests.builders.trainings import CLASSES, ONE, SMALL, job, run_to
 

@@ -8,11 +8,12 @@ from PIL import Image
 
 from tasks.images import Inputs, Limits, Pixels, Scaled, decode, decode_scaled, encode_png
 from tasks.images.scaled import ScaleOf
+from tasks.train.augment_options import Augment
 from tasks.train.data import BatchReader, views
 from tasks.train.data.decoded import DecodedImages
 from tasks.train.data.samples import Part, Targets
 from tasks.train.data.views import View
-from tasks.train.options import Augment, TrainOptions, TrainSpeed
+from tasks.train.options import TrainOptions, TrainSpeed
 
 NOISE_HWC = np.random.default_rng(0).integers(0, 256, (90, 70, 3)).astype(np.uint8)
 

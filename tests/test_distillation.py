@@ -17,9 +17,10 @@ from tasks.images import Inputs
 from tasks.inference.weights import load_network
 from tasks.options import Length
 from tasks.train import DistillationOptions, train
+from tasks.train.augment_options import Augment
 from tasks.train.job import HISTORY
 from tasks.train.objectives import Distillation, TensorBatch, make_objective
-from tasks.train.options import Augment, TrainOptions
+from tasks.train.options import TrainOptions
 from tests.builders.batches import FirstPixels, batch_of
 from tests.builders.trainings import ONE, SMALL, job
 

@@ -17,9 +17,10 @@ from tasks.gather import gather
 from tasks.images import Inputs
 from tasks.options import Length
 from tasks.shard import ShardOptions, shard
+from tasks.train.augment_options import Augment
 from tasks.train.job import HISTORY, TrainJob
 from tasks.train.objectives import OBJECTIVES, Objective, SoftLabels, Supervised, TensorBatch
-from tasks.train.options import Augment, TrainOptions, TrainSpeed
+from tasks.train.options import TrainOptions, TrainSpeed
 from tasks.train.trainer import Trainer
 from tasks.train.world import World
 from tests.builders.batches import CLASSES, FirstPixels, batch_of

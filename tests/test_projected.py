@@ -14,7 +14,8 @@ from tasks.contract import Output
 from tasks.inference.weights import load_network
 from tasks.options import Length
 from tasks.train import PROJECTION, ContrastiveOptions, TrainOptions, train
-from tasks.train.options import Augment, LearningRate, Start
+from tasks.train.augment_options import Augment
+from tasks.train.options import LearningRate, Start
 from tests.builders.trainings import CLASSES, SMALL
 
 ONE = Processes(count=1, threads=1)

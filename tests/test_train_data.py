@@ -18,11 +18,12 @@ from tasks.contract import Manifest, Output, RowCounts
 from tasks.gather import GatherOptions, gather
 from tasks.images import Inputs, encode_png
 from tasks.shard import IMAGE_BYTES, ShardOptions, shard
+from tasks.train.augment_options import Augment
 from tasks.train.data import BatchReader, Samples, Targets, open_samples
 from tasks.train.data.order import SampleOrder
 from tasks.train.data.samples import Part
 from tasks.train.data.views import View
-from tasks.train.options import Augment, TrainOptions
+from tasks.train.options import TrainOptions
 from tests.builders.sources import fill
 
 CLASSES = ["blue", "green", "red"]

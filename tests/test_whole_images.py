@@ -17,9 +17,9 @@ from infra.store import Store
 from tasks.contract import Output
 from tasks.options import Length
 from tasks.train import ContrastiveOptions, JointOptions, TrainOptions, train
+from tasks.train.augment_options import Augment
 from tasks.train.data import BatchReader, open_samples
 from tasks.train.learner import Learner
-from tasks.train.options import Augment
 from tasks.train.trainer import Trainer
 from tests.builders.trainings import ONE, SMALL, job, run_to
 

@@ -35,7 +35,8 @@ from tasks.score import ScoreOptions
 from tasks.shard import ShardOptions
 from tasks.topk import TopkOptions
 from tasks.train import Training, TrainOptions
-from tasks.train.options import Augment, Init, LearningRate, Start, TrainSpeed
+from tasks.train.augment_options import Augment
+from tasks.train.options import Init, LearningRate, Start, TrainSpeed
 
 
 def digits(data: str = "demo-output/data/seed-0", seed: int = 0) -> BillionScale:

@@ -4,7 +4,8 @@ from pydantic import Field, model_validator
 
 from tasks.options import Length, Options
 from tasks.train import TrainOptions
-from tasks.train.options import Augment, LearningRate, Start, check_augment, check_warmup
+from tasks.train.augment_options import Augment, check_augment
+from tasks.train.options import LearningRate, Start, check_warmup
 
 
 class BaselineOptions(Options):

@@ -8,7 +8,8 @@ from tasks.images import Inputs
 from tasks.options import Length
 from tasks.shard import ShardOptions
 from tasks.train import Training, TrainOptions
-from tasks.train.options import Augment, LearningRate, TrainSpeed
+from tasks.train.augment_options import Augment
+from tasks.train.options import LearningRate, TrainSpeed
 
 INPUTS = Inputs(size=28, resize=28, pixels="unit")
 ONE_THREAD = TrainSpeed(checkpoint_seconds=10, threads=1, decode_threads=1)

@@ -15,7 +15,7 @@ from tasks.score import ScoreOptions
 from tasks.shard import ShardOptions
 from tasks.topk import TopkOptions
 from tasks.train import JointOptions, Training, TrainOptions
-from tasks.train.options import Augment
+from tasks.train.augment_options import Augment
 
 
 class GenerationsOptions(Options):

@@ -32,7 +32,8 @@ from tasks.score import ScoreOptions
 from tasks.shard import ShardOptions
 from tasks.topk import TopkOptions
 from tasks.train import JointOptions, TrainOptions
-from tasks.train.options import Augment, LearningRate, TrainSpeed
+from tasks.train.augment_options import Augment
+from tasks.train.options import LearningRate, TrainSpeed
 
 
 def digits(data: str = "demo-output/data/seed-0", seed: int = 0) -> NoisyStudent:

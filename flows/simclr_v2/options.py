@@ -14,7 +14,8 @@ from tasks.options import Length, Options
 from tasks.report import ReportOptions
 from tasks.shard import ShardOptions
 from tasks.train import ContrastiveOptions, DistillationOptions, Training, TrainOptions
-from tasks.train.options import Augment, Init, LearningRate
+from tasks.train.augment_options import Augment
+from tasks.train.options import Init, LearningRate
 
 SIMCLR_AUGMENT = Augment(colour=1, grey=0.2, blur=0.5)  # the paper, section 2 and appendix B
 

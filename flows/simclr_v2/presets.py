@@ -35,7 +35,8 @@ from tasks.images import Inputs
 from tasks.options import Length
 from tasks.shard import ShardOptions
 from tasks.train import ContrastiveOptions, Training, TrainOptions
-from tasks.train.options import Augment, Init, LearningRate, TrainSpeed
+from tasks.train.augment_options import Augment
+from tasks.train.options import Init, LearningRate, TrainSpeed
 
 
 def digits(data: str = "demo-output/data/seed-0", seed: int = 0) -> SimclrV2:

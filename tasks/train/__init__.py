@@ -17,7 +17,8 @@ learner.py     what learns: the network, its optimizer, its average, and a step 
 compiling.py   whether torch compiles the network, as a measurement says
 checks.py      whether options, lessons and the model to start from fit each other
 objectives/    what the network is trained to do: one file a loss
-augmentation.py  which random changes a step makes
+augment_options.py  options of the random changes of images
+augmentation.py  which of them a step makes
 augmented.py   images beside what these make of them, to look at
 objective_options.py  their options
 objective_check.py    whether they and their inputs fit the training
@@ -45,6 +46,7 @@ from tasks import contract
 from tasks.contract import Made, OnProgress, Output, Receipt, Session, Target, make_output, silent
 from tasks.images import IMAGES_VERSION
 from tasks.inference.weights import WEIGHTS
+from tasks.train.augment_options import Augment
 from tasks.train.augmented import AugmentedPicture, augmented_pictures
 from tasks.train.checks import (
     check_augment,
@@ -72,7 +74,7 @@ from tasks.train.objective_options import (
     SoftLabelsOptions,
     SupervisedOptions,
 )
-from tasks.train.options import Augment, Training, TrainOptions
+from tasks.train.options import Training, TrainOptions
 from tasks.train.start.given import look_at_given
 
 STAGE = "train"

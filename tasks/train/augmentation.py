@@ -12,7 +12,8 @@ from typing import Any
 from torch import Tensor
 
 from models.augment import Augmentation, mix
-from tasks.train.options import MAX_VIRTUAL_RANKS, Augment
+from tasks.train.augment_options import Augment
+from tasks.train.options import MAX_VIRTUAL_RANKS
 
 # Made when an image is cropped, and by the objective, which has the targets.
 ELSEWHERE = {"crop_min_area", "mixup", "cutmix", "off_at_end"}

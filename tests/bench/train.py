@@ -49,8 +49,9 @@ from tasks.images import Inputs
 from tasks.options import Length
 from tasks.shard import ShardOptions, shard
 from tasks.train import TrainOptions, train
+from tasks.train.augment_options import Augment
 from tasks.train.data import BatchReader, open_samples
-from tasks.train.options import Augment, CompileChoice, LearningRate, TrainSpeed
+from tasks.train.options import CompileChoice, LearningRate, TrainSpeed
 from tests.builders.photos import spectral_photo
 
 CLASSES, IMAGES, SIDE = 10, 2_000, 96

@@ -6,8 +6,8 @@ logits_BC = FirstPixels()(batch_of(logits_BC, [(0, 1, 1.0)]).images_BCHW)
 import torch
 from torch import Tensor, nn
 
+from tasks.train.augment_options import NO_CHANGES
 from tasks.train.objectives import TensorBatch
-from tasks.train.options import NO_CHANGES
 
 CLASSES = ("blue", "green", "red")
 

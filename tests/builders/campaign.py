@@ -16,7 +16,8 @@ from tasks.score import ScoreOptions
 from tasks.shard import ShardOptions
 from tasks.topk import TopkOptions
 from tasks.train import Training, TrainOptions
-from tasks.train.options import Augment, LearningRate, TrainSpeed
+from tasks.train.augment_options import Augment
+from tasks.train.options import LearningRate, TrainSpeed
 
 AUGMENT = Augment(crop_min_area=1, flip=False, rotate_degrees=10)
 SPEED = TrainSpeed(checkpoint_seconds=0, threads=1, decode_threads=1)

@@ -28,7 +28,8 @@ from tasks.score import ScoreOptions, score
 from tasks.shard import ShardOptions, class_names, shard
 from tasks.topk import TopkOptions, topk
 from tasks.train import TrainOptions, train
-from tasks.train.options import Augment, TrainSpeed
+from tasks.train.augment_options import Augment
+from tasks.train.options import TrainSpeed
 
 PILE_IMAGES, TEST_IMAGES = 300, 200
 NETWORK = TrainOptions(

@@ -15,10 +15,11 @@ from tasks.contract import Output
 from tasks.images import Inputs
 from tasks.options import Length
 from tasks.train import TrainOptions
+from tasks.train.augment_options import Augment
 from tasks.train.data import Batch
 from tasks.train.job import TrainJob
 from tasks.train.learner import Measured
-from tasks.train.options import Augment, LearningRate, TrainSpeed
+from tasks.train.options import LearningRate, TrainSpeed
 from tasks.train.trainer import Trainer
 from tasks.train.world import World
 from tests.builders.pictures import COLOURS

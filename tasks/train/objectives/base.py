@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from models.network import Network
-from tasks.train.options import Augment
+from tasks.train.augment_options import Augment
 
 
 @dataclass(frozen=True)
