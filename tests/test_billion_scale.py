@@ -150,6 +150,21 @@ def test_changed_option_re_does_exactly_the_stages_after_it(finished: str, data:
         assert campaign.outputs[role].digest == before.outputs[role].digest
 
 
+def test_student_learns_what_the_teacher_said_where_pseudo_labels_are_soft(
+    finished: str, data: Path, tmp_path: Path
+) -> None:
+    root = str(tmp_path / "root")
+    shutil.copytree(finished, root)
+    before = {campaign.id for campaign in campaigns_of(root)}
+    run(root, tiny(data, gather={"pseudo_labels": "soft"}))
+    (made,) = [campaign.outputs for campaign in campaigns_of(root) if campaign.id not in before]
+    again = [role for role, output in made.items() if not output.reused]
+    assert again == ["gather", "pretrained", "student", "evaluate", "report"]
+    lessons = made["gather"].table("lessons").to_pylist()
+    assert {len(row["weights"]) for row in lessons} == {3}
+    assert made["pretrained"].body["extra"]["objective"] == "soft_labels"
+
+
 def test_baseline_beside_a_student_with_given_weights_learns_for_its_own_length(
     finished: str, data: Path, tmp_path: Path
 ) -> None:

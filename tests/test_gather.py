@@ -21,6 +21,8 @@ from tests.builders.models import colour_model
 from tests.builders.shards import shard_table
 from tests.builders.sources import fill
 
+SOFT = GatherOptions(pseudo_labels="soft")
+
 # (image row, label): the first image is chosen for three classes.
 PAIRS = [(0, 0), (0, 1), (0, 2), (4, 0), (9, 1), (13, 2), (20, 1), (33, 0), (47, 2), (59, 1)]
 
@@ -180,8 +182,9 @@ def test_soft_labels_are_the_probabilities_of_the_scores(root: Store, pictures: 
     scores = score(root, images, colour_model(root), ScoreOptions(top_p=3))
     options = TopkOptions(k=25, mode="threshold_balance", threshold=0.01)
     chosen = topk(root, scores, options)
-    lessons = gather(root, images, chosen, soft_labels=scores)
-    hard = gather(root, images, chosen)
+    lessons = gather(root, images, chosen, SOFT, scores=scores)
+    hard = gather(root, images, chosen, scores=scores)
+    assert hard.digest == gather(root, images, chosen).digest
     rows = lessons.table("lessons").to_pylist()
     # The same images, as often and in the same order: a short class repeats them.
     assert [row["image_id"] for row in rows] == hard.table("lessons")["image_id"].to_pylist()
@@ -196,12 +199,20 @@ def test_soft_labels_are_the_probabilities_of_the_scores(root: Store, pictures: 
         assert sum(row["weights"]) == pytest.approx(1)
 
 
-def test_soft_labels_without_a_choice_or_of_other_classes_are_refused(
+def test_soft_labels_without_scores_or_of_other_classes_are_refused(
     root: Store, pictures: Path
 ) -> None:
     images = shard(root, ShardOptions(source=str(pictures / "pile"), images_per_shard=16))
     scores = score(root, images, colour_model(root))
-    with pytest.raises(ProtegeError, match="choose from the scores first"):
-        gather(root, images, soft_labels=scores)
+    chosen = chosen_of(root, images, PAIRS)
+    with pytest.raises(ProtegeError, match="give the scores"):
+        gather(root, images, chosen, SOFT)
     with pytest.raises(ProtegeError, match="has other classes"):
-        gather(root, images, chosen_of(root, images, PAIRS), soft_labels=scores)
+        gather(root, images, chosen, SOFT, scores=scores)
+
+
+def test_training_set_of_labelled_images_is_the_same_however_others_are_labelled(
+    root: Store, pictures: Path
+) -> None:
+    images = shard(root, ShardOptions(source=str(pictures / "labelled"), labelled=True))
+    assert gather(root, images, options=SOFT).digest == gather(root, images).digest

@@ -23,6 +23,7 @@ from tasks.agreement import CommitteeOptions
 from tasks.campaigns import Campaign
 from tasks.contract import Output
 from tasks.evaluate import Choice
+from tasks.gather import GatherOptions
 from tasks.inference.weights import load_network
 from tasks.options import Length
 from tasks.report import ReportOptions
@@ -242,7 +243,8 @@ def test_another_network_filters_and_the_teacher_labels(root: Store, pictures: P
 def test_hard_pseudo_labels_are_single_classes(root: Store, pictures: Path) -> None:
     options = tiny_noisy(
         pictures,
-        generations=GenerationsOptions(count=1, pseudo_labels="hard"),
+        generations=GenerationsOptions(count=1),
+        gather=GatherOptions(pseudo_labels="hard"),
         fix_res=FixResOptions(length=Length(amount=0, unit="steps")),
     )
     campaign, _ = run_campaign(root, options)
@@ -275,9 +277,9 @@ def test_options_that_contradict_one_another_are_refused() -> None:
     options = dict(NoisyStudent())
     with pytest.raises(ValidationError, match=r"audit\.labelled must be true"):
         NoisyStudent.model_validate({**options, "audit": ShardOptions()})
-    unasked = GenerationsOptions(filter_by="filter", pseudo_labels="hard")
+    unasked = {"generations": {"filter_by": "filter"}, "gather": {"pseudo_labels": "hard"}}
     with pytest.raises(ValidationError, match="no teacher would be asked"):
-        NoisyStudent.model_validate({**options, "generations": unasked})
+        NoisyStudent.model_validate({**options, **unasked})
     later = GenerationsOptions(later_from=2, later_ratio=1.001)
     with pytest.raises(ValidationError, match=r"generations\.later_ratio \(1\.001\)"):
         NoisyStudent.model_validate({**options, "generations": later})

@@ -24,10 +24,10 @@ def billion_scale(run: Run, options: BillionScale) -> Mapping[str, Output]:
     """Run the method; returns its models by role."""
     images = pin(run, options)
     teacher = run.train(images.labels, options.teacher, classes=images.classes, role="teacher")
-    choice, dropped = choose(run, options, images, teacher)
-    models = {"teacher": teacher, **learn(run, options, images, choice, dropped)}
+    chosen = choose(run, options, images, teacher)
+    models = {"teacher": teacher, **learn(run, options, images, chosen)}
     compare = ("student", "baseline")
-    run.evaluate(images.test, models, options.evaluate, compare=compare, choice=choice)
+    run.evaluate(images.test, models, options.evaluate, compare=compare, choice=chosen.choice)
     run.report(options.report)
     return models
 
@@ -46,6 +46,15 @@ class Images:
     labels: Output
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """A choice by its scores, and the classes to drop of it, as a committee says."""
+
+    choice: Choice
+    scores: Output
+    dropped: Sequence[str]
+
+
 def pin(run: Run, options: BillionScale) -> Images:
     """Pin the images, and check them."""
     labelled = run.shard(options=options.labelled, role="labelled")
@@ -61,13 +70,8 @@ def pin(run: Run, options: BillionScale) -> Images:
     return Images(labelled, pile, test, classes, signatures, labels)
 
 
-def choose(
-    run: Run, options: BillionScale, images: Images, teacher: Output
-) -> tuple[Choice, list[str]]:
-    """Let the teacher score the pile, and choose the best images of every class.
-
-    Returns the choice, and the classes that are to be dropped, as a committee says.
-    """
+def choose(run: Run, options: BillionScale, images: Images, teacher: Output) -> Chosen:
+    """Let the teacher score the pile, and choose the best images of every class."""
     unseen = images.labelled if options.teacher.is_given else images.test
     run.check_teacher(teacher, unseen, options.approval, batch_size=options.evaluate.batch_size)
     max_lessons = options.topk.k * len(images.classes)
@@ -88,25 +92,21 @@ def choose(
     if members:
         agreement = run.agreement(images.pile, chosen, members, options.committee)
         dropped = classes_below(agreement, options.committee.min_precision)
-    return Choice(images.pile, chosen, teacher), dropped
+    return Chosen(Choice(images.pile, chosen, teacher), scores, dropped)
 
 
-def learn(
-    run: Run,
-    options: BillionScale,
-    images: Images,
-    choice: Choice,
-    dropped: Sequence[str],
-) -> Mapping[str, Output]:
+def learn(run: Run, options: BillionScale, images: Images, chosen: Chosen) -> Mapping[str, Output]:
     """Train the student on the choice, and the same network on the labels alone."""
-    lessons = run.gather(images.pile, choice.chosen, options.gather, dropped_classes=dropped)
+    pairs, scores, dropped = chosen.choice.chosen, chosen.scores, chosen.dropped
+    lessons = run.gather(images.pile, pairs, options.gather, scores=scores, dropped_classes=dropped)
     run.approve(
         options.approval,
         "student",
         lambda: estimate_training("pretrained", options.student, lessons.kept),
     )
     # The student learns from the choice alone, then goes on with the true labels alone.
-    pretrained = run.train(lessons, options.student, role="pretrained")
+    objective = options.pretrain_objective
+    pretrained = run.train(lessons, options.student, objective=objective, role="pretrained")
     student = run.fine_tune(pretrained, images.labels, options.fine_tune, role="student")
 
     # The same network and the same fine-tuning: true labels alone.

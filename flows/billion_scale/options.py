@@ -14,7 +14,13 @@ from tasks.report import ReportOptions
 from tasks.score import ScoreOptions
 from tasks.shard import ShardOptions
 from tasks.topk import TopkOptions
-from tasks.train import Training, TrainOptions
+from tasks.train import (
+    ObjectiveOptions,
+    SoftLabelsOptions,
+    SupervisedOptions,
+    Training,
+    TrainOptions,
+)
 from tasks.train.options import LearningRate
 
 
@@ -81,6 +87,12 @@ class BillionScale(RecipeOptions):
         self.check_top_p(self.topk, self.score)
         self.baseline.check("baseline", self.student)
         return self
+
+    @property
+    def pretrain_objective(self) -> ObjectiveOptions:
+        """What the student learns from chosen images: one class of each, or what was said of it."""
+        soft = self.gather.pseudo_labels == "soft"
+        return SoftLabelsOptions() if soft else SupervisedOptions()
 
     @property
     def baseline_training(self) -> TrainOptions:

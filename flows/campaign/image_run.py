@@ -97,7 +97,7 @@ class ImageRun(StageRun):
         options: GatherOptions | None = None,
         *,
         classes: Sequence[str] | None = None,
-        soft_labels: Output | None = None,
+        scores: Output | None = None,
         dropped_classes: Sequence[str] = (),
         share: Share | None = None,
         role: str = "gather",
@@ -105,9 +105,9 @@ class ImageRun(StageRun):
     ) -> Output:
         """Collect the chosen images, or all labelled ones, into a shuffled training set.
 
-        With `classes=[]`, all images without any class; with `soft_labels`, which are scores, the
-        chosen ones with the probabilities that they were scored with. Chosen images of
-        `dropped_classes` are not taken, of labelled images only a `share`.
+        With `classes=[]`, all images without any class; with soft pseudo-labels, the chosen ones
+        with their probabilities in `scores`. Chosen images of `dropped_classes` are not taken, of
+        labelled images only a `share`.
         """
         gather_options = options_of(GatherOptions, options, fields)
         work = partial(
@@ -117,7 +117,7 @@ class ImageRun(StageRun):
             chosen,
             gather_options,
             classes=classes,
-            soft_labels=soft_labels,
+            scores=scores,
             dropped_classes=dropped_classes,
             share=share,
             executor=self.executor,

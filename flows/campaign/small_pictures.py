@@ -3,7 +3,7 @@
 from typing import Any
 
 from flows.campaign.baseline import BaselineOptions
-from tasks.gather import GatherOptions
+from tasks.gather import GatherOptions, PseudoLabels
 from tasks.images import Inputs
 from tasks.options import Length
 from tasks.shard import ShardOptions
@@ -83,11 +83,15 @@ FASHION_BASELINE = BaselineOptions(
 )
 
 
+def fashion_gather(pseudo_labels: PseudoLabels = "hard") -> GatherOptions:
+    """How goods become training sets."""
+    return GatherOptions(pseudo_labels=pseudo_labels, lessons_per_part=5_000)
+
+
 def fashion_images(data: str) -> dict[str, Any]:
     """The sections of the images of goods, which every recipe has."""
     return {
         "labelled": ShardOptions(source=f"{data}/labelled", labelled=True, images_per_shard=5_000),
         "pile": ShardOptions(source=f"{data}/pile", images_per_shard=5_000),
         "test": ShardOptions(source=f"{data}/test", labelled=True),
-        "gather": GatherOptions(lessons_per_part=5_000),
     }

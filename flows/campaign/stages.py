@@ -75,7 +75,8 @@ def _tags(run: Run, given: Given, options: Options) -> Output:
 
 def _gather(run: Run, given: Given, options: Options) -> Output:
     assert isinstance(options, GatherOptions)
-    return run.gather(given["images"], given.get("chosen"), options)
+    scores = given.get("scores")
+    return run.gather(given["images"], given.get("chosen"), options, scores=scores)
 
 
 def _evaluate(run: Run, given: Given, options: Options) -> Output:
@@ -178,6 +179,12 @@ STAGES = {
                     ("topk", "tags"),
                     "Address of an output of topk or tags; empty takes all images, which must be "
                     "labelled.",
+                    optional=True,
+                ),
+                Input(
+                    "scores",
+                    ("score",),
+                    "Address of an output of score, of which options.pseudo_labels=soft are made.",
                     optional=True,
                 ),
             ),

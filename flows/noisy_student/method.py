@@ -64,7 +64,7 @@ def noisy_student(run: Run, options: NoisyStudent) -> Mapping[str, Output]:
             pile,
             chosen,
             options.gather.whole,
-            soft_labels=scores if options.generations.pseudo_labels == "soft" else None,
+            scores=scores,
             dropped_classes=dropped,
             role=f"gather_{number}",
         )

@@ -27,8 +27,6 @@ class GenerationsOptions(Options):
     """From this generation on, later_ratio is joint.ratio; 0 leaves all alike."""
     later_ratio: float = Field(28, ge=0.01, le=1000)
     """Pseudo-labelled images for each labelled one in these generations."""
-    pseudo_labels: Literal["soft", "hard"] = "soft"
-    """The probabilities that the teacher gave to its score.top_p best classes, or its best one."""
     filter_by: Literal["teacher", "filter"] = "teacher"
     """Who says how sure it is of an image: the teacher, or the network of the section filter."""
     stop: Literal["when_worse", "never"] = "when_worse"
@@ -85,7 +83,7 @@ class NoisyStudent(RecipeOptions):
     """Who says, without labels of the pile, how right the choice of each generation is."""
     member: TrainOptions = MEMBER
     """A network of the committee."""
-    gather: GatherOptions = GatherOptions()
+    gather: GatherOptions = GatherOptions(pseudo_labels="soft")
     """How images become training sets."""
     student: TrainOptions = TrainOptions(augment=NOISE)
     """The student, as large as the teacher or larger, noised; its batch counts labelled images."""
@@ -108,9 +106,9 @@ class NoisyStudent(RecipeOptions):
         self.check_committee(self.committee.members, self.member)
         self.check_top_p(self.topk, self.score)
         self.baseline.check("baseline", self.student)
-        if self.generations.filter_by == "filter" and self.generations.pseudo_labels == "hard":
+        if self.generations.filter_by == "filter" and self.gather.pseudo_labels == "hard":
             raise ValueError(
-                "generations.pseudo_labels=hard are the classes of who filters, so that no teacher "
+                "gather.pseudo_labels=hard are the classes of who filters, so that no teacher "
                 "would be asked: set generations.filter_by=teacher, or pseudo_labels=soft"
             )
         ratios = {"joint.ratio": self.joint.ratio}

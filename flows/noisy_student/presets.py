@@ -17,6 +17,7 @@ from flows.campaign.small_pictures import (
     FASHION_MEMBER,
     FASHION_MODEL,
     FASHION_ON_LABELS,
+    fashion_gather,
     fashion_images,
     network,
     steps,
@@ -54,7 +55,7 @@ def digits(data: str = "demo-output/data/seed-0", seed: int = 0) -> NoisyStudent
             k=350, top_p=1, mode="threshold_balance", threshold=0.5, drop_near_duplicates=False
         ),
         member=network("small_resnet_8", training(DIGITS, 300, base=0.8, weight_decay=5e-3)),
-        gather=GatherOptions(lessons_per_part=1_000),
+        gather=GatherOptions(pseudo_labels="soft", lessons_per_part=1_000),
         student=network(
             "small_resnet_16", training(DIGITS, 600, base=0.8, weight_decay=5e-4, batch_size=16)
         ),
@@ -86,6 +87,7 @@ def fashion(data: str = "demo-output/fashion/seed-0", seed: int = 0) -> NoisyStu
             k=5_000, top_p=1, mode="threshold_balance", threshold=0.5, drop_near_duplicates=False
         ),
         member=FASHION_MEMBER,
+        gather=fashion_gather("soft"),
         student=network(FASHION_MODEL, own),
         joint=JointOptions(ratio=7),
         fix_res=FixResOptions(**dict(FASHION_FINE_TUNE)),
@@ -130,7 +132,7 @@ def small() -> NoisyStudent:
             batch_size=32,
             **common,
         ),
-        gather=GatherOptions(lessons_per_part=1_000),
+        gather=GatherOptions(pseudo_labels="soft", lessons_per_part=1_000),
         student=TrainOptions(
             model="small_resnet_32",
             length=steps(400),

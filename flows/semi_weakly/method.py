@@ -41,8 +41,8 @@ def semi_weakly(run: Run, options: SemiWeakly) -> Mapping[str, Output]:
     )
 
     # From here on as without tags.
-    choice, dropped = choose(run, ranking, images, teacher)
-    models = {"teacher": teacher, **learn(run, ranking, images, choice, dropped)}
+    chosen = choose(run, ranking, images, teacher)
+    models = {"teacher": teacher, **learn(run, ranking, images, chosen)}
 
     # The same network on tags and labels, without a teacher: what the choice adds to the tags.
     if options.weakly.length.amount:
@@ -56,6 +56,6 @@ def semi_weakly(run: Run, options: SemiWeakly) -> Mapping[str, Output]:
             role="weakly",
         )
     compare = ("student", "baseline")
-    run.evaluate(images.test, models, options.evaluate, compare=compare, choice=choice)
+    run.evaluate(images.test, models, options.evaluate, compare=compare, choice=chosen.choice)
     run.report(options.report)
     return models

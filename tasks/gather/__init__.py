@@ -14,7 +14,7 @@ whoever learns from a part of it at a time would learn one class after the other
     lessons = gather(root, labelled)
     lessons = gather(root, labelled, options=GatherOptions(percent_of_class=1))
     lessons = gather(root, pile, classes=[])                        # no classes: to look at only
-    lessons = gather(root, pile, chosen, soft_labels=scores)        # as the teacher scored them
+    lessons = gather(root, pile, chosen, GatherOptions(pseudo_labels="soft"), scores=scores)
 
 plan.py     which images, what they teach, and their order
 subset.py   a share of each class, and its table
@@ -49,7 +49,7 @@ from tasks.contract import (
 )
 from tasks.gather.job import GatherJob
 from tasks.gather.lessons import collect_lessons
-from tasks.gather.options import GatherOptions
+from tasks.gather.options import GatherOptions, PseudoLabels
 from tasks.gather.spills import SPILLS, count_spills, spill_name, write_spill
 from tasks.gather.subset import SUBSET, Share, write_subset
 from tasks.shard import class_names
@@ -57,7 +57,7 @@ from tasks.shard import class_names
 STAGE = "gather"
 VERSION = 5
 
-__all__ = ["STAGE", "SUBSET", "GatherOptions", "Share", "gather"]
+__all__ = ["STAGE", "SUBSET", "GatherOptions", "PseudoLabels", "Share", "gather"]
 
 
 def gather(
@@ -67,7 +67,7 @@ def gather(
     options: GatherOptions = GatherOptions(),
     *,
     classes: Sequence[str] | None = None,
-    soft_labels: Output | None = None,
+    scores: Output | None = None,
     dropped_classes: Sequence[str] = (),
     share: Share | None = None,
     executor: Executor = Inline(),
@@ -77,17 +77,20 @@ def gather(
 
     Labelled images have the classes that their labels name, unless `classes` says which, in which
     order; with no classes at all, every image is taken and its label is not looked at. Chosen ones
-    have the classes of the choice; with `soft_labels`, which are scores, each has the probabilities
-    that it was scored with. Of a choice, images of `dropped_classes` are not taken; of
-    labelled images, only a `share`. Raises ProtegeError, Failures.
+    have the classes of the choice, or, where `options.pseudo_labels` are soft, the probabilities of
+    `scores`. Of a choice, images of `dropped_classes` are not taken; of labelled images, only a
+    `share`. Raises ProtegeError, Failures.
     """
     inputs = {"images": images}
-    if chosen is not None:
+    soft_labels = None
+    if chosen is None:
+        # What nobody has pseudo-labelled is the same training set, however others are.
+        options = options.model_copy(update={"pseudo_labels": "hard"})
+    else:
         _check_same_images(images, chosen)
         inputs["chosen"] = chosen
-    if soft_labels is not None:
-        _check_soft_labels(images, chosen, soft_labels)
-        inputs["soft_labels"] = soft_labels
+        if options.pseudo_labels == "soft":
+            soft_labels = inputs["soft_labels"] = _soft_labels(chosen, scores)
     names = _class_names(images, chosen, classes)
     content: dict[str, Any] = {"classes": list(names)}
     if dropped_classes:
@@ -116,18 +119,19 @@ def _class_names(
     return class_names(images) if classes is None else classes
 
 
-def _check_soft_labels(images: Output, chosen: Output | None, soft_labels: Output) -> None:
-    """Raise ProtegeError for scores of other classes than the choice, or without a choice."""
-    if chosen is None:
+def _soft_labels(chosen: Output, scores: Output | None) -> Output:
+    """The scores to learn from. Raises ProtegeError without any, or for those of other classes."""
+    if scores is None:
         raise ProtegeError(
-            f"soft labels are for chosen images, and all of {images.uri} are taken: choose from "
-            "the scores first"
+            "options.pseudo_labels=soft are the probabilities that the images were scored with: "
+            "give the scores, or set pseudo_labels=hard"
         )
-    if soft_labels.classes != chosen.classes:
+    if scores.classes != chosen.classes:
         raise ProtegeError(
-            f"{soft_labels.uri} has other classes than {chosen.uri}: score the images with a "
-            "network of the same classes"
+            f"{scores.uri} has other classes than {chosen.uri}: score the images with a network of "
+            "the same classes"
         )
+    return scores
 
 
 def _check_same_images(images: Output, chosen: Output) -> None:

@@ -7,6 +7,7 @@ from flows.campaign.baseline import BaselineOptions
 from flows.noisy_student.options import FixResOptions, GenerationsOptions, NoisyStudent
 from tasks.agreement import CommitteeOptions
 from tasks.evaluate import EvaluateOptions
+from tasks.gather import GatherOptions
 from tasks.options import Length
 from tasks.score import ScoreOptions
 from tasks.shard import ShardOptions
@@ -28,6 +29,7 @@ def tiny_noisy(pictures: Path, **sections: Any) -> NoisyStudent:
         generations=GenerationsOptions(count=2),
         score=ScoreOptions(top_p=3, batch_size=8),
         topk=TopkOptions(k=6, top_p=2, mode="threshold_balance"),
+        gather=GatherOptions(pseudo_labels="soft"),
         committee=CommitteeOptions(members=0),
         student=network,
         joint=JointOptions(ratio=2),

@@ -5,6 +5,7 @@ from typing import Any
 
 from flows.campaign.baseline import BaselineOptions
 from flows.semi_weakly.options import SemiWeakly
+from tasks.gather import GatherOptions
 from tasks.options import Length
 from tasks.shard import ShardOptions
 from tasks.tags import TagOptions
@@ -28,6 +29,8 @@ def tiny_semi(pictures: Path, **sections: Any) -> SemiWeakly:
         "weakly": BaselineOptions(
             length=Length(amount=4, unit="steps"), learning_rate=LearningRate(base=8.0)
         ),
+        # Tags have no probabilities that could be learned instead.
+        "gather": GatherOptions(pseudo_labels="soft"),
         "approval": {},
     }
     return SemiWeakly.model_validate({**dict(tiny(pictures)), **own, **sections})
