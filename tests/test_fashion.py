@@ -155,5 +155,5 @@ def test_table_has_each_recipe_beside_its_own_baseline() -> None:
     assert few["share_of_error_left"] == pytest.approx(0.15 / 0.4)
     lines = table([few, everything]).splitlines()
     assert len({line.count("|") for line in lines}) == 1
-    assert "| 0.6000 ± 0.0000 | 0.7000 ± 0.0000 | 0.8500 ± 0.0500 |" in lines[2]
+    assert "| 0.6000 ± 0.0000 |  | 0.7000 ± 0.0000 | 0.8500 ± 0.0500 |" in lines[2]
     assert lines[3].startswith("| 60,000 | supervised | 2 | 0.5000 ± 0.0000 |  |")

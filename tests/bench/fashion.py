@@ -89,7 +89,7 @@ def _summary_of(rows: Sequence[Row]) -> Row:
 
 def table(found: Sequence[Row]) -> str:
     """The means by number of labels and recipe, in Markdown; each beside the same labels alone."""
-    models = ("baseline", "teacher", "student", "gain")
+    models = ("baseline", "weakly", "teacher", "student", "gain")
     head = ("labels", "recipe", "seeds", *models, "share of the error left")
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for row in found:
