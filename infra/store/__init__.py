@@ -15,6 +15,8 @@ file, whatever was killed.
 S3 clients do not survive a fork: every process that uses a store must be spawned.
 """
 
+from functools import lru_cache
+
 from infra.store.address import Address
 from infra.store.base import Draft, ObjectInfo, Store
 from infra.store.local import LocalStore
@@ -51,5 +53,6 @@ def open_object(address: Address) -> tuple[Store, str]:
     return _store(folder), name
 
 
+@lru_cache(maxsize=256)
 def _store(uri: str) -> Store:
     return S3Store(uri) if Address(uri).is_s3 else LocalStore(uri)

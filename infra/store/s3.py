@@ -4,6 +4,7 @@ S3 clients do not survive a fork: every process that uses a store must be spawne
 """
 
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -15,7 +16,11 @@ import pyarrow as pa
 from infra.errors import ProtegeError, StoreAway
 from infra.store.address import S3
 from infra.store.base import ObjectInfo, _check_lengths
+from infra.store.ranges import blocks_of, windows
 
+# Two writers have created the same object at once; which of them has won is not known yet.
+CONFLICTS = {"ConditionalRequestConflict", "OperationAborted"}
+CONFLICT_SECONDS = (0.1, 0.5, 2, 5)
 # s3fs takes what follows it for the version of an object, and would answer with another one.
 VERSION_MARK = "?versionId="
 CHECK = (
@@ -40,13 +45,17 @@ class S3Store:
         return data
 
     def read_ranges(self, path: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        # An empty range would be answered with the whole object.
-        wanted = [(offset, offset + size) for offset, size in ranges if size]
-        starts, ends = [start for start, _ in wanted], [end for _, end in wanted]
-        keys = [self._key(path)] * len(wanted)
-        # Without on_error, exceptions come back in the place of bytes.
-        found = iter(self._call("cat_ranges", keys, starts, ends, on_error="raise"))
-        pieces: list[bytes] = [next(found) if size else b"" for _, size in ranges]
+        pieces = [b""] * len(ranges)
+        for window in windows(blocks_of(ranges)):
+            keys = [self._key(path)] * len(window)
+            starts, ends = [block.offset for block in window], [block.end for block in window]
+            # Without on_error, exceptions come back in the place of bytes.
+            found = self._call("cat_ranges", keys, starts, ends, on_error="raise")
+            for block, data in zip(window, found, strict=True):
+                for place in block.places:
+                    offset, size = ranges[place]
+                    first = offset - block.offset
+                    pieces[place] = data[first : first + size]
         _check_lengths(path, ranges, pieces)
         return pieces
 
@@ -87,14 +96,19 @@ class S3Store:
         return self._unless_taken(path, "put_file", file, self._key(path))
 
     def _unless_taken(self, path: str, method: str, *given: Any) -> bool:
-        try:
-            self._call(method, *given, mode="create")
-        except OSError:
-            # Stores differ in how they refuse; what counts is whether the object is there.
-            if self.exists(path):
-                return False
-            raise
-        return True
+        for seconds in (*CONFLICT_SECONDS, None):
+            try:
+                self._call(method, *given, mode="create")
+                return True
+            except OSError as error:
+                # Stores differ in how they refuse; what counts is whether the object is there.
+                if self.exists(path):
+                    return False
+                # Another writer is at it, and may yet fail.
+                if seconds is None or _code_of(error) not in CONFLICTS:
+                    raise
+            time.sleep(seconds)
+        raise AssertionError("the last attempt has returned or raised")
 
     def sizes(self, path: str = "") -> dict[str, ObjectInfo]:
         base = self._key(path).rstrip("/")
@@ -150,6 +164,13 @@ class S3Draft:
     def replace(self) -> None:
         self.file.flush()
         self._store.upload(self._path, self._name)
+
+
+def _code_of(error: OSError) -> str:
+    """What the store calls an error; empty where it did not answer."""
+    response = getattr(error.__cause__, "response", {})
+    code: str = response.get("Error", {}).get("Code", "")
+    return code
 
 
 @cache
