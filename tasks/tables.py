@@ -60,8 +60,8 @@ IMAGES = _schema(
     _field("tags", pa.list_(pa.string()), "tags, where the source has them", nullable=True),
     _field("content_hash", pa.uint64(), "hash of the bytes, which may lie in another file"),
 )
-# Encoded images cannot be pressed any further.
-IMAGES_LAYOUT = Layout(dict.fromkeys(("image_id", "key", "label"), "zstd"))
+# Encoded images cannot be pressed any further, and none of them is there twice.
+IMAGES_LAYOUT = Layout(dict.fromkeys(("image_id", "key", "label"), "zstd"), {"image": "PLAIN"})
 
 REJECTS = _schema(
     "rejects",
@@ -218,7 +218,7 @@ SUBSET = _schema(
     _field("label", pa.string(), "its class"),
 )
 
-LESSONS_LAYOUT = Layout({"image_id": "zstd"})
+LESSONS_LAYOUT = Layout({"image_id": "zstd"}, {"image": "PLAIN"})
 
 HISTORY = _schema(
     "history",

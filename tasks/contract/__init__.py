@@ -42,17 +42,26 @@ from tasks.contract.part_writer import PartWriter
 from tasks.contract.parts import (
     FOOTER,
     PartId,
+    Reasons,
     Receipt,
     RowCounts,
+    open_part,
     part_name,
     part_number,
     read_part,
     read_pieces,
     read_receipt,
     timed,
+    unreadable,
 )
 from tasks.contract.progress import OnProgress, Stopwatch, silent, slowest
-from tasks.contract.rejects import check_reject_share, reject_reasons, write_rejects
+from tasks.contract.ranges import read_values, value_offsets
+from tasks.contract.rejects import (
+    check_reject_share,
+    count_reasons,
+    reject_reasons,
+    write_rejects,
+)
 from tasks.contract.shards import MAX_BATCH, map_images, part_ids, run_shards, snapshot_manifest
 from tasks.contract.stage import Made, Session, Target, make_output
 
@@ -68,6 +77,7 @@ __all__ = [
     "PartDraft",
     "PartId",
     "PartWriter",
+    "Reasons",
     "Receipt",
     "RowCounts",
     "Session",
@@ -76,11 +86,13 @@ __all__ = [
     "bytes_digest",
     "canonical",
     "check_reject_share",
+    "count_reasons",
     "digest_of",
     "find_output",
     "fingerprint_of",
     "make_output",
     "map_images",
+    "open_part",
     "output_at",
     "output_of",
     "part_ids",
@@ -92,6 +104,7 @@ __all__ = [
     "read_pieces",
     "read_receipt",
     "read_rows",
+    "read_values",
     "reject_reasons",
     "run_shards",
     "silent",
@@ -99,6 +112,8 @@ __all__ = [
     "snapshot_manifest",
     "table_digest",
     "timed",
+    "unreadable",
+    "value_offsets",
     "versions",
     "walk",
     "write_part",

@@ -17,10 +17,12 @@ import pyarrow.parquet as pq
 
 from infra.store import Store
 from tasks.contract.identity import TableHash, canonical
-from tasks.contract.parts import FOOTER, Receipt, RowCounts, read_receipt
+from tasks.contract.parts import FOOTER, Reasons, Receipt, RowCounts, read_receipt
 from tasks.tables import ZSTD, Layout
 
 ROW_GROUP_ROWS = 100_000  # small enough that a filter on a sorted column skips most of a big table
+# A column is one page in each row group, so that a value of it can be read alone (ranges.py).
+WHOLE_GROUP = 2**31 - 1
 
 
 class PartDraft:
@@ -37,6 +39,7 @@ class PartDraft:
                     self._draft.file,
                     schema,
                     compression=layout.compression,
+                    data_page_size=WHOLE_GROUP,
                     column_encoding=layout.encodings,
                     use_dictionary=[name for name in schema.names if name not in layout.encodings],
                 )
@@ -61,15 +64,27 @@ class PartDraft:
             self.add(table.slice(first, ROW_GROUP_ROWS))
 
     def publish(
-        self, counts: RowCounts, *, made_from: str = "", facts: Mapping[str, str] | None = None
+        self,
+        counts: RowCounts,
+        *,
+        made_from: str = "",
+        facts: Mapping[str, str] | None = None,
+        reasons: Reasons | None = None,
     ) -> Receipt:
         """Publish what was added, or take the receipt of what somebody else has published.
 
-        `made_from` is the digest of the part that it was made from.
+        `made_from` is the digest of the part that it was made from, `reasons` are those of its
+        rejects.
         """
-        facts, digest = dict(facts or {}), self._hash.digest()
         receipt = Receipt(
-            self._name, counts.rows_in, counts.kept, counts.rejected, digest, facts, made_from
+            self._name,
+            counts.rows_in,
+            counts.kept,
+            counts.rejected,
+            self._hash.digest(),
+            dict(facts or {}),
+            made_from,
+            dict(reasons or {}),
         )
         self._writer.add_key_value_metadata({FOOTER: canonical(receipt.footer)})
         self._writer.close()

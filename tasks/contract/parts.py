@@ -23,6 +23,8 @@ from tasks.pieces import PIECE_BYTES, pieces
 
 FOOTER = b"protege"
 
+Reasons = Mapping[str, Mapping[str, int]]
+
 
 class PartId(NamedTuple):
     """A part before it exists: its number, and the digest of the part that it is made from.
@@ -50,7 +52,9 @@ class RowCounts:
 
 @dataclass(frozen=True)
 class Receipt:
-    """What is known of one finished part. `seconds` is empty for a part that was already there."""
+    """What is known of one finished part. `reasons` counts its rejects by reason and by the ending
+    of their names; `seconds` is empty for a part that was already there.
+    """
 
     name: str
     rows_in: int
@@ -59,6 +63,7 @@ class Receipt:
     digest: str
     facts: Mapping[str, str] = field(default_factory=dict)
     made_from: str = ""
+    reasons: Reasons = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -100,7 +105,7 @@ def read_schema(store: Store, name: str) -> pa.Schema:
         with store.open(name) as file:
             return pq.read_schema(file)
     except (pa.ArrowInvalid, OSError) as error:
-        raise _unreadable(store, name, error) from error
+        raise unreadable(store, name, error) from error
 
 
 def is_torn(error: Exception) -> bool:
@@ -130,7 +135,7 @@ def read_part(
         found = list(read_pieces(store, name, schema, columns, only))
         empty = schema.empty_table()
         return pa.concat_tables(found or [empty.select(columns) if columns else empty])
-    with _open_part(store, name, schema) as parquet:
+    with open_part(store, name, schema) as parquet:
         table = parquet.read(columns=columns)
     return table.replace_schema_metadata(schema.metadata)
 
@@ -146,7 +151,7 @@ def read_pieces(
 
     With `only`, the rows with these image_ids. Raises ProtegeError as `read_part` does.
     """
-    with _open_part(store, name, schema) as parquet:
+    with open_part(store, name, schema) as parquet:
         groups = [group for group, _ in _group_rows(parquet)]
         if only is not None:
             wanted = np.isin(parquet.read(columns=["image_id"])["image_id"].to_numpy(), only)
@@ -173,7 +178,8 @@ def _group_rows(parquet: pq.ParquetFile) -> Iterator[tuple[int, slice]]:
 
 
 @contextmanager
-def _open_part(store: Store, name: str, schema: pa.Schema) -> Iterator[pq.ParquetFile]:
+def open_part(store: Store, name: str, schema: pa.Schema) -> Iterator[pq.ParquetFile]:
+    """A part that is read by hand. Raises ProtegeError as `read_part` does."""
     try:
         with store.open(name) as file:
             # A column by itself would be a request by itself.
@@ -182,10 +188,11 @@ def _open_part(store: Store, name: str, schema: pa.Schema) -> Iterator[pq.Parque
                 raise pa.ArrowInvalid("it has another schema")
             yield parquet
     except (pa.ArrowInvalid, OSError) as error:
-        raise _unreadable(store, name, error) from error
+        raise unreadable(store, name, error) from error
 
 
-def _unreadable(store: Store, name: str, error: Exception) -> ProtegeError:
+def unreadable(store: Store, name: str, error: Exception) -> ProtegeError:
+    """What to say of a part that cannot be read."""
     remedy = "Delete this file and run again" if is_torn(error) else "Run again when it can be"
     return ProtegeError(
         f"{store.uri}/{name} cannot be read: {error}. {remedy}; only what is missing will be made "

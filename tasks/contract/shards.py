@@ -26,6 +26,7 @@ BATCHES_PER_WORKER = 4
 FEW_FOOTERS = 1_000
 
 MakePart = Callable[[PartId], Receipt]
+ReadReceipt = Callable[[Store, str], Receipt]
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class _RunBatch:
     make: MakePart
     name: Callable[[int], str]
     noun: str
+    read: ReadReceipt
 
     def __call__(self, batch: _Batch) -> _Done:
         store, done = open_store(batch.uri), _Done([], [])
@@ -80,7 +82,7 @@ class _RunBatch:
         """The receipt of a part that is there; one that cannot be used is deleted."""
         name = self.name(part.number)
         try:
-            receipt = read_receipt(store, name)
+            receipt = self.read(store, name)
         except (pa.ArrowInvalid, OSError) as error:
             # A part that was torn after it was published (a lost disk block) is made again.
             if not is_torn(error):
@@ -101,10 +103,12 @@ def run_shards(
     on_progress: OnProgress,
     name: Callable[[int], str] = part_name,
     noun: str = "shard",
+    read: ReadReceipt = read_receipt,
 ) -> list[Receipt]:
     """Make the missing parts and return all receipts, in the order of the parts.
 
-    `noun` is what the log calls the work of one. Raises `Failures` when everything else is done and
+    `noun` is what the log calls the work of one, `read` how the receipt of one is read that is
+    there. Raises `Failures` when everything else is done and
     some parts could not be made.
     """
     parts = list(parts)
@@ -120,7 +124,7 @@ def run_shards(
     seconds: dict[str, float] = {}
     on_progress(0, len(parts), f"{len(present)} were already there" if present else "")
     errors: list[Exception] = []
-    for done in executor.run(_RunBatch(make, name, noun), batches):
+    for done in executor.run(_RunBatch(make, name, noun, read), batches):
         receipts.extend(done.receipts)
         errors.extend(done.errors)
         for receipt in done.receipts:

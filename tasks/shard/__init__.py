@@ -51,10 +51,14 @@ from tasks.shard.pins import (
     snapshot_parts,
 )
 from tasks.shard.read import (
+    PLACES,
+    locate_images,
     read_images,
     read_key_column,
     read_keys,
+    read_located,
     read_many,
+    read_places,
     read_shard,
     reject_images,
 )
@@ -72,6 +76,7 @@ logger = logging.getLogger(__name__)
 
 __all__ = [
     "IMAGE_BYTES",
+    "PLACES",
     "STAGE",
     "Recheck",
     "Row",
@@ -79,14 +84,17 @@ __all__ = [
     "Snapshot",
     "class_names",
     "label_text",
+    "locate_images",
     "look_alikes",
     "pin",
     "read_images",
     "read_key_column",
     "read_keys",
     "read_list_rows",
+    "read_located",
     "read_loose",
     "read_many",
+    "read_places",
     "read_shard",
     "recheck_rejects",
     "reject_images",

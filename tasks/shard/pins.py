@@ -30,7 +30,7 @@ from tasks.shard.passed import as_facts
 from tasks.shard.sources import Listing, SourceFile, is_container_name
 
 STAGE = "shard"
-VERSION = 3
+VERSION = 4
 PINNED = [
     "key",
     "shard",

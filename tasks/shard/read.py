@@ -3,6 +3,7 @@
 In: an `images` output and the ids that are wanted. Out: encoded bytes, or keys.
 """
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -18,6 +19,20 @@ from tasks.images import Unusable
 from tasks.pieces import PIECE_BYTES, pieces
 from tasks.shard.changes import content_hash
 
+Range = tuple[int, int]  # the first byte and the number of bytes
+
+# Where the bytes of images lie: in a part of ours, whose uri has no hash of its images, or in the
+# file that they were left in.
+PLACES = pa.schema(
+    [
+        pa.field("image_id", pa.int64(), nullable=False),
+        pa.field("uri", pa.string(), nullable=False),
+        pa.field("offset", pa.int64(), nullable=False),
+        pa.field("size", pa.int64(), nullable=False),
+        pa.field("content_hash", pa.uint64()),
+    ]
+)
+
 
 def read_shard(images: Output, number: int, columns: Sequence[str]) -> pa.Table:
     """Rows of one shard, without their images. Raises ProtegeError."""
@@ -30,24 +45,110 @@ def read_images(
 ) -> Iterator[tuple[int, bytes]]:
     """(image_id, encoded image) of each row of one shard, in order, wherever the bytes lie.
 
-    `only` is an array of image_ids; without it, all rows. A piece is read while the caller works
-    on the one before. Raises ProtegeError.
+    `only` is an array of image_ids, of which each is read by itself, unless the store finds it
+    cheaper to read what lies between (`read_ranges`); without it, all rows. A piece is read while
+    the caller works on the one before. Raises ProtegeError.
     """
-    for found in prefetch(_read_pieces(images, number, only), ahead=1):
-        yield from found
+    if only is not None:
+        yield from read_places(locate_images(images, number, only))
+        return
+    for piece in prefetch(_read_all(images, contract.part_name(number)), ahead=1):
+        yield from piece
 
 
-def _read_pieces(
-    images: Output, number: int, only: npt.NDArray[np.int64] | None
-) -> Iterator[list[tuple[int, bytes]]]:
-    wanted = ["image_id", "image", "uri", "offset", "size", "content_hash"]
+def locate_images(images: Output, number: int, only: npt.NDArray[np.int64]) -> pa.Table:
+    """Where the bytes of these images of one shard lie, a table of PLACES in order.
+
+    Raises ProtegeError.
+    """
     name = contract.part_name(number)
-    for table in contract.read_pieces(images.store, name, tables.IMAGES, wanted, only):
-        sizes = table["size"].to_pylist()
+    with contract.open_part(images.store, name, tables.IMAGES) as parquet:
+        table = parquet.read(columns=PLACES.names)
+        packed = table["uri"].is_null().to_numpy()
+        sizes = np.where(packed, table["size"].to_numpy(), -1)
+        inside = contract.value_offsets(parquet, "image", sizes)
+    offsets = np.where(packed, inside, table["offset"].fill_null(0).to_numpy())
+    columns = [
+        table["image_id"],
+        table["uri"].fill_null(f"{images.store.uri}/{name}"),
+        pa.array(offsets),
+        table["size"],
+        pa.array(table["content_hash"].to_numpy(), mask=packed),
+    ]
+    located = pa.Table.from_arrays(columns, schema=PLACES)
+    return located.filter(np.isin(located["image_id"].to_numpy(), only)).combine_chunks()
+
+
+def read_places(places: pa.Table) -> Iterator[tuple[int, bytes]]:
+    """(image_id, encoded image) of each of these PLACES, in order, a piece at a time.
+
+    Raises ProtegeError.
+    """
+    found = (
+        list(zip(piece["image_id"].to_pylist(), read_located(piece), strict=True))
+        for piece in _pieces_of(places)
+    )
+    for piece in prefetch(found, ahead=1):
+        yield from piece
+
+
+def read_located(places: pa.Table) -> list[bytes]:
+    """The encoded images at these PLACES. Raises ProtegeError where a file has changed."""
+    data = [b""] * len(places)
+    uris, hashes = places["uri"].to_pylist(), places["content_hash"].to_pylist()
+    ranges = list(zip(places["offset"].to_pylist(), places["size"].to_pylist(), strict=True))
+    # An image by itself is a file by itself more often than not, so that what is done for a file
+    # is done without tables.
+    by_file = sorted(range(len(uris)), key=uris.__getitem__)
+    for uri, grouped in itertools.groupby(by_file, key=uris.__getitem__):
+        rows = list(grouped)
+        read = _read_part if hashes[rows[0]] is None else _read_in_place
+        found = read(uri, [ranges[row] for row in rows], [hashes[row] for row in rows])
+        for row, image in zip(rows, found, strict=True):
+            data[row] = image
+    return data
+
+
+def _read_all(images: Output, name: str) -> Iterator[list[tuple[int, bytes]]]:
+    wanted = ["image_id", "image", *PLACES.names[1:]]
+    for table in contract.read_pieces(images.store, name, tables.IMAGES, wanted):
         # Images that stay in their tars make no row group large.
-        for rows in pieces(range(len(table)), sizes.__getitem__, len(table), PIECE_BYTES):
-            piece = table.slice(rows[0], len(rows))
-            yield list(zip(piece["image_id"].to_pylist(), _bytes_of(piece), strict=True))
+        for piece in _pieces_of(table):
+            elsewhere = iter(read_located(piece.filter(piece["uri"].is_valid())))
+            data = (
+                next(elsewhere) if image is None else image for image in piece["image"].to_pylist()
+            )
+            yield list(zip(piece["image_id"].to_pylist(), data, strict=True))
+
+
+def _pieces_of(table: pa.Table) -> Iterator[pa.Table]:
+    sizes = table["size"].to_pylist()
+    for rows in pieces(range(len(table)), sizes.__getitem__, max(len(table), 1), PIECE_BYTES):
+        yield table.slice(rows[0], len(rows))
+
+
+def _read_part(uri: str, ranges: Sequence[Range], _hashes: Sequence[None]) -> list[bytes]:
+    """Images of a part of ours. Raises ProtegeError when it is another now."""
+    store, name = open_object(Address(uri))
+    try:
+        return contract.read_values(store, name, ranges)
+    except OSError as error:
+        raise contract.unreadable(store, name, error) from error
+
+
+def _read_in_place(uri: str, ranges: Sequence[Range], hashes: Sequence[int]) -> list[bytes]:
+    """Images that were left in their file. Raises ProtegeError when it has changed."""
+    store, name = open_object(Address(uri))
+    try:
+        found = store.read_ranges(name, ranges)
+    except OSError as error:
+        raise ProtegeError(f"{uri} cannot be read any more: {error}") from error
+    if any(content_hash(data) != known for data, known in zip(found, hashes, strict=True)):
+        raise ProtegeError(
+            f"{uri} has changed since it was pinned: put it back as it was, or give what is new in "
+            "it a file of its own"
+        )
+    return found
 
 
 def reject_images(writer: PartWriter, rows: pa.Table, problems: Mapping[int, Unusable]) -> None:
@@ -55,29 +156,6 @@ def reject_images(writer: PartWriter, rows: pa.Table, problems: Mapping[int, Unu
     for row, problem in sorted(problems.items()):
         image_id, key = rows["image_id"][row].as_py(), rows["key"][row].as_py()
         writer.reject(image_id, key, problem.reason, problem.detail)
-
-
-def _bytes_of(table: pa.Table) -> list[bytes]:
-    data: list[bytes] = table["image"].to_pylist()
-    in_place: dict[str, list[int]] = {}
-    for row, uri in enumerate(table["uri"].to_pylist()):
-        if uri is not None:
-            in_place.setdefault(uri, []).append(row)
-    for uri, rows in in_place.items():
-        store, name = open_object(Address(uri))
-        ranges = [(table["offset"][row].as_py(), table["size"][row].as_py()) for row in rows]
-        try:
-            pieces = store.read_ranges(name, ranges)
-        except OSError as error:
-            raise ProtegeError(f"{uri} cannot be read any more: {error}") from error
-        for row, piece in zip(rows, pieces):
-            if content_hash(piece) != table["content_hash"][row].as_py():
-                raise ProtegeError(
-                    f"{uri} has changed since it was pinned: put it back as it was, or give what "
-                    "is new in it a file of its own"
-                )
-            data[row] = piece
-    return data
 
 
 def read_many(images: Output, ids: npt.NDArray[np.int64]) -> Iterator[tuple[int, bytes]]:
