@@ -5,10 +5,8 @@ In: an output. Out: the files of other kinds that were passed over, and the reje
     unused_of(images).reasons["damaged"]      # {".jpg": 3}
 """
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 from tasks.contract import Output
 from tasks.shard.sources import describe_passed_over
@@ -45,13 +43,4 @@ class Unused:
 
 def unused_of(output: Output) -> Unused:
     """What an output has not used. Only the stage shard passes files over."""
-    reasons: dict[str, Counter[str]] = {}
-    rejects = output.rejects(["key", "reason"])
-    for key, reason in zip(rejects["key"].to_pylist(), rejects["reason"].to_pylist(), strict=True):
-        reasons.setdefault(reason, Counter())[_ending(key)] += 1
-    passed_over = output.body["extra"].get("passed_over", {})
-    return Unused(passed_over, dict(sorted(reasons.items())))
-
-
-def _ending(key: str) -> str:
-    return PurePosixPath(key).suffix.lower() or "without an ending"
+    return Unused(output.body["extra"].get("passed_over", {}), output.body["reasons"])

@@ -1,6 +1,6 @@
 """The stage contract: counts, digests, parts that appear whole, manifests, and resume."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -79,9 +79,9 @@ def test_output_is_there_only_when_its_manifest_is(root: Store) -> None:
 
 def test_reject_with_another_attempt_counts_once(root: Store) -> None:
     """The image is a reject of the first part, and a row of the second."""
-    contract.write_rejects(root, 0, some_rows(2).to_pylist())
+    first = contract.write_part(root, "part-00000.parquet", some_rows(3), RowCounts(5, 3, 2))
     parts = [
-        contract.write_part(root, "part-00000.parquet", some_rows(3), RowCounts(5, 3, 2)),
+        replace(first, reasons={"empty": {".png": 2}}),
         contract.write_part(root, "part-00001.parquet", some_rows(1), RowCounts(1, 1, 0)),
     ]
     output = contract.publish(

@@ -6,6 +6,7 @@ it that stages return and take.
 
 import json
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
@@ -172,6 +173,7 @@ def publish(store: Store, manifest: Manifest, name: str = MANIFEST) -> Output:
         "kept": sum(part.kept for part in manifest.parts),
         "rejected": sum(part.rejected for part in manifest.parts) - rechecked,
         "rechecked": manifest.rechecked,
+        "reasons": _total_reasons(manifest.parts),
         "seconds": round(manifest.seconds, 3),
         "work_seconds": _total_seconds(manifest.parts),
         "made_at": utc_now(),
@@ -244,6 +246,15 @@ def read_rows(
 def _reference(store: Store, name: str, body: Mapping[str, Any], *, reused: bool) -> Output:
     taken = ("stage", "fingerprint", "digest", "rows_in", "kept", "rejected", "seconds")
     return Output(uri=store.uri, manifest=name, reused=reused, **{key: body[key] for key in taken})
+
+
+def _total_reasons(parts: Iterable[Receipt]) -> dict[str, dict[str, int]]:
+    """The rejects of all parts, by reason and ending; those with another attempt are among them."""
+    total: dict[str, Counter[str]] = {}
+    for part in parts:
+        for reason, endings in part.reasons.items():
+            total.setdefault(reason, Counter()).update(endings)
+    return {reason: dict(sorted(total[reason].items())) for reason in sorted(total)}
 
 
 def _total_seconds(parts: Iterable[Receipt]) -> dict[str, float]:

@@ -19,7 +19,7 @@ from infra.store import open_store
 from tasks.contract.part_draft import PartDraft
 from tasks.contract.parts import PartId, Receipt, RowCounts, part_name, timed
 from tasks.contract.progress import Stopwatch
-from tasks.contract.rejects import write_rejects
+from tasks.contract.rejects import count_reasons, write_rejects
 from tasks.tables import ZSTD, Layout
 
 
@@ -62,6 +62,8 @@ class PartWriter:
         write_rejects(self.store, self._part.number, self._rejects)
         kept, rejected = draft.num_rows, len(self._rejects)
         counts = RowCounts(kept + rejected, kept, rejected)
-        receipt = draft.publish(counts, made_from=self._part.made_from, facts=facts)
+        reasons = count_reasons((row["key"], row["reason"]) for row in self._rejects)
+        made_from = self._part.made_from
+        receipt = draft.publish(counts, made_from=made_from, facts=facts, reasons=reasons)
         self.lap("write")
         return timed(receipt, self._stopwatch)

@@ -2,7 +2,8 @@
 
 import io
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
 import pyarrow as pa
@@ -12,7 +13,7 @@ from infra.errors import ProtegeError
 from infra.store import Store
 from tasks import tables
 from tasks.contract.manifest import Output
-from tasks.contract.parts import rejects_name
+from tasks.contract.parts import Reasons, rejects_name
 
 
 def write_rejects(store: Store, shard: int, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -24,13 +25,22 @@ def write_rejects(store: Store, shard: int, rows: Sequence[Mapping[str, Any]]) -
         store.replace(rejects_name(shard), sink.getvalue())
 
 
+def count_reasons(rejects: Iterable[tuple[str, str]]) -> Reasons:
+    """The rejects, given as (key, reason), by reason and by the ending of their names, sorted."""
+    reasons: dict[str, Counter[str]] = {}
+    for key, reason in rejects:
+        ending = PurePosixPath(key).suffix.lower() or "without an ending"
+        reasons.setdefault(reason, Counter())[ending] += 1
+    return {reason: dict(sorted(reasons[reason].items())) for reason in sorted(reasons)}
+
+
 def reject_reasons(output: Output) -> dict[str, int]:
     """How many rows of an output were rejected for which reason, sorted by reason.
 
     Those with another attempt do not count.
     """
-    reasons = Counter(output.rejects(["reason"])["reason"].to_pylist())
-    return dict(sorted((reasons - Counter(output.body["rechecked"])).items()))
+    reasons = {name: sum(endings.values()) for name, endings in output.body["reasons"].items()}
+    return dict(sorted((Counter(reasons) - Counter(output.body["rechecked"])).items()))
 
 
 def check_reject_share(

@@ -175,10 +175,15 @@ def _with_rejects(store: Store, results: Sequence[RoundResult]) -> list[Receipt]
     """The receipts of the parts; the first one counts the images that could not be ranked."""
     first, *others = [part for result in results for part in result.parts]
     rejected = np.sort(results[0].counts.not_finite)
-    detail = {"key": "", "reason": "not_finite", "detail": "its log-odds are not a number"}
-    rows = [{"image_id": image_id, **detail} for image_id in rejected.tolist()]
+    detail = "its log-odds are not a number"
+    rows = [
+        {"image_id": image_id, "key": "", "reason": "not_finite", "detail": detail}
+        for image_id in rejected.tolist()
+    ]
     contract.write_rejects(store, 0, rows)
-    return [replace(first, rows_in=first.kept + len(rows), rejected=len(rows)), *others]
+    reasons = contract.count_reasons((row["key"], row["reason"]) for row in rows)
+    counted = replace(first, rows_in=first.kept + len(rows), rejected=len(rows), reasons=reasons)
+    return [counted, *others]
 
 
 def _write_classes(

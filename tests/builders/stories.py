@@ -11,7 +11,7 @@ from PIL import Image
 
 from infra.store import Store, open_store
 from tasks import contract, tables
-from tasks.contract import Manifest, Output, RowCounts
+from tasks.contract import Manifest, Output, Reasons, RowCounts
 from tasks.evaluate import METRICS, TEST
 from tasks.report import Role, Story
 from tasks.score import scores_table
@@ -72,13 +72,19 @@ def put(
     inputs: Mapping[str, Output],
     options: Mapping[str, Any] | None = None,
     extra: Mapping[str, Any] | None = None,
+    *,
+    layout: tables.Layout = tables.ZSTD,
+    reasons: Reasons | None = None,
 ) -> Output:
-    """Publish an output as a stage would."""
+    """Publish an output as a stage would; `reasons` are those of the rejects of its parts."""
     fingerprint = contract.digest_of([stage, name])
     store = open_store(f"{root.uri}/{stage}/{fingerprint}")
     receipts = [
         dataclasses.replace(
-            contract.write_part(store, part, table, counts, facts={"device": f"d{number % 2}"}),
+            contract.write_part(
+                store, part, table, counts, facts={"device": f"d{number % 2}"}, layout=layout
+            ),
+            reasons=reasons or {},
             seconds={"read": 1.0, "compute": 3.0},
         )
         for number, (part, (table, counts)) in enumerate(parts.items())
@@ -92,20 +98,16 @@ def put(
 
 def images(root: Store, name: str, count: int, rejected: int = 0) -> Output:
     rows = [
-        {"image_id": row, "image": png(row % 256), "size": 1, "key": f"{name}/{row}.png"}
+        {"image_id": row, "image": image, "size": len(image), "key": f"{name}/{row}.png"}
         | {"content_hash": row}
-        for row in range(count)
+        for row, image in enumerate(png(row % 256) for row in range(count))
     ]
     table = pa.Table.from_pylist(rows, schema=tables.IMAGES)
     parts = {"part-00000.parquet": (table, RowCounts(count + rejected, count, rejected))}
     extra = {"passed_over": {".txt": 3, ".ogg": 7_858}}
-    output = put(root, "shard", name, parts, {}, {"source": name}, extra)
-    reasons = [
-        {"image_id": count + row, "key": f"k{row}.svg", "reason": "not_an_image", "detail": ""}
-        for row in range(rejected)
-    ]
-    contract.write_rejects(output.store, 0, reasons)
-    return output
+    reasons = {"not_an_image": {".svg": rejected}} if rejected else {}
+    layout, options = tables.IMAGES_LAYOUT, {"source": name}
+    return put(root, "shard", name, parts, {}, options, extra, layout=layout, reasons=reasons)
 
 
 def training(root: Store, name: str, inputs: Mapping[str, Output]) -> Output:
