@@ -27,8 +27,8 @@ def run(folder: Path, count: int, **options: dict[str, int]) -> dict[str, Any]:
 def test_large_files_need_no_more_memory_than_small_ones(tmp_path: Path) -> None:
     found = run(tmp_path, 240)
     assert max(found["shard"]) <= 512 * MIB
-    # The number of parts comes from the mean size of a shard's images, which is exact here.
-    assert max(found["gather"]) <= 256 * MIB
+    # Parts are random draws of the lessons: of 240 in three, the largest has seldom 100.
+    assert max(found["gather"]) <= 320 * MIB
     # Measured: 420, 220, 550; the images have 720, and a shard of them 510.
     assert found["grown_mib"]["shard"] < 600
     assert found["grown_mib"]["signature"] < 400

@@ -15,7 +15,7 @@ from infra.executors import local_workers
 from infra.settings import Settings
 from tasks.estimate import Estimate
 from tasks.gather import GatherOptions
-from tasks.gather.spills import ROUND_BYTES
+from tasks.gather.plan import ROUND_BYTES
 from tasks.pieces import PIECE_BYTES
 from tasks.score import ScoreOptions
 from tasks.shard import ShardOptions

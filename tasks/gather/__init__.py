@@ -5,9 +5,13 @@ class. Out: `lessons`
 parts, in an order shuffled once, by a seed. A source is sorted by class as often as not, and
 whoever learns from a part of it at a time would learn one class after the other.
 
-1. `write_spill`, for each group of source shards: reads the images that are taken from them once
-   and writes them as one file, with row groups for each lesson part;
-2. `collect_lessons`, for each lesson part: takes its row groups out of all spills and sorts them.
+1. `write_spill`, for each group of source shards: reads the images that are taken from them once,
+   and writes them as one file with a segment for each lesson part;
+2. `collect_lessons`, for each lesson part: takes its segments out of all spills and sorts them.
+
+Where there are more than some hundred parts, segments are of buckets of parts instead, and between
+the two steps `write_merge` brings those of a block of spills to their parts. So no step reads or
+writes more pieces than about the square root of all, and no task has all lessons in memory.
 
     lessons = gather(root, pile, chosen, GatherOptions())
     lessons = gather(root, pile, tags, GatherOptions(multi_label="share"))
@@ -16,20 +20,22 @@ whoever learns from a part of it at a time would learn one class after the other
     lessons = gather(root, pile, classes=[])                        # no classes: to look at only
     lessons = gather(root, pile, chosen, GatherOptions(pseudo_labels="soft"), scores=scores)
 
-plan.py     which images, what they teach, and their order
+plan.py     how many parts, and which source shards are read together
+taken.py    which images of these are taken
+lesson_rows.py  what they teach, and their order
 subset.py   a share of each class, and its table
 soft_labels.py  probabilities of classes, out of scores
 options.py  options
-job.py      what every worker is given, and into how many parts the lessons are cut
-spills.py   the files between the two steps
+job.py      what every worker is given
+exchange.py files of segments, which are read by their bytes
+spills.py   those of the source shards
+merges.py   those of blocks of spills, where there are many parts
 lessons.py  the parts
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-
-import numpy as np
 
 from infra.errors import ProtegeError
 from infra.executors import Executor, Inline
@@ -40,6 +46,7 @@ from tasks.contract import (
     OnProgress,
     Output,
     PartId,
+    Receipt,
     Session,
     Target,
     make_output,
@@ -47,15 +54,19 @@ from tasks.contract import (
     run_shards,
     silent,
 )
+from tasks.gather.exchange import index_name, read_index_receipt
 from tasks.gather.job import GatherJob
 from tasks.gather.lessons import collect_lessons
+from tasks.gather.merges import count_merges, merge_name, write_merge
 from tasks.gather.options import GatherOptions, PseudoLabels
-from tasks.gather.spills import SPILLS, count_spills, spill_name, write_spill
+from tasks.gather.plan import SPILLS, make_plan, publish_plan
+from tasks.gather.spills import NUM_IMAGES, spill_name, write_spill
 from tasks.gather.subset import SUBSET, Share, write_subset
+from tasks.gather.taken import count_lessons, write_taken
 from tasks.shard import class_names
 
 STAGE = "gather"
-VERSION = 5
+VERSION = 6
 
 __all__ = ["STAGE", "SUBSET", "GatherOptions", "PseudoLabels", "Share", "gather"]
 
@@ -158,18 +169,45 @@ def _check_same_images(images: Output, chosen: Output) -> None:
 
 
 def _make(job: GatherJob, executor: Executor, session: Session) -> Made:
-    spills = map(PartId, range(count_spills(job)))
-    spill = functools.partial(write_spill, job)
-    run_shards(session.store, spills, spill, executor, session.keep_lease, spill_name, "spill")
+    plan = make_plan(count_lessons(job), job.images, job.options)
+    publish_plan(session.store, plan)
+    write_taken(session.store, job, plan)
+    spills = _exchange(job, executor, session, len(plan.groups), write_spill, spill_name)
+    _exchange(job, executor, session, count_merges(plan), write_merge, merge_name)
     collect = functools.partial(collect_lessons, job)
-    ids = map(PartId, range(job.plan.num_parts))
+    ids = map(PartId, range(plan.num_parts))
     parts = run_shards(session.store, ids, collect, executor, session.on_progress)
     if job.chosen is None and job.classes:
         parts = [*parts, *write_subset(session, job.images, job.options, job.share)]
     extra = {
         "classes": list(job.classes),
-        "unique_images": len(np.unique(job.plan.lessons.image_ids)),
+        "unique_images": sum(int(spill.facts[NUM_IMAGES]) for spill in spills),
         "seed": job.options.seed,
         "dropped_classes": sorted(job.dropped_classes),
     }
     return Made(parts, extra)
+
+
+def _exchange(
+    job: GatherJob,
+    executor: Executor,
+    session: Session,
+    count: int,
+    write: Callable[[GatherJob, PartId], Receipt],
+    name: Callable[[int], str],
+) -> list[Receipt]:
+    """Make so many files of segments."""
+    return run_shards(
+        session.store,
+        map(PartId, range(count)),
+        functools.partial(write, job),
+        executor,
+        session.keep_lease,
+        functools.partial(_index_of, name),
+        "spill",
+        read=read_index_receipt,
+    )
+
+
+def _index_of(name: Callable[[int], str], number: int) -> str:
+    return index_name(name(number))

@@ -1,114 +1,112 @@
-"""Plan: which images become lessons, what they teach, and where each stands in the shuffled order.
+"""Plan: into how many parts the lessons are cut, and which source shards a task reads together.
 
-In: the `chosen` table, that of tags, or images. Out: `Lessons`, without the images themselves. The
-place of a lesson is decided by a hash of its image and class, so it depends on nothing else.
+In: how many lessons each source shard has. Out: the plan, which every task reads. It is small: what
+is of the size of the lessons is in taken.py, and a task reads its own share of that.
+
+A lesson goes to the part that the hash of its image and class says, so that parts are random draws
+of about one size, and nobody has to know all lessons to find the part of one. Where there are many
+parts, lessons come to them in two exchanges of bounded width instead of one: first to a bucket of
+neighbouring parts, then to the part.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import functools
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
-from infra.errors import ProtegeError
-from tasks import contract, tables, tags
-from tasks.contract import Output
+from infra.store import Store, open_store
+from tasks.contract import Output, canonical, part_number
 from tasks.gather.options import GatherOptions
-from tasks.gather.subset import Share, read_subset
-from tasks.tags import read_tag_labels
-from tasks.topk import hash_ids, read_chosen
+from tasks.pieces import pieces
+from tasks.shard import IMAGE_BYTES
 
-MAX_LABELS = 1 << 31
-REPEAT_SALT = np.int64(0x5851_F42D_4C95_7F2D)  # any large odd number
+MAX_FAN_OUT = 256
+"""Parts up to which one exchange is enough."""
+SPILL_BYTES = 96 << 20
+SPILL_LESSONS = 250_000
+# Of images in memory, before they are written: a spill, also where its images are larger than most.
+ROUND_BYTES = 128 << 20
+TWO_EXCHANGES = 4
+"""So many times as large are spills and rounds of many parts: their segments would be short, and so
+their requests many. For a billion images there are 6 million.
+"""
+SPILLS = "spills"
+PLAN = f"{SPILLS}/plan.json"
 
 
 @dataclass(frozen=True)
-class Lessons:
-    """Lessons without their images, sorted by image_id.
+class Plan:
+    """The parts, the buckets that they are in, and the source shards of each spill."""
 
-    `order` is the hash by which they are shuffled, `labels` the classes that each of them teaches.
-    """
+    num_parts: int
+    num_buckets: int
+    groups: Sequence[Sequence[int]]
 
-    image_ids: npt.NDArray[np.int64]
-    order: npt.NDArray[np.uint64]
-    labels: pa.ListArray
+    @property
+    def round_bytes(self) -> int:
+        """The bytes of images that a task has in memory before it writes them."""
+        return ROUND_BYTES if self.is_direct else TWO_EXCHANGES * ROUND_BYTES
 
-    def __len__(self) -> int:
-        return len(self.image_ids)
+    @property
+    def is_direct(self) -> bool:
+        """Whether every bucket is a part."""
+        return self.num_buckets == self.num_parts
 
+    @property
+    def block_size(self) -> int:
+        """How many spills a merge reads."""
+        return math.ceil(math.sqrt(len(self.groups)))
 
-def plan_lessons(taken: pa.Table, options: GatherOptions) -> Lessons:
-    """The lessons of a table of (image_id, label, repeats)."""
-    ids, labels, repeats = _repeated(taken)
-    if len(labels) >= MAX_LABELS:
-        raise ProtegeError(
-            f"{len(labels):,} pairs of image and class are more than one training set can have "
-            f"({MAX_LABELS:,}): choose fewer images, or repeat them less often"
-        )
-    order = np.lexsort((labels, repeats, ids))
-    ids, labels, repeats = ids[order], labels[order], repeats[order]
-    starts = np.arange(len(ids))
-    if options.multi_label != "replicate":
-        starts = np.flatnonzero(np.append(True, (np.diff(ids) != 0) | (np.diff(repeats) != 0)))
-    ids, repeats, offsets = ids[starts], repeats[starts], np.append(starts, len(labels))
-    if options.multi_label == "sample_one":
-        counts = np.diff(offsets).astype(np.uint64)
-        draws = hash_ids(ids + repeats * REPEAT_SALT, options.seed + 1) % counts
-        labels = labels[starts + draws.astype(np.int64)]
-        offsets = np.arange(len(ids) + 1)
-    # Class and repeat are mixed in, so that the replicas of an image do not follow one another.
-    salted = ids * np.int64(65_537) + labels[offsets[:-1]] + repeats * REPEAT_SALT
-    groups = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(labels, pa.int32()))
-    return Lessons(ids, hash_ids(salted, options.seed), groups)
+    @property
+    def num_blocks(self) -> int:
+        """How many merges there are of each bucket."""
+        return 0 if self.is_direct else -(-len(self.groups) // self.block_size)
+
+    def part_of(self, order_N: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+        """The part of each lesson, by its hash."""
+        high, bits = order_N >> np.uint64(32), np.uint64(32)
+        return ((high * np.uint64(self.num_parts)) >> bits).astype(np.int64)
+
+    def bucket_of(self, parts_N: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The bucket of each part."""
+        return parts_N * self.num_buckets // self.num_parts
 
 
-def _repeated(
-    taken: pa.Table,
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int64]]:
-    """Images, classes and the number of the repeat, a row for each time that a pair is taken."""
-    times = taken["repeats"].to_numpy()
-    ids, labels = taken["image_id"].to_numpy(), taken["label"].to_numpy()
-    repeats = np.arange(times.sum()) - np.repeat(np.cumsum(times) - times, times)
-    return np.repeat(ids, times), np.repeat(labels, times), repeats
-
-
-def read_taken(chosen: Output) -> pa.Table:
-    """The pairs of image and class of a choice: one by scores, or one by tags."""
-    return read_tag_labels(chosen) if chosen.stage == tags.STAGE else read_chosen(chosen)
-
-
-def read_labels(
-    images: Output, classes: Sequence[str], options: GatherOptions, share: Share | None = None
-) -> pa.Table:
-    """The labelled images that are taken: the columns of `plan_lessons`.
-
-    Raises ProtegeError for an image without a class, or with one that is none of `classes`.
-    """
-    table = read_subset(images, options, share)
-    class_indices = {name: index for index, name in enumerate(classes)}
-    names = table["label"].unique().to_pylist()
-    if None in names:
-        raise ProtegeError(
-            f"{images.uri} has an image without a class: put every image into a folder named "
-            "after its class, or give a list with a column 'label'"
-        )
-    unknown = sorted(set(names) - set(class_indices))
-    if unknown:
-        raise ProtegeError(f"{images.uri}: {unknown[0]!r} is none of the classes")
-    labels = [class_indices[name] for name in table["label"].to_pylist()]
-    return pa.table(
-        {
-            "image_id": table["image_id"],
-            "label": pa.array(labels, pa.int32()),
-            "repeats": pa.array(np.ones(len(labels), np.int64)),
-        }
+def make_plan(lessons_of: Mapping[int, int], images: Output, options: GatherOptions) -> Plan:
+    """The plan for so many lessons of each source shard."""
+    means = {
+        part_number(part["name"]): int(part["facts"][IMAGE_BYTES]) / max(part["kept"], 1)
+        for part in images.body["parts"]
+    }
+    num_bytes = {shard: math.ceil(means[shard] * count) for shard, count in lessons_of.items()}
+    num_parts = _count_parts(sum(lessons_of.values()), sum(num_bytes.values()), options)
+    is_direct = num_parts <= MAX_FAN_OUT
+    groups = pieces(
+        sorted(lessons_of),
+        lambda shard: max(num_bytes[shard], lessons_of[shard] * (SPILL_BYTES // SPILL_LESSONS)),
+        len(lessons_of),
+        SPILL_BYTES if is_direct else TWO_EXCHANGES * SPILL_BYTES,
     )
+    num_buckets = num_parts if is_direct else math.ceil(math.sqrt(num_parts))
+    return Plan(num_parts, num_buckets, list(groups))
 
 
-def plan_unlabelled(images: Output, options: GatherOptions) -> Lessons:
-    """All images of a source, as lessons that teach no class."""
-    ids = contract.read_rows(images, tables.IMAGES, ["image_id"])["image_id"].to_numpy()
-    offsets = pa.array(np.zeros(len(ids) + 1, np.int32))
-    no_labels = pa.ListArray.from_arrays(offsets, pa.array([], pa.int32()))
-    return Lessons(ids, hash_ids(ids, options.seed), no_labels)
+def _count_parts(lessons: int, num_bytes: int, options: GatherOptions) -> int:
+    by_number = -(-lessons // options.lessons_per_part)
+    by_bytes = -(-num_bytes // (options.mib_per_part << 20))
+    return max(1, by_number, min(by_bytes, lessons))
+
+
+def publish_plan(store: Store, plan: Plan) -> None:
+    """Publish the plan for the tasks of this output."""
+    store.replace(PLAN, canonical(asdict(plan)).encode())
+
+
+@functools.lru_cache(maxsize=4)
+def read_plan(uri: str) -> Plan:
+    """The plan of the output in this folder."""
+    return Plan(**json.loads(open_store(uri).read(PLAN)))
