@@ -9,6 +9,7 @@ PIP = $(BIN)/python -m pip install --no-compile --disable-pip-version-check --co
 OUT ?= demo-output
 SEEDS ?= 0,1,2,3,4
 IMAGES ?= 10000000
+FOLDER ?= bench-output
 MINUTES ?= 30
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
@@ -18,7 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-user demo demo-fashion demo-icons demo-seeds test test-wheel fuzz test-operate test-operate-ci debian check
-.PHONY: format operate-sqlite operate-postgres bench-overhead bench-topk bench-train bench-loader bench-photos bench-recipes bench-fashion bench-icons bench-precision bench-features bench-operate clean
+.PHONY: format operate-sqlite operate-postgres bench-overhead bench-topk bench-gather bench-train bench-loader bench-photos bench-recipes bench-fashion bench-icons bench-precision bench-features bench-operate clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -95,6 +96,9 @@ bench-overhead: $(READY)  ## Measure what a campaign costs beside its work
 
 bench-topk: $(READY)  ## Measure topk against DuckDB and Polars; IMAGES=100000000 for the large one
 	IMAGES=$(IMAGES) $(BIN)/python -m tests.bench.topk
+
+bench-gather: $(READY)  ## Measure gather against cp and DuckDB, with 15 GB in FOLDER; DATASETS=python for another
+	$(BIN)/python -m tests.bench.gather $(FOLDER) $(if $(DATASETS),--datasets-python $(DATASETS))
 
 bench-train: $(READY)  ## Measure a training against a bare loop: speed, checkpoints, resume
 	$(BIN)/python -m tests.bench.train
