@@ -23,7 +23,7 @@ from tasks.images.opening import open_picture
 from tasks.images.scaled import TURNED, Scaled, ScaleOf
 from tasks.images.unusable import Limits, Unusable
 
-IMAGES_VERSION = 2  # goes into fingerprints; raise it when the same bytes give other pixels
+IMAGES_VERSION = 3  # goes into fingerprints; raise it when the same bytes give other pixels
 
 # The header says how large an image claims to be; `Limits` decides, before any pixel is decoded.
 Image.MAX_IMAGE_PIXELS = None

@@ -70,13 +70,15 @@ def square(
     pixels_HWC = _middle(pixels_HWC)
     height, width = pixels_HWC.shape[:2]
     scale = resize / min(height, width)
-    target = (max(size, round(width * scale)), max(size, round(height * scale)))
-    if target != (width, height):
-        image = Image.fromarray(pixels_HWC).resize(target, FILTERS[interpolation])
-        pixels_HWC = np.asarray(image)
-    top = (pixels_HWC.shape[0] - size) // 2
-    left = (pixels_HWC.shape[1] - size) // 2
-    return pixels_HWC[top : top + size, left : left + size]
+    wide, high = max(size, round(width * scale)), max(size, round(height * scale))
+    left, top = (wide - size) // 2, (high - size) // 2
+    if (wide, high) == (width, height):
+        return pixels_HWC[top : top + size, left : left + size]
+    # What lies beside the square is not scaled: it has half of the pixels of a photograph.
+    across, down = width / wide, height / high
+    box = (left * across, top * down, (left + size) * across, (top + size) * down)
+    image = Image.fromarray(pixels_HWC).resize((size, size), FILTERS[interpolation], box=box)
+    return np.asarray(image)
 
 
 def _middle(pixels_HWC: Pixels) -> Pixels:
