@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 MERGE_GAP_BYTES = 2 << 20  # about 30 ms at 90 MB/s, a connection's speed on S3
-BLOCK_BYTES = 32 << 20
+BLOCK_BYTES = 8 << 20  # of a large range, several are read at the same time
 WINDOW_BYTES = 128 << 20  # of blocks in memory at a time
 
 Range = tuple[int, int]

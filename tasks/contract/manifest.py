@@ -8,7 +8,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -163,7 +163,6 @@ class Manifest:
 
 def publish(store: Store, manifest: Manifest, name: str = MANIFEST) -> Output:
     """Publish the manifest and return the reference to the output."""
-    sizes = store.sizes()
     rechecked = sum(manifest.rechecked.values())
     body = {
         "stage": manifest.stage,
@@ -181,10 +180,7 @@ def publish(store: Store, manifest: Manifest, name: str = MANIFEST) -> Output:
         "inputs": manifest.inputs,
         "versions": versions(),
         "extra": manifest.extra,
-        "parts": [
-            {**asdict(replace(part, seconds={})), "bytes": sizes[part.name].size}
-            for part in manifest.parts
-        ],
+        "parts": [_part_entry(store, part) for part in manifest.parts],
     }
     store.replace(name, json.dumps(body, indent=1, ensure_ascii=False).encode())
     return _reference(store, name, body, reused=False)
@@ -218,7 +214,10 @@ def find_output(store: Store, name: str = MANIFEST) -> Output | None:
         body = json.loads(store.read(name))
     except FileNotFoundError:
         return None
-    if not {part["name"] for part in body["parts"]} <= set(store.sizes()):
+    listed = store.sizes()
+    unlisted = (part["name"] for part in body["parts"] if part["name"] not in listed)
+    # Some stores list late what was just written, so that each is asked for.
+    if not all(map(store.exists, unlisted)):
         return None
     return _reference(store, name, body, reused=True)
 
@@ -241,6 +240,15 @@ def read_rows(
     names = [name for name in part_names(output) if name.startswith(prefix)]
     tables = [read_part(output.store, name, schema, columns) for name in names]
     return pa.concat_tables(tables) if tables else schema.empty_table()
+
+
+def _part_entry(store: Store, part: Receipt) -> dict[str, Any]:
+    """What a manifest says of a part."""
+    entry = asdict(part)
+    del entry["seconds"], entry["num_bytes"]
+    # Not by a listing of all: on some stores, what was just written is not in it yet.
+    known = part.num_bytes
+    return {**entry, "bytes": store.sizes(part.name)[part.name].size if known is None else known}
 
 
 def _reference(store: Store, name: str, body: Mapping[str, Any], *, reused: bool) -> Output:

@@ -11,6 +11,7 @@ No more of it is in memory than the table that is being added.
 
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -88,6 +89,7 @@ class PartDraft:
         )
         self._writer.add_key_value_metadata({FOOTER: canonical(receipt.footer)})
         self._writer.close()
+        receipt = replace(receipt, num_bytes=self._draft.file.tell())
         if not self._draft.create():
             found = read_receipt(self._store, self._name)
             if found.made_from == made_from:

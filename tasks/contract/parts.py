@@ -52,8 +52,10 @@ class RowCounts:
 
 @dataclass(frozen=True)
 class Receipt:
-    """What is known of one finished part. `reasons` counts its rejects by reason and by the ending
-    of their names; `seconds` is empty for a part that was already there.
+    """What is known of one finished part.
+
+    `reasons` counts its rejects by reason and by the ending of their names, `num_bytes` are those
+    of its file, where they are known; `seconds` is empty for a part that was already there.
     """
 
     name: str
@@ -64,13 +66,14 @@ class Receipt:
     facts: Mapping[str, str] = field(default_factory=dict)
     made_from: str = ""
     reasons: Reasons = field(default_factory=dict)
+    num_bytes: int | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def footer(self) -> dict[str, Any]:
         """What is written of it into the part."""
         written = asdict(self)
-        del written["name"], written["seconds"]
+        del written["name"], written["num_bytes"], written["seconds"]
         return written
 
 
@@ -92,11 +95,11 @@ def rejects_name(number: int) -> str:
 def read_receipt(store: Store, name: str) -> Receipt:
     """The receipt in a part's footer. Raises pa.ArrowInvalid when the file is torn."""
     with store.open(name) as file:
-        metadata = pq.read_metadata(file).metadata
+        metadata, num_bytes = pq.read_metadata(file).metadata, file.size()
     footer = json.loads((metadata or {}).get(FOOTER, b"null"))
     if footer is None:
         raise pa.ArrowInvalid(f"{name} has no counts in its footer")
-    return Receipt(name=name, **footer)
+    return Receipt(name=name, num_bytes=num_bytes, **footer)
 
 
 def read_schema(store: Store, name: str) -> pa.Schema:
