@@ -13,6 +13,8 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
+CompileChoice = Literal["auto", "never", "always"]
+
 
 def _title(name: str, _info: FieldInfo | Any) -> str:
     return name.replace("_", " ").capitalize()

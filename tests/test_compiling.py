@@ -14,18 +14,12 @@ from torch import nn
 from models.records.base import NetworkRecord, PublishedInputs
 from models.records.resnet import resnet
 from models.registry import NETWORKS, build
+from tasks.compiling import MARGIN, PassSeconds, is_wanted
 from tasks.contract import Output
-from tasks.options import Length
+from tasks.options import CompileChoice, Length
 from tasks.train.checkpoint import last_state
-from tasks.train.compiling import (
-    MARGIN,
-    Passes,
-    PassSeconds,
-    compile_network,
-    is_wanted,
-    measured_seconds,
-)
-from tasks.train.options import CompileChoice, TrainOptions
+from tasks.train.compiling import Passes, compile_network, measured_seconds
+from tasks.train.options import TrainOptions
 from tasks.train.trainer import Trainer
 from tests.builders.trainings import ONE, SMALL, job, run_to
 

@@ -15,7 +15,17 @@ LAYERS = {
 }
 STAGES = {"shard", "train", "score", "topk", "tags", "agreement", "gather", "evaluate", "report"}
 # What is no stage, though it lies beside them: every stage may use all of it.
-SHARED = {"contract", "images", "duplicates", "inference", "options", "tables", "estimate", "cost"}
+SHARED = {
+    "contract",
+    "images",
+    "duplicates",
+    "inference",
+    "options",
+    "tables",
+    "estimate",
+    "cost",
+    "compiling",
+}
 PREFECT = ("flows/engine", "flows/operate", "flows/retrain")
 RECIPES = ("flows/billion_scale", "flows/semi_weakly", "flows/simclr_v2", "flows/noisy_student")
 

@@ -13,33 +13,29 @@ network itself, and the same network inside DistributedDataParallel, find it com
 """
 
 import copy
-import json
 import logging
-import os
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from infra.errors import describe_error
-from infra.store import open_store
 from models.optim import set_training
 from models.pixels import standardise
 from models.precision import computing_in
-from tasks.contract import bytes_digest
-from tasks.train.options import CompileChoice, TrainOptions
+from tasks.compiling import (
+    CANNOT,
+    PassSeconds,
+    is_wanted,
+    keep_compiled_code,
+    kept_seconds,
+    measure_passes,
+)
+from tasks.options import CompileChoice
+from tasks.train.options import TrainOptions
 from tasks.train.world import World
-
-MARGIN = 2.0  # so many times its cost is what compiling must gain, because machines are shared
-# As bounds, so that nothing is compiled to measure it where few passes are left.
-MOST_GAIN = 0.5  # of the time of a pass
-LEAST_COST_SECONDS = 20.0
-WARMING_PASSES, TIMED_PASSES = 3, 10
-CANNOT = "the network is not compiled, because torch cannot"
 
 logger = logging.getLogger(__name__)
 
@@ -50,29 +46,6 @@ class Decision:
 
     compiled: bool
     reason: str = ""
-
-
-@dataclass(frozen=True)
-class PassSeconds:
-    """How long a forward and a backward pass takes, and compiling it."""
-
-    eager: float
-    compiled: float
-    compiling: float
-
-    def pays(self, passes: int) -> bool:
-        """Whether so many passes gain clearly more than compiling costs."""
-        return (self.eager - self.compiled) * passes > MARGIN * self.compiling
-
-    def describe(self, passes: int) -> str:
-        """The figures in words."""
-        gained = (self.eager - self.compiled) * passes
-        change = f"{abs(gained):,.0f} s {'less' if gained > 0 else 'more'}"
-        return (
-            f"{passes:,} passes of {1000 * self.eager:.1f} ms would be of "
-            f"{1000 * self.compiled:.1f} ms, which is {change} in all, and compiling "
-            f"takes {self.compiling:,.0f} s"
-        )
 
 
 class Passes:
@@ -89,8 +62,7 @@ class Passes:
 
     def compile(self, network: nn.Module) -> None:
         """Let torch compile the network in place, when it is called for the first time."""
-        # Else compiled code goes with the temporary files of the process, and a resume waits again.
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "inductor"))
+        keep_compiled_code()
         # Kernels that torch chooses by their time would round otherwise in another process.
         exact = self.options.speed.exact_resume
         # All passes have one shape.
@@ -148,37 +120,19 @@ def compile_network(
     return Decision(True, "".join(reasons))
 
 
-def is_wanted(
-    choice: CompileChoice, device: str, kept: bool | None, pays: Callable[[], bool]
-) -> bool:
-    """Whether to compile; `pays` is only asked where neither options nor a checkpoint say it."""
-    if choice != "auto":
-        return choice == "always"
-    # On a CPU, compiling takes longer than it gains.
-    if device != "cuda":
-        return False
-    return pays() if kept is None else kept
-
-
 def measured_seconds(passes: Passes, key: Mapping[str, object]) -> PassSeconds | None:
     """As they were measured on this machine before, or else now, which is kept.
 
     None where so few passes are left that compiling cannot pay.
     """
-    store = open_store(str(cache_folder() / "compile"))
-    name = f"{bytes_digest(json.dumps(key, sort_keys=True).encode())}.json"
-    # What cannot be read is measured again.
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        return PassSeconds(**json.loads(store.read(name))["seconds"])
-    if (seconds := _measure(passes)) is not None:
-        with suppress(OSError):
-            store.replace(name, json.dumps({"key": key, "seconds": asdict(seconds)}).encode())
-    return seconds
 
+    def measure() -> PassSeconds | None:
+        trial = passes.trial()
+        return measure_passes(
+            lambda count: passes.run(trial, count), lambda: passes.compile(trial), passes.left
+        )
 
-def cache_folder() -> Path:
-    """Where this user's programs keep what they can make again."""
-    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "protege"
+    return kept_seconds("compile", key, measure)
 
 
 def _decide(passes: Passes, key: Mapping[str, object]) -> Decision:
@@ -192,18 +146,6 @@ def _decide(passes: Passes, key: Mapping[str, object]) -> Decision:
     compiled = seconds.pays(passes.left)
     verb = "is compiled" if compiled else "is not compiled"
     return Decision(compiled, f"the network {verb}: {seconds.describe(passes.left)}")
-
-
-def _measure(passes: Passes) -> PassSeconds | None:
-    trial = passes.trial()
-    passes.run(trial, WARMING_PASSES)
-    eager = passes.run(trial, TIMED_PASSES)
-    if MOST_GAIN * eager * passes.left < MARGIN * LEAST_COST_SECONDS:
-        return None
-    passes.compile(trial)
-    compiling = passes.run(trial)
-    passes.run(trial, WARMING_PASSES)
-    return PassSeconds(eager, passes.run(trial, TIMED_PASSES), compiling)
 
 
 def _can_compile(passes: Passes) -> bool:

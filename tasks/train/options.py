@@ -9,7 +9,7 @@ from models.precision import Precision
 from models.registry import NETWORKS, ONNX, PROJECTED, check_name
 from models.schedule import Kind, Scaling, Schedule, scaled_rate
 from tasks.images import Inputs
-from tasks.options import Length, Options
+from tasks.options import CompileChoice, Length, Options
 from tasks.train.augment_options import NO_CHANGES, Augment, check_augment
 
 LABELLED = "labelled"  # as start.classes: those of the labelled images, sorted
@@ -18,7 +18,6 @@ IMAGES_PER_VIRTUAL_RANK = 32
 MAX_VIRTUAL_RANKS = 4096
 
 OptimizerName = Literal["sgd", "adamw", "lars", "rmsprop"]
-CompileChoice = Literal["auto", "never", "always"]
 
 
 class Start(Options):

@@ -46,12 +46,12 @@ from models.registry import build
 from tasks.contract import Output
 from tasks.gather import gather
 from tasks.images import Inputs
-from tasks.options import Length
+from tasks.options import CompileChoice, Length
 from tasks.shard import ShardOptions, shard
 from tasks.train import TrainOptions, train
 from tasks.train.augment_options import Augment
 from tasks.train.data import BatchReader, open_samples
-from tasks.train.options import CompileChoice, LearningRate, TrainSpeed
+from tasks.train.options import LearningRate, TrainSpeed
 from tests.builders.photos import spectral_photo
 
 CLASSES, IMAGES, SIDE = 10, 2_000, 96
