@@ -18,8 +18,10 @@ from tasks.inference.model import Model, load_model, open_model
 from tasks.inference.pictures import read_picture
 from tasks.inference.pipeline import (
     BATCHES_AHEAD,
+    CHUNKS_AHEAD,
     DECODE_THREADS,
-    DECODES_AHEAD,
+    IMAGES_TOGETHER,
+    RESULTS_AHEAD,
     Batch,
     Forward,
     run_pipeline,
@@ -40,8 +42,8 @@ def decode_number(number: int) -> Pixels:
     return np.full((SIZE, SIZE, 3), number, np.uint8)
 
 
-def first_pixel(pixels_BHWC: Pixels, _num_images: int) -> Tensor:
-    values_B1 = torch.from_numpy(pixels_BHWC[:, 0, 0, :1].astype(np.float32))
+def first_pixel(pixels_BHWC: Tensor, _num_images: int) -> Tensor:
+    values_B1 = pixels_BHWC[:, 0, 0, :1].float()
     values_B1[values_B1 == 66] = float("nan")
     return values_B1
 
@@ -62,8 +64,8 @@ def test_every_image_has_its_output_in_order(count: int) -> None:
 def test_all_batches_have_one_shape_and_padding_is_black() -> None:
     seen: list[tuple[tuple[int, ...], int, int]] = []
 
-    def forward(pixels_BHWC: Pixels, num_images: int) -> Tensor:
-        seen.append((pixels_BHWC.shape, num_images, int(pixels_BHWC[num_images:].sum())))
+    def forward(pixels_BHWC: Tensor, num_images: int) -> Tensor:
+        seen.append((tuple(pixels_BHWC.shape), num_images, int(pixels_BHWC[num_images:].sum())))
         return first_pixel(pixels_BHWC, num_images)
 
     run([1, 2, 3, 4, 5], forward=forward)
@@ -90,7 +92,7 @@ def test_next_batch_is_decoded_while_the_network_computes() -> None:
             decoding.set()
         return decode_number(number)
 
-    def forward(pixels_BHWC: Pixels, num_images: int) -> Tensor:
+    def forward(pixels_BHWC: Tensor, num_images: int) -> Tensor:
         assert decoding.wait(EVENT_SECONDS)
         return first_pixel(pixels_BHWC, num_images)
 
@@ -114,8 +116,9 @@ def test_images_are_read_only_as_far_as_they_are_decoded_ahead() -> None:
         batch_size=4,
     )
     next(batches)
-    # Beside the batch that was given: some wait, one waits to be put there, one is being decoded.
-    most = 4 * (1 + BATCHES_AHEAD + 2) + DECODE_THREADS * DECODES_AHEAD
+    # Beside the batch that was given: some wait, and each thread has one.
+    batches_ahead = BATCHES_AHEAD + RESULTS_AHEAD + 4
+    most = 4 * (1 + batches_ahead) + DECODE_THREADS * CHUNKS_AHEAD * IMAGES_TOGETHER
     assert len(taken) <= most < 100
     assert isinstance(batches, Generator)
     batches.close()

@@ -141,7 +141,7 @@ def test_failing_shards_are_named_with_their_errors(
     messages = [record for record in caplog.records if record.name == "infra.executors.worker_logs"]
     assert {record.levelno for record in messages} == {logging.ERROR}
     ends = sorted(
-        record.getMessage().partition("tasks.contract.shards: ")[2] for record in messages
+        record.getMessage().partition("tasks.contract.batches: ")[2] for record in messages
     )
     assert ends == [
         f"score shard {number} failed: ValueError: the disk of {number} is gone"
@@ -155,7 +155,7 @@ def test_failing_shard_is_named_in_this_process_too(
     job = OddShard(stage.uri, warnings=0, failing=frozenset({1}))
     with pytest.raises(Failures):
         run_shards(stage, map(PartId, range(3)), job, Inline(), silent)
-    assert lines_of(caplog, "tasks.contract.shards") == [
+    assert lines_of(caplog, "tasks.contract.batches") == [
         "score shard 1 failed: ValueError: the disk of 1 is gone"
     ]
 

@@ -21,7 +21,13 @@ from tasks.images import encode_png
 from tasks.inference.answer_files import ROWS_PER_GROUP, answer_file, csv_lines
 from tasks.inference.answers import Answer, Tally, answers
 from tasks.inference.model import Model, Prediction, load_model
-from tasks.inference.pipeline import BATCHES_AHEAD, DECODE_THREADS, DECODES_AHEAD
+from tasks.inference.pipeline import (
+    BATCHES_AHEAD,
+    CHUNKS_AHEAD,
+    DECODE_THREADS,
+    IMAGES_TOGETHER,
+    RESULTS_AHEAD,
+)
 from tasks.inference.sources import EncodedPicture, list_pictures, read_pictures
 from tests.builders.containers import parquet, tar_bytes
 from tests.builders.models import CLASSES, colour_model
@@ -244,8 +250,9 @@ def test_pictures_are_read_only_as_far_as_they_are_needed(opened: Model) -> None
     assert [answer.path for answer in itertools.islice(found, 20)] == [
         f"{number}.png" for number in range(20)
     ]
-    # Beside the batch that was answered: some wait, one waits to be put there, one is decoded.
-    assert taken <= 20 + 4 * (BATCHES_AHEAD + 2) + DECODE_THREADS * DECODES_AHEAD
+    # Beside the batch that was answered: some wait, and each thread has one.
+    batches_ahead = BATCHES_AHEAD + RESULTS_AHEAD + 4
+    assert taken <= 20 + 4 * batches_ahead + DECODE_THREADS * CHUNKS_AHEAD * IMAGES_TOGETHER
 
 
 def test_containers_are_opened_one_after_the_other(folder: Path) -> None:

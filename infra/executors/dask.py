@@ -6,6 +6,7 @@ In: settings. Out: results, as they come.
         for receipt in executor.run(score_shard, shards): ...
 """
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import ExitStack
@@ -27,11 +28,13 @@ from infra.executors.base import (
     ignore,
 )
 from infra.executors.clusters import open_client
-from infra.executors.deaths import readable_error
+from infra.executors.deaths import WorkerKilled, readable_error
 from infra.executors.worker_logs import WorkerLog
 from infra.settings import DaskSettings
 
-MAX_FUTURES = 256  # few keep the scheduler small, many keep the workers busy
+FUTURES_PER_WORKER = 3  # a worker that is done finds its next item waiting
+MIN_FUTURES = 16
+COUNTED_SECONDS = 1.0  # how long the number of workers is believed, for it takes a request
 HIGHEST_PRIORITY = 100  # before anything that a tree still has to do
 
 
@@ -43,6 +46,7 @@ class Cluster:
         self._client: Any = None
         self._opened = ExitStack()
         self._worker_log = WorkerLog()
+        self._counted, self._counted_until = 0, 0.0
 
     def __enter__(self) -> "Cluster":
         return self
@@ -79,29 +83,36 @@ class Cluster:
             key = f"preload-{uuid4().hex}"
             fire_and_forget(self._client.submit(_load, module, workers=[address], key=key))
 
+    def everywhere(self, function: Callable[[], object]) -> None:
+        if self._client is not None:
+            self._client.run(function)
+
     def run(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         from distributed import as_completed
 
         self._worker_log.log_for_caller()
         failures, source = FailureCount(), iter(items)
-        works: dict[str, str] = {}
+        pending: dict[str, Item] = {}
+        futures = as_completed(loop=self.client.loop)
 
-        def submit(item: Item) -> Any:
-            future = self._submit(function, item)
-            works[future.key] = describe_work(function, item)
-            return future
+        def submit(items: Iterable[Item]) -> None:
+            for item in items:
+                future = self._submit(function, item)
+                pending[future.key] = item
+                futures.add(future)
 
-        futures = as_completed([submit(item) for item in islice(source, MAX_FUTURES)])
+        submit(islice(source, self._window()))
         for future in futures:
-            work = works.pop(future.key)
-            error = self._error_of(future, work)
+            item = pending.pop(future.key)
+            error = self._error_of(future, describe_work(function, item))
             if error is None:
                 failures.tried += 1
                 yield future.result()
+            elif smaller := _split(function, item, error):
+                submit(smaller)
             elif failures.add(error):
                 source = iter(())
-            for item in islice(source, 1):
-                futures.add(submit(item))
+            submit(islice(source, max(0, self._window() - len(pending))))
         failures.raise_if_any()
 
     def reduce(
@@ -132,6 +143,13 @@ class Cluster:
         result: Result = handle.future.result()
         return result
 
+    def _window(self) -> int:
+        """How many futures there are at a time; more when workers have joined."""
+        now = time.monotonic()
+        if now >= self._counted_until:
+            self._counted, self._counted_until = self.workers, now + COUNTED_SECONDS
+        return max(MIN_FUTURES, FUTURES_PER_WORKER * self._counted)
+
     def _error_of(self, future: Any, work: str = "") -> BaseException | None:
         try:
             error: BaseException | None = future.exception()
@@ -148,6 +166,12 @@ class Cluster:
         key = f"{function_name(function)}-{uuid4().hex}"
         wrapped = self._worker_log.wrap(function)
         return self.client.submit(*wrapped, *items, key=key, priority=priority)
+
+
+def _split(function: Callable[[Item], Any], item: Item, error: BaseException) -> Sequence[Item]:
+    """What to try instead of an item of which a worker has died, if the function knows it."""
+    split = getattr(function, "split", None)
+    return split(item) if split is not None and isinstance(error, WorkerKilled) else ()
 
 
 def _load(module: str) -> None:

@@ -17,6 +17,10 @@ NANNY = "distributed.nanny"  # what watches a worker, and starts it again
 KEY_DIGITS = 33  # a key ends with a hyphen and 32 random digits
 
 
+class WorkerKilled(ProtegeError):
+    """A worker died of its work, as often as Dask tries."""
+
+
 def readable_error(
     error: BaseException, settings: DaskSettings, workers: int, work: str = ""
 ) -> BaseException:
@@ -27,7 +31,7 @@ def readable_error(
         place = work or str(error.task)[:-KEY_DIGITS]
         had = error.last_worker.memory_limit / (1 << 30)
         each = f"each of the {workers:,} workers" if workers > 1 else "the only worker"
-        return ProtegeError(
+        return WorkerKilled(
             f"a worker was killed {error.allowed_failures + 1} times at {place}, most likely for "
             f"memory: {each} had {had:.1f} GiB. {_remedy(settings, workers)}"
         )

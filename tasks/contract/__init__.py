@@ -14,11 +14,14 @@ manifest.py   the manifest, and `Output`, the reference to it
 lineage.py    the chain of manifests behind an output
 stage.py      an output is made once, by one run
 shards.py     one job over many shards
+batches.py    the shards that a worker makes one after the other
+ranges.py     values of a part that are read alone
 progress.py   how far a stage is
 addresses.py  what a person types for an output
 """
 
 from tasks.contract.addresses import output_at
+from tasks.contract.batches import MAX_BATCH, MadePart, OneByOne
 from tasks.contract.identity import (
     bytes_digest,
     canonical,
@@ -62,7 +65,13 @@ from tasks.contract.rejects import (
     reject_reasons,
     write_rejects,
 )
-from tasks.contract.shards import MAX_BATCH, map_images, part_ids, run_shards, snapshot_manifest
+from tasks.contract.shards import (
+    map_images,
+    part_ids,
+    run_shards,
+    snapshot_manifest,
+    stream_shards,
+)
 from tasks.contract.stage import Made, Session, Target, make_output
 
 __all__ = [
@@ -70,9 +79,11 @@ __all__ = [
     "MAX_BATCH",
     "Link",
     "Made",
+    "MadePart",
     "Manifest",
     "Node",
     "OnProgress",
+    "OneByOne",
     "Output",
     "PartDraft",
     "PartId",
@@ -110,6 +121,7 @@ __all__ = [
     "silent",
     "slowest",
     "snapshot_manifest",
+    "stream_shards",
     "table_digest",
     "timed",
     "unreadable",

@@ -36,6 +36,14 @@ class PartWriter:
         """Book the time since the last lap under `kind`: read, decode, compute."""
         self._stopwatch.lap(kind)
 
+    def book(self, kind: str, seconds: float) -> None:
+        """Book seconds that something else has measured."""
+        self._stopwatch.book(kind, seconds)
+
+    def forget_time(self) -> None:
+        """Let the next lap begin now."""
+        self._stopwatch.forget()
+
     def reject(self, image_id: int, key: str, reason: str, detail: str) -> None:
         """Note an image that cannot be used. A row of `write` must not hold it as well."""
         row = {"image_id": image_id, "key": key, "reason": reason, "detail": detail}

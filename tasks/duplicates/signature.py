@@ -17,6 +17,7 @@ from infra.executors import Executor, Inline
 from infra.store import Store
 from tasks import tables
 from tasks.contract import (
+    OneByOne,
     OnProgress,
     Output,
     PartId,
@@ -51,7 +52,8 @@ def signature(
         content={"images_version": IMAGES_VERSION, "duplicates_version": DUPLICATES_VERSION},
     )
     make_part = functools.partial(sign_shard, SignatureJob(target.uri, images))
-    return map_images(target, images, make_part, executor, on_progress)
+    make = OneByOne(make_part, f"{STAGE} shard")
+    return map_images(target, images, make, executor, on_progress)
 
 
 @dataclass(frozen=True)

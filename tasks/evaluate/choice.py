@@ -20,7 +20,6 @@ from infra.store import split_uri
 from tasks import contract
 from tasks.evaluate.metrics import Row
 from tasks.evaluate.options import Choice, EvaluateOptions
-from tasks.images import Pixels
 from tasks.sampling import sample_classes, spread
 from tasks.shard import read_keys
 from tasks.topk import read_chosen
@@ -103,7 +102,7 @@ def _predict_views(
         flip=False, rotate_degrees=15, translate=0.08, scale=0.1, shear=0.1, elastic=0.02, erase=0
     )
 
-    def forward(pixels_BHWC: Pixels, num_images: int) -> "Tensor":
+    def forward(pixels_BHWC: "Tensor", num_images: int) -> "Tensor":
         def change(images_BCHW: "Tensor") -> "Tensor":
             # Not the padding, which would use up random numbers.
             changed_BCHW = augment(images_BCHW[:num_images], mild)

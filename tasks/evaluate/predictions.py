@@ -23,6 +23,7 @@ from infra.executors import Executor, Inline
 from infra.store import Store
 from tasks import contract, tables
 from tasks.contract import (
+    OneByOne,
     OnProgress,
     Output,
     PartId,
@@ -69,7 +70,8 @@ def predict(
     )
     make_part = functools.partial(predict_shard, PredictJob(target.uri, options, images, model))
     extra = {"classes": model.classes}
-    return map_images(target, images, make_part, executor, on_progress, extra)
+    make = OneByOne(make_part, f"{PREDICTIONS} shard")
+    return map_images(target, images, make, executor, on_progress, extra)
 
 
 def read_predictions(predicted: Output, columns: Sequence[str] | None = None) -> pa.Table:
@@ -106,9 +108,12 @@ def predict_shard(job: PredictJob, part: PartId) -> Receipt:
     parts, problems = [schema.empty_table()], dict[int, Unusable]()
     images = (data for _, data in read_images(job.images, part.number))
     batch_size = job.options.batch_size
-    for batch in model.run(images, model.decode, batch_size=batch_size, lap=writer.lap):
+    for batch in model.run(images, model.decode, batch_size=batch_size):
+        for kind, seconds in batch.seconds.items():
+            writer.book(kind, seconds)
         parts.append(_predictions(batch, ids_N[batch.rows], labels_N[batch.rows], schema))
         problems |= batch.problems
+    writer.forget_time()
     reject_images(writer, rows, problems)
     return writer.write(pa.concat_tables(parts), facts=device_facts(model.device))
 

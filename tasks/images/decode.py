@@ -16,7 +16,9 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
+from infra.careful import is_careful
 from tasks.images import colours
+from tasks.images.apart import decode_apart
 from tasks.images.colours import Pixels
 from tasks.images.jpeg import decode_jpeg, whole
 from tasks.images.opening import open_picture
@@ -51,6 +53,8 @@ def decode_scaled(data: bytes, limits: Limits, scale_of: ScaleOf) -> Scaled:
 
     Damage is found at every scale: all of the file is read. Raises Unusable.
     """
+    if is_careful():
+        decode_apart(data, limits)
     image = open_picture(data, limits, whole=True)
     try:
         if image.format == "JPEG":

@@ -10,7 +10,14 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 Reason = Literal[
-    "unreadable", "empty", "not_an_image", "too_many_pixels", "damaged", "unsupported", "not_finite"
+    "unreadable",
+    "empty",
+    "not_an_image",
+    "too_many_pixels",
+    "damaged",
+    "unsupported",
+    "crashed",
+    "not_finite",
 ]
 
 REASONS: tuple[str, ...] = get_args(Reason)

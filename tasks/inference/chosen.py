@@ -27,6 +27,7 @@ def ask_about(
         forward,
         size=model.description.inputs.size,
         batch_size=batch_size,
+        device=model.device,
     )
     answers = []
     for batch in batches:

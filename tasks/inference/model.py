@@ -10,7 +10,6 @@ import functools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,12 +22,21 @@ from models.precision import Precision, computing_in
 from tasks.contract import Output
 from tasks.images import Pixels
 from tasks.inference.pictures import Picture, describe_picture, read_picture
-from tasks.inference.pipeline import DECODE_THREADS, Batch, Decode, Item, Lap, no_lap, run_pipeline
+from tasks.inference.pipeline import (
+    DECODE_THREADS,
+    RESULTS_AHEAD,
+    Batch,
+    Decode,
+    Item,
+    run_pipeline,
+)
 from tasks.inference.weights import WEIGHTS, Description, load_network, parse_network
 
 Change = Callable[[Tensor], Tensor]
 
 CACHED_MODELS = 4
+FLOAT_BYTES = 4
+MOST_BYTES_AHEAD = 16 << 20  # of logits that wait for the caller
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,8 @@ class Model:
     network: Network
     description: Description
     device: torch.device
+    compiled: Callable[[Tensor], Tensor] | None = None
+    """The features of the network as torch has compiled them for batches of one shape."""
 
     def decode(self, picture: Picture) -> Pixels:
         """The network's input, pixels (S, S, 3), from an image. Raises Unusable."""
@@ -63,7 +73,7 @@ class Model:
 
     def logits(
         self,
-        pixels_BHWC: Pixels,
+        pixels_BHWC: Pixels | Tensor,
         precision: Precision = "float32",
         *,
         change: Change | None = None,
@@ -78,20 +88,19 @@ class Model:
 
     def features(
         self,
-        pixels_BHWC: Pixels,
+        pixels_BHWC: Pixels | Tensor,
         precision: Precision = "float32",
         *,
         change: Change | None = None,
     ) -> Tensor:
         """Features (B, D), float32, of uint8 pixels (B, S, S, 3): what the head sees."""
         inputs = self.description.inputs
-        images_BHWC = torch.from_numpy(np.ascontiguousarray(pixels_BHWC)).to(self.device)
-        images_BCHW = to_unit(images_BHWC)
+        images_BCHW = to_unit(torch.as_tensor(pixels_BHWC).to(self.device))
         if change is not None:
             images_BCHW = change(images_BCHW)
         images_BCHW = standardise(images_BCHW, inputs.mean, inputs.std)
         with torch.no_grad(), computing_in(precision, self.device):
-            features_BD = self.network.features(images_BCHW)
+            features_BD = (self.compiled or self.network.features)(images_BCHW)
         return features_BD.float()
 
     def run(
@@ -102,13 +111,14 @@ class Model:
         batch_size: int,
         precision: Precision = "float32",
         decode_threads: int = DECODE_THREADS,
-        lap: Lap = no_lap,
     ) -> Iterator[Batch]:
         """Logits of many images, batch by batch, as `run_pipeline` gives them."""
 
-        def forward(pixels_BHWC: Pixels, _num_images: int) -> Tensor:
+        def forward(pixels_BHWC: Tensor, _num_images: int) -> Tensor:
             return self.logits(pixels_BHWC, precision)
 
+        # The logits of tens of thousands of classes are larger than their images.
+        batch_bytes = batch_size * len(self.description.classes) * FLOAT_BYTES
         return run_pipeline(
             items,
             decode,
@@ -116,7 +126,8 @@ class Model:
             size=self.description.inputs.size,
             batch_size=batch_size,
             decode_threads=decode_threads,
-            lap=lap,
+            device=self.device,
+            results_ahead=RESULTS_AHEAD if batch_bytes <= MOST_BYTES_AHEAD else 0,
         )
 
     def predict(

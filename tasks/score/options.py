@@ -5,7 +5,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from models.precision import Precision
-from tasks.options import Options
+from tasks.options import CompileChoice, Options
 
 
 class ScoreSpeed(Options):
@@ -13,6 +13,8 @@ class ScoreSpeed(Options):
 
     decode_threads: int = Field(2, ge=1, le=256)
     """Threads that decode images in each worker."""
+    compile: CompileChoice = "auto"
+    """Whether torch compiles the network; auto: on GPUs, where a measurement says so."""
 
 
 class ScoreOptions(Options):

@@ -26,13 +26,21 @@ class TagScores:
 
     def add_batch(self, first: int, logits_BC: "Tensor") -> None:
         """Take the log-odds from the logits of a batch, whose first image has the row `first`."""
+        import torch
+
         from models.losses import log_odds
 
-        for place in range(len(logits_BC)):
-            if labels := self._labels_N[first + place]:
-                logits_TC = logits_BC[place].expand(len(labels), -1)
-                labels_T = logits_BC.new_tensor(labels).long()
-                self._log_odds_N[first + place] = log_odds(logits_TC, labels_T).tolist()
+        places = [place for place in range(len(logits_BC)) if self._labels_N[first + place]]
+        if not places:
+            return
+        # All pairs at once: a GPU is asked as often for one as for all of them.
+        labels = [self._labels_N[first + place] for place in places]
+        rows_P = np.repeat(places, [len(of_image) for of_image in labels])
+        labels_P = torch.tensor([label for of_image in labels for label in of_image])
+        logits_PC = logits_BC[torch.from_numpy(rows_P).to(logits_BC.device)]
+        values = iter(log_odds(logits_PC, labels_P.to(logits_BC.device)).tolist())
+        for place, of_image in zip(places, labels, strict=True):
+            self._log_odds_N[first + place] = [next(values) for _ in of_image]
 
     def columns(self, rows: npt.NDArray[np.intp]) -> list[pa.Array]:
         """`tag_labels` and `tag_log_odds` of these rows."""

@@ -53,6 +53,7 @@ from tasks.shard.pins import (
 from tasks.shard.read import (
     PLACES,
     locate_images,
+    piece_places,
     read_images,
     read_key_column,
     read_keys,
@@ -86,6 +87,7 @@ __all__ = [
     "label_text",
     "locate_images",
     "look_alikes",
+    "piece_places",
     "pin",
     "read_images",
     "read_key_column",

@@ -49,34 +49,39 @@ def read_images(
     cheaper to read what lies between (`read_ranges`); without it, all rows. A piece is read while
     the caller works on the one before. Raises ProtegeError.
     """
-    if only is not None:
-        yield from read_places(locate_images(images, number, only))
-        return
-    for piece in prefetch(_read_all(images, contract.part_name(number)), ahead=1):
-        yield from piece
+    yield from read_places(locate_images(images, number, only))
 
 
-def locate_images(images: Output, number: int, only: npt.NDArray[np.int64]) -> pa.Table:
-    """Where the bytes of these images of one shard lie, a table of PLACES in order.
+def locate_images(
+    images: Output,
+    number: int,
+    only: npt.NDArray[np.int64] | None = None,
+    columns: Sequence[str] = (),
+) -> pa.Table:
+    """Where the bytes of these images of one shard lie: PLACES, and other columns of the shard.
 
-    Raises ProtegeError.
+    `only` is an array of image_ids; without it, all rows, in order. Raises ProtegeError.
     """
     name = contract.part_name(number)
     with contract.open_part(images.store, name, tables.IMAGES) as parquet:
-        table = parquet.read(columns=PLACES.names)
+        table = parquet.read(columns=[*PLACES.names, *columns])
         packed = table["uri"].is_null().to_numpy()
         sizes = np.where(packed, table["size"].to_numpy(), -1)
         inside = contract.value_offsets(parquet, "image", sizes)
     offsets = np.where(packed, inside, table["offset"].fill_null(0).to_numpy())
-    columns = [
+    places = [
         table["image_id"],
         table["uri"].fill_null(f"{images.store.uri}/{name}"),
         pa.array(offsets),
         table["size"],
         pa.array(table["content_hash"].to_numpy(), mask=packed),
     ]
-    located = pa.Table.from_arrays(columns, schema=PLACES)
-    return located.filter(np.isin(located["image_id"].to_numpy(), only)).combine_chunks()
+    located = pa.Table.from_arrays(places, schema=PLACES)
+    for column in columns:
+        located = located.append_column(column, table[column])
+    if only is not None:
+        located = located.filter(np.isin(located["image_id"].to_numpy(), only))
+    return located.combine_chunks()
 
 
 def read_places(places: pa.Table) -> Iterator[tuple[int, bytes]]:
@@ -86,7 +91,7 @@ def read_places(places: pa.Table) -> Iterator[tuple[int, bytes]]:
     """
     found = (
         list(zip(piece["image_id"].to_pylist(), read_located(piece), strict=True))
-        for piece in _pieces_of(places)
+        for piece in piece_places(places)
     )
     for piece in prefetch(found, ahead=1):
         yield from piece
@@ -109,22 +114,11 @@ def read_located(places: pa.Table) -> list[bytes]:
     return data
 
 
-def _read_all(images: Output, name: str) -> Iterator[list[tuple[int, bytes]]]:
-    wanted = ["image_id", "image", *PLACES.names[1:]]
-    for table in contract.read_pieces(images.store, name, tables.IMAGES, wanted):
-        # Images that stay in their tars make no row group large.
-        for piece in _pieces_of(table):
-            elsewhere = iter(read_located(piece.filter(piece["uri"].is_valid())))
-            data = (
-                next(elsewhere) if image is None else image for image in piece["image"].to_pylist()
-            )
-            yield list(zip(piece["image_id"].to_pylist(), data, strict=True))
-
-
-def _pieces_of(table: pa.Table) -> Iterator[pa.Table]:
-    sizes = table["size"].to_pylist()
-    for rows in pieces(range(len(table)), sizes.__getitem__, max(len(table), 1), PIECE_BYTES):
-        yield table.slice(rows[0], len(rows))
+def piece_places(places: pa.Table) -> Iterator[pa.Table]:
+    """These PLACES in pieces, which are read at a time."""
+    sizes = places["size"].to_pylist()
+    for rows in pieces(range(len(places)), sizes.__getitem__, max(len(places), 1), PIECE_BYTES):
+        yield places.slice(rows[0], len(rows))
 
 
 def _read_part(uri: str, ranges: Sequence[Range], _hashes: Sequence[None]) -> list[bytes]:

@@ -96,6 +96,7 @@ def frozen_features(
         size=model.description.inputs.size,
         batch_size=BATCH_SIZE,
         decode_threads=DECODE_THREADS,
+        device=model.device,
     ):
         for problem in batch.problems.values():
             raise ProtegeError(cannot_learn_from(samples.uri, "an image", problem)) from problem
