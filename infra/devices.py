@@ -85,9 +85,18 @@ def _ask_torch(_visible_gpus: str | None) -> list[int]:
 
 
 def worker_gpu() -> int:
-    """The index of the GPU that this process computes on, among those that it sees."""
-    count = gpu_count()
-    return worker_rank() % count if count > 1 else 0
+    """The index of the GPU that this process computes on, among those that it sees.
+
+    Raises ProtegeError when other workers have them all: two on one GPU would take turns, and each
+    its share of the memory.
+    """
+    count, rank = gpu_count(), worker_rank()
+    if rank >= count:
+        raise ProtegeError(
+            f"{rank + 1} workers of this machine compute on {count} GPUs: start one worker for "
+            f"each GPU (dask worker --nworkers {count}), or set PROTEGE_DEVICE=cpu"
+        )
+    return rank
 
 
 def worker_rank() -> int:

@@ -80,6 +80,16 @@ def test_a_gpu_that_is_asked_for_and_is_not_there_is_a_sentence(
         assert "\n" not in str(caught.value)
 
 
+def test_two_workers_on_one_gpu_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "_usable_gpus", lambda: 2)
+    for rank in (0, 1):
+        monkeypatch.setattr(devices, "worker_rank", lambda rank=rank: rank)
+        assert devices.worker_gpu() == rank
+    monkeypatch.setattr(devices, "worker_rank", lambda: 2)
+    with pytest.raises(ProtegeError, match=r"3 workers .* on 2 GPUs: .*dask worker --nworkers 2"):
+        devices.worker_gpu()
+
+
 def test_more_training_processes_than_gpus_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tasks.train.world.gpu_count", lambda: 2)
     monkeypatch.setenv("LOCAL_RANK", "2")

@@ -205,3 +205,15 @@ def test_workers_load_a_module_beforehand() -> None:
         assert list(own.run(loaded, ["colorsys"])) == [False]
         own.preload("colorsys")
         assert list(own.run(loaded, ["colorsys"])) == [True]
+
+
+def test_a_function_is_called_in_every_worker() -> None:
+    with Cluster(DaskSettings(workers=2)) as own:
+        own.everywhere(_load_colours)  # no worker is there yet, so nothing happens
+        assert list(own.run(loaded, ["colorsys"])) == [False]
+        own.everywhere(_load_colours)
+        assert list(own.run(loaded, ["colorsys"] * 8)) == [True] * 8
+
+
+def _load_colours() -> None:
+    import colorsys  # noqa: F401  to have been loaded

@@ -18,6 +18,7 @@ from typing import Any
 
 from flows.campaign.image_run import ImageRun, options_of
 from flows.campaign.options import ApprovalOptions
+from infra.devices import gpu_count
 from tasks import tables
 from tasks.agreement import CommitteeOptions, agreement
 from tasks.contract import OnProgress, Output
@@ -29,6 +30,7 @@ from tasks.evaluate import (
     evaluate,
     predict,
 )
+from tasks.inference.release import release_models
 from tasks.options import Length
 from tasks.report import ReportOptions, Story, report
 from tasks.score import ScoreOptions, score
@@ -67,6 +69,9 @@ class Run(ImageRun):
         chosen = options_of(TrainOptions, options, fields)
         lessons = self.gather(data, classes=classes) if data.stage == "shard" else data
         self._preload()
+        if gpu_count():
+            # The workers hold the networks that they have looked at images with.
+            self.executor.everywhere(release_models)
         work = partial(
             train,
             self.store,

@@ -105,8 +105,16 @@ class Executor(Protocol):
         """Let every worker that is there import a module, while this process does other things."""
         ...
 
+    def everywhere(self, function: Callable[[], object]) -> None:
+        """Call a function in every worker that is there."""
+        ...
+
     def run(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        """Results in any order; `Failures` at the end if there were any."""
+        """Results in any order; `Failures` at the end if there were any.
+
+        A function may have a method `split(item)` with the items to try instead of one of which a
+        worker has died; without any, it has failed.
+        """
         ...
 
     def reduce(

@@ -39,6 +39,9 @@ class Inline:
     def preload(self, module: str) -> None:
         """Nothing is gained: this process imports a module when it needs it."""
 
+    def everywhere(self, function: Callable[[], object]) -> None:
+        function()
+
     def run(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         failures = FailureCount()
         for item in items:
