@@ -10,6 +10,7 @@ OUT ?= demo-output
 SEEDS ?= 0,1,2,3,4
 IMAGES ?= 10000000
 FOLDER ?= bench-output
+SHARDS ?= 1000,10000
 MINUTES ?= 30
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
@@ -19,7 +20,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-user demo demo-fashion demo-icons demo-seeds test test-wheel fuzz test-operate test-operate-ci debian check
-.PHONY: format operate-sqlite operate-postgres bench-overhead bench-topk bench-gather bench-train bench-loader bench-photos bench-recipes bench-fashion bench-icons bench-precision bench-features bench-operate clean
+.PHONY: format operate-sqlite operate-postgres bench-overhead bench-topk bench-gather bench-score simulate bench-train bench-loader bench-photos bench-recipes bench-fashion bench-icons bench-precision bench-features bench-operate clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -99,6 +100,12 @@ bench-topk: $(READY)  ## Measure topk against DuckDB and Polars; IMAGES=10000000
 
 bench-gather: $(READY)  ## Measure gather against cp and DuckDB, with 15 GB in FOLDER; DATASETS=python for another
 	$(BIN)/python -m tests.bench.gather $(FOLDER) $(if $(DATASETS),--datasets-python $(DATASETS))
+
+bench-score: $(READY)  ## Measure score against its network and its decoders, in FOLDER, in 15 minutes
+	$(BIN)/python -m tests.bench.score $(FOLDER)
+
+simulate: $(READY)  ## Simulate many shards on a store that takes its time, in FOLDER; SHARDS=1000,10000
+	$(BIN)/python -m tests.bench.simulate $(FOLDER) --shards $(SHARDS)
 
 bench-train: $(READY)  ## Measure a training against a bare loop: speed, checkpoints, resume
 	$(BIN)/python -m tests.bench.train

@@ -1,15 +1,18 @@
 """Counting: what an object store would be asked, by stages that work on a local disk.
 
-    requests = Requests()
+    requests = Requests(seconds=0.03)
     with counting(requests):
         gather(...)                          # in this process
     requests.counts, requests.bytes_read
+
+Each request takes so many seconds, and those that are on their way together take them once.
 
 A listing counts a request for each thousand objects, ranges those that are read together on S3
 (infra/store/ranges.py), a Parquet file its size and every read of it, and an object that is written
 a request for each 50 MiB.
 """
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -21,7 +24,9 @@ from unittest.mock import patch
 import pyarrow as pa
 
 from infra.store.local import LocalDraft, LocalStore
-from infra.store.ranges import blocks_of
+from infra.store.ranges import blocks_of, windows
+from tasks.gather import spills
+from tests.builders.peak import forget_peak, peak_mib
 
 LISTED = 1_000
 UPLOADED_BYTES = 50 << 20
@@ -29,8 +34,9 @@ UPLOADED_BYTES = 50 << 20
 
 @dataclass
 class Requests:
-    """Requests by kind, and the bytes that were read."""
+    """Requests by kind, and the bytes that were read; each takes so many `seconds`."""
 
+    seconds: float = 0.0
     counts: Counter[str] = field(default_factory=Counter)
     bytes_read: int = 0
 
@@ -39,10 +45,21 @@ class Requests:
         """All requests."""
         return sum(self.counts.values())
 
-    def got(self, num_bytes: int, requests: int = 1) -> None:
+    def note(self, kind: str, count: int = 1, waits: int | None = None) -> None:
+        """Count requests, and wait for them one after the other, or fewer times."""
+        self.counts[kind] += count
+        if self.seconds:
+            time.sleep(self.seconds * (count if waits is None else waits))
+
+    def got(self, num_bytes: int, requests: int = 1, waits: int | None = None) -> None:
         """Count what was read."""
-        self.counts["get"] += requests
         self.bytes_read += num_bytes
+        self.note("get", requests, waits)
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self.counts.clear()
+        self.bytes_read = 0
 
 
 class _CountedFile:
@@ -75,26 +92,27 @@ def counting(requests: Requests) -> Iterator[None]:
         return method
 
     def opened(store: LocalStore, path: str) -> pa.NativeFile:
-        requests.counts["head"] += 1
+        requests.note("head")
         file = (Path(store.uri) / path).open("rb")
         return pa.PythonFile(_CountedFile(file, requests), mode="r")
 
     def ranged(result: Sequence[bytes], _path: str, ranges: Sequence[tuple[int, int]]) -> None:
         blocks = blocks_of(ranges)
-        requests.got(sum(block.size for block in blocks), len(blocks))
+        at_a_time = len(list(windows(blocks)))
+        requests.got(sum(block.size for block in blocks), len(blocks), at_a_time)
 
     notes: dict[str, Callable[..., None]] = {
         "read": lambda data, _path: requests.got(len(data)),
         "read_ranges": ranged,
-        "sizes": lambda found, *_: requests.counts.update(list=1 + len(found) // LISTED),
-        "exists": lambda *_: requests.counts.update(head=1),
-        "delete": lambda *_: requests.counts.update(delete=1),
+        "sizes": lambda found, *_: requests.note("list", 1 + len(found) // LISTED),
+        "exists": lambda *_: requests.note("head"),
+        "delete": lambda *_: requests.note("delete"),
     }
     sync = LocalDraft._sync
 
     def synced(draft: LocalDraft) -> None:
         sync(draft)
-        requests.counts["put"] += 1 + draft.file.tell() // UPLOADED_BYTES
+        requests.note("put", 1 + draft.file.tell() // UPLOADED_BYTES)
 
     with ExitStack() as patches:
         for name, note in notes.items():
@@ -102,3 +120,23 @@ def counting(requests: Requests) -> Iterator[None]:
         patches.enter_context(patch.object(LocalStore, "open", opened))
         patches.enter_context(patch.object(LocalDraft, "_sync", synced))
         yield
+
+
+_requests = Requests()
+_counting = ExitStack()
+
+
+def count_anew(seconds: float) -> None:
+    """In this process: count requests from now on, each of which takes so many seconds."""
+    if not _requests.seconds:
+        _counting.enter_context(counting(_requests))
+        # As on S3, where a request costs more than the bytes of a small image.
+        _counting.enter_context(patch.object(spills, "images_stay", lambda _places: False))
+    _requests.seconds = seconds
+    _requests.clear()
+    forget_peak()
+
+
+def counted() -> tuple[int, int, float]:
+    """In this process: requests and bytes read since then, and the peak memory in MiB."""
+    return _requests.total, _requests.bytes_read, peak_mib()
