@@ -265,7 +265,7 @@ def _launch(batch: _Decoding, forward: Forward, buffers: _Buffers) -> _Computing
     is_gpu = buffers.device.type == "cuda"
     computing = _Timer(torch.cuda.current_stream(buffers.device) if is_gpu else None)
     outputs_BC = forward(pixels_BHWC, batch.num_images)[: batch.num_images]
-    # Asked for now: what is asked later, a GPU answers behind the batch that it is given next.
+    # Now: what is asked of a GPU later is answered behind the batch that it is given next.
     finite_B = torch.isfinite(outputs_BC).flatten(1).all(dim=1).to(CPU, non_blocking=True)
     timers = {"copy": copying, "compute": computing.stop()}
     return _Computing(batch, outputs_BC, finite_B, timers)
