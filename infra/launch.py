@@ -34,6 +34,7 @@ from infra.crash import Crashed, Death, PeakMemory
 from infra.errors import ProtegeError
 from infra.lease.process import is_running, stop_processes
 from infra.logs import PLACE, Line, Throttle, forward_warnings
+from infra.malloc import KEEP_MEMORY
 from infra.safe_path import SAFE_PATH
 
 LAUNCHER_VARIABLE = "PROTEGE_INTERNAL_LAUNCHER_PID"
@@ -222,6 +223,7 @@ def _environment(
     return {
         # Threads that spin while they wait make a step 40 times as slow when cores are shared.
         "OMP_WAIT_POLICY": "PASSIVE",
+        **KEEP_MEMORY,
         **os.environ,
         **single,
         "OMP_NUM_THREADS": str(threads),

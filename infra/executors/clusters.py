@@ -17,12 +17,14 @@ from typing import Any
 from infra.devices import core_count, gpu_count, memory_limit
 from infra.executors.deaths import report_restarts
 from infra.executors.remote import scheduler_at
+from infra.malloc import KEEP_MEMORY
 from infra.settings import DaskSettings
 
 MIN_WORKER_BYTES = 1 << 30  # which every stage can do with, but for a large network
 # Dask closes for ever a worker that is not back after 15 s, though it is being started again, and
 # then waits without an end; on a busy machine the start alone takes so long.
 LOST_WORKER_TIMEOUT = {"distributed.deploy.lost-worker-timeout": "365 days"}
+WORKER_ENVIRONMENT = "distributed.nanny.pre-spawn-environ"
 
 
 def open_client(settings: DaskSettings) -> AbstractContextManager[Any]:
@@ -43,6 +45,9 @@ def _local_processes(workers: int) -> Iterator[Any]:
     import dask
     from distributed import Client, LocalCluster, Security
 
+    environment = {**dask.config.get(WORKER_ENVIRONMENT), **KEEP_MEMORY}
+    # Workers that are started later read it then.
+    kept = dask.config.set({**LOST_WORKER_TIMEOUT, WORKER_ENVIRONMENT: environment})
     # Its protocol runs what it is sent, and other accounts of this machine reach its port.
     keys = Security.temporary()
     with unchanged_environment():
@@ -56,7 +61,6 @@ def _local_processes(workers: int) -> Iterator[Any]:
             # What it has to say is said in our words.
             silence_logs=logging.CRITICAL,
         )
-    kept = dask.config.set(LOST_WORKER_TIMEOUT)
     with kept, report_restarts(), cluster, Client(cluster) as client:
         # The objects of a worker with torch take seconds to delete; Dask kills it meanwhile.
         client.run(atexit.register, gc.freeze)
@@ -67,7 +71,7 @@ def _local_processes(workers: int) -> Iterator[Any]:
 def unchanged_environment() -> Iterator[None]:
     """Restore the environment at the end: Dask leaves in it what is meant for its workers.
 
-    These are one thread, and a trimming of memory at every turn: a training takes twice as long.
+    These are one thread, with which a training takes twice as long.
     """
     before = dict(os.environ)
     try:
