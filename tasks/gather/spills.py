@@ -9,6 +9,7 @@ a request by itself. Of the images that go, no more than a round is in memory.
 """
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ import pyarrow as pa
 
 from infra.store import Address, open_store
 from tasks import contract, tables
-from tasks.contract import PartId, Receipt, Stopwatch
+from tasks.contract import Output, PartId, Receipt, Stopwatch
 from tasks.gather.exchange import write_segments
 from tasks.gather.job import GatherJob
 from tasks.gather.lesson_rows import LessonRows
@@ -30,6 +31,7 @@ NUM_IMAGES = "images"
 ROUND_IMAGES = 1_000_000
 # A request of 30 ms takes as long as to write and to read so many bytes, at 90 MB/s a connection.
 STAYING_BYTES = 1 << 20
+LOCATING_THREADS = 8
 
 # A lesson has its image, or the place of it.
 SPILL = pa.schema(
@@ -77,13 +79,20 @@ def images_stay(places: pa.Table) -> bool:
     return not any(Address(uri).is_s3 for uri in uris) or bool(mean_bytes >= STAYING_BYTES)
 
 
+def locating_threads(images: Output) -> int:
+    """How many footers are read at the same time: on S3 they wait, and on a disk they do not."""
+    return LOCATING_THREADS if Address(images.uri).is_s3 else 1
+
+
 def _locate(job: GatherJob, ids: npt.NDArray[np.int64]) -> pa.Table:
     """The places of these images, which are sorted."""
     shards = ids >> tables.ROW_BITS
-    found = [
-        locate_images(job.images, shard, ids[shards == shard])
-        for shard in np.unique(shards).tolist()
-    ]
+
+    def locate(shard: int) -> pa.Table:
+        return locate_images(job.images, shard, ids[shards == shard])
+
+    with ThreadPoolExecutor(locating_threads(job.images)) as pool:
+        found = list(pool.map(locate, np.unique(shards).tolist()))
     return pa.concat_tables([PLACES.empty_table(), *found]).combine_chunks()
 
 

@@ -132,6 +132,8 @@ def count_anew(seconds: float) -> None:
         _counting.enter_context(counting(_requests))
         # As on S3, where a request costs more than the bytes of a small image.
         _counting.enter_context(patch.object(spills, "images_stay", lambda _places: False))
+        threads = spills.LOCATING_THREADS
+        _counting.enter_context(patch.object(spills, "locating_threads", lambda _images: threads))
     _requests.seconds = seconds
     _requests.clear()
     forget_peak()
