@@ -237,8 +237,9 @@ def _decode(
 
 @dataclass(frozen=True)
 class _Computing:
-    """A batch that the device computes, or has computed."""
+    """A batch that the device computes, or has computed; its first image has the row `first`."""
 
+    first: int
     batch: _Decoding
     outputs_BC: Tensor
     finite_B: Tensor
@@ -249,18 +250,15 @@ def _compute(batches: Iterable[_Decoding], forward: Forward, buffers: _Buffers) 
     is_gpu, first = buffers.device.type == "cuda", 0
     pending: deque[_Computing] = deque()
     for batch in batches:
-        pending.append(_launch(batch, forward, buffers))
+        pending.append(_launch(batch, first, forward, buffers))
+        first += batch.num_images
         if len(pending) > (LAUNCHED if is_gpu else 0):
-            done = _result(pending.popleft(), first, buffers)
-            first += len(done)
-            yield done
+            yield _result(pending.popleft(), buffers)
     for computing in pending:
-        done = _result(computing, first, buffers)
-        first += len(done)
-        yield done
+        yield _result(computing, buffers)
 
 
-def _launch(batch: _Decoding, forward: Forward, buffers: _Buffers) -> _Computing:
+def _launch(batch: _Decoding, first: int, forward: Forward, buffers: _Buffers) -> _Computing:
     pixels_BHWC, copying = buffers.upload(batch.pixels_BHWC)
     is_gpu = buffers.device.type == "cuda"
     computing = _Timer(torch.cuda.current_stream(buffers.device) if is_gpu else None)
@@ -268,11 +266,11 @@ def _launch(batch: _Decoding, forward: Forward, buffers: _Buffers) -> _Computing
     # Now: what is asked of a GPU later is answered behind the batch that it is given next.
     finite_B = torch.isfinite(outputs_BC).flatten(1).all(dim=1).to(CPU, non_blocking=True)
     timers = {"copy": copying, "compute": computing.stop()}
-    return _Computing(batch, outputs_BC, finite_B, timers)
+    return _Computing(first, batch, outputs_BC, finite_B, timers)
 
 
-def _result(computing: _Computing, first: int, buffers: _Buffers) -> Batch:
-    batch = computing.batch
+def _result(computing: _Computing, buffers: _Buffers) -> Batch:
+    batch, first = computing.batch, computing.first
     # This waits for a GPU.
     seconds = {kind: timer.seconds for kind, timer in computing.timers.items()}
     problems = {first + place: problem for place, problem in batch.problems.items()}
