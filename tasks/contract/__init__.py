@@ -70,7 +70,6 @@ from tasks.contract.shards import (
     part_ids,
     run_shards,
     snapshot_manifest,
-    stream_shards,
 )
 from tasks.contract.stage import Made, Session, Target, make_output
 
@@ -121,7 +120,6 @@ __all__ = [
     "silent",
     "slowest",
     "snapshot_manifest",
-    "stream_shards",
     "table_digest",
     "timed",
     "unreadable",

@@ -44,21 +44,17 @@ def run_shards(
     there. Raises `Failures` when everything else is done and some parts could not be made.
     """
     one_by_one = OneByOne(make, f"{stage_of(store.uri)} {noun}")
-    return stream_shards(store, parts, one_by_one, executor, on_progress, name, noun, read)
+    return _run(store, parts, RunBatch(one_by_one, name, noun, read), executor, on_progress)
 
 
-def stream_shards(
+def _run(
     store: Store,
     parts: Iterable[PartId],
-    make: MakeParts,
+    run_batch: RunBatch,
     executor: Executor,
     on_progress: OnProgress,
-    name: Callable[[int], str] = part_name,
-    noun: str = "shard",
-    read: ReadReceipt = read_receipt,
 ) -> list[Receipt]:
-    """The same by a function that makes several parts, of which it begins the next meanwhile."""
-    parts = list(parts)
+    parts, name = list(parts), run_batch.name
     listing = store.sizes()
     present = frozenset(part.number for part in parts if name(part.number) in listing)
     if len(present) == len(parts) <= FEW_FOOTERS:
@@ -71,7 +67,7 @@ def stream_shards(
     pace = Pace(executor.workers)
     on_progress(0, len(parts), f"{len(present)} were already there" if present else "")
     errors: list[Exception] = []
-    for done in executor.run(RunBatch(make, name, noun, read), batches):
+    for done in executor.run(run_batch, batches):
         batches.learn(done)
         receipts.extend(done.receipts)
         errors.extend(done.errors)
@@ -114,7 +110,7 @@ def map_images(
 
     def make_all(session: Session) -> Made:
         ids = part_ids(images)
-        parts = stream_shards(session.store, ids, make, executor, session.on_progress)
+        parts = _run(session.store, ids, RunBatch(make), executor, session.on_progress)
         return Made(parts, extra or {})
 
     snapshot = replace(target, manifest=snapshot_manifest(images))
