@@ -228,7 +228,7 @@ def test_store_that_is_away_is_not_taken_for_a_torn_part(
         raise OSError(5, "SlowDown")
 
     with monkeypatch.context() as patch:
-        patch.setattr(LocalStore, "open", away)
+        patch.setattr(LocalStore, "open_parquet", away)
         with pytest.raises(Failures, match="SlowDown"):
             run_shards(root, map(PartId, range(3)), make, Inline(), silent)
         with pytest.raises(ProtegeError, match="Run again when it can be"):

@@ -8,8 +8,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from botocore.exceptions import EndpointConnectionError, NoCredentialsError
 
@@ -59,7 +57,7 @@ def test_path_that_leads_out_of_a_folder_on_disk_is_refused_by_every_method(
     methods: list[Callable[[], object]] = [
         lambda: store.read(path),
         lambda: store.read_ranges(path, [(0, 1)]),
-        lambda: store.open(path),
+        lambda: store.open_parquet(path).__enter__(),
         lambda: store.create(path, b"out"),
         lambda: store.replace(path, b"out"),
         lambda: store.sizes(path),
@@ -111,7 +109,7 @@ def test_missing_objects_raise_file_not_found__and_delete_does_not_mind(store: S
     with pytest.raises(FileNotFoundError):
         store.read("nothing")
     with pytest.raises(FileNotFoundError):
-        store.open("nothing").read()
+        store.open_parquet("nothing").__enter__()
     with pytest.raises(FileNotFoundError):
         store.read_ranges("nothing", [(0, 1)])
     store.delete("nothing")
@@ -129,14 +127,6 @@ def test_ranges_are_exact__and_a_file_that_became_shorter_is_an_error(store: Sto
     ]
     with pytest.raises(OSError, match="x"):
         store.read_ranges("x", [(95, 10)])
-
-
-def test_parquet_is_read_through_open(store: Store) -> None:
-    sink = pa.BufferOutputStream()
-    pq.write_table(pa.table({"a": range(1000)}), sink)
-    store.create("t.parquet", sink.getvalue().to_pybytes())
-    with store.open("t.parquet") as file:
-        assert pq.read_table(file, filters=[("a", "==", 7)]).num_rows == 1
 
 
 def test_open_store_and_split_uri_agree_on_every_spelling(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from flows.commands.rejects import reject_lines
 from infra.errors import ProtegeError, describe_error
@@ -38,9 +37,8 @@ def content(uri: str) -> dict[str, Any]:
         if name.endswith(".json"):
             return dict(json.loads(store.read(name)))
         if name.endswith(".parquet"):
-            with store.open(name) as file:
-                parquet = pq.ParquetFile(file)
-            fields = {field.name: str(field.type) for field in parquet.schema_arrow}
+            with store.open_parquet(name) as parquet:
+                fields = {field.name: str(field.type) for field in parquet.schema}
             return {"rows": parquet.metadata.num_rows, "fields": fields}
         return _weights_header(store.read(name))
 
@@ -97,16 +95,14 @@ def _folder(store: Store) -> Iterator[str]:
 
 
 def _table(store: Store, name: str) -> Iterator[str]:
-    with store.open(name) as file:
-        parquet = pq.ParquetFile(file)
-        schema = parquet.schema_arrow
-        rows = parquet.metadata.num_rows
-        head = next(parquet.iter_batches(FIRST_ROWS), None)
+    with store.open_parquet(name) as parquet:
+        schema, rows = parquet.schema, parquet.metadata.num_rows
+        head = parquet.head(FIRST_ROWS)
     yield f"{store.uri}/{name}: table {table_name(schema)}, {rows:,} rows"
     for field in schema:
         note = (field.metadata or {}).get(b"note", b"").decode()
         yield f"  {field.name:<14} {field.type!s:<32} {note}"
-    for row in head.to_pylist() if head is not None else []:
+    for row in head.to_pylist():
         yield "  " + "  ".join(f"{key}={_short(value)}" for key, value in row.items())
 
 

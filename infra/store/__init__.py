@@ -4,6 +4,9 @@ address.py  where something is, as one text
 base.py     the interface
 local.py    a local or mounted disk
 s3.py       S3, over s3fs
+ranges.py   which bytes of an object are read in one request
+parquet.py  a Parquet file in a store
+probe.py    whether a store refuses to create what is there
 
 In: a URI (`out/`, `file:///data`, `s3://bucket/prefix`). Out: a `Store`, whose paths are relative
 to that URI. `create` and `replace` publish whole objects in one step, so a reader never sees half a
@@ -20,6 +23,7 @@ from functools import lru_cache
 from infra.store.address import Address
 from infra.store.base import Draft, ObjectInfo, Store
 from infra.store.local import LocalStore
+from infra.store.parquet import ParquetObject
 from infra.store.probe import check_create_only
 from infra.store.s3 import S3Store
 
@@ -28,6 +32,7 @@ __all__ = [
     "Draft",
     "LocalStore",
     "ObjectInfo",
+    "ParquetObject",
     "S3Store",
     "Store",
     "check_create_only",

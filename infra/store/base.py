@@ -5,9 +5,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
-import pyarrow as pa
-
 from infra.errors import ProtegeError
+from infra.store.parquet import ParquetObject
 
 TEMPORARY_PREFIX = ".tmp-"
 
@@ -42,8 +41,11 @@ class Store(Protocol):
         """Ranges of an object, each given as (offset, size). OSError when it is too short."""
         ...
 
-    def open(self, path: str) -> pa.NativeFile:
-        """The object as a seekable Arrow file, for Parquet readers. Raises FileNotFoundError."""
+    def open_parquet(self, path: str) -> AbstractContextManager[ParquetObject]:
+        """The object as a Parquet file.
+
+        Raises FileNotFoundError; pa.ArrowInvalid or OSError when it is torn.
+        """
         ...
 
     def local_file(self, path: str) -> AbstractContextManager[BinaryIO]:

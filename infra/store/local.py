@@ -3,14 +3,13 @@
 import os
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-import pyarrow as pa
-
 from infra.errors import ProtegeError
 from infra.store.base import TEMPORARY_PREFIX, ObjectInfo, _check_lengths, check_inside
+from infra.store.parquet import ParquetObject, open_local
 
 
 class LocalStore:
@@ -32,8 +31,8 @@ class LocalStore:
         _check_lengths(path, ranges, pieces)
         return pieces
 
-    def open(self, path: str) -> pa.NativeFile:
-        return pa.OSFile(str(self._place(path)), "rb")
+    def open_parquet(self, path: str) -> AbstractContextManager[ParquetObject]:
+        return open_local(str(self._place(path)))
 
     @contextmanager
     def local_file(self, path: str) -> Iterator[BinaryIO]:

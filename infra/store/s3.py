@@ -7,15 +7,14 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from tempfile import _TemporaryFileWrapper
 from typing import Any, BinaryIO, cast
-
-import pyarrow as pa
 
 from infra.errors import ProtegeError, StoreAway
 from infra.store.address import S3
 from infra.store.base import ObjectInfo, _check_lengths
+from infra.store.parquet import ParquetObject, open_by_ranges
 from infra.store.ranges import blocks_of, windows
 
 # Two writers have created the same object at once; which of them has won is not known yet.
@@ -60,9 +59,10 @@ class S3Store:
         _check_lengths(path, ranges, pieces)
         return pieces
 
-    def open(self, path: str) -> pa.NativeFile:
-        file = self._call("open", self._key(path), "rb", cache_type="none")
-        return pa.PythonFile(file, mode="r")
+    @contextmanager
+    def open_parquet(self, path: str) -> Iterator[ParquetObject]:
+        num_bytes: int = self._call("size", self._key(path))
+        yield open_by_ranges(partial(self.read_ranges, path), num_bytes)
 
     @contextmanager
     def local_file(self, path: str) -> Iterator[BinaryIO]:

@@ -14,10 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from infra.errors import ProtegeError
-from infra.store import Store
+from infra.store import ParquetObject, Store
 from tasks.contract.progress import Stopwatch
 from tasks.pieces import PIECE_BYTES, pieces
 
@@ -94,8 +93,8 @@ def rejects_name(number: int) -> str:
 
 def read_receipt(store: Store, name: str) -> Receipt:
     """The receipt in a part's footer. Raises pa.ArrowInvalid when the file is torn."""
-    with store.open(name) as file:
-        metadata, num_bytes = pq.read_metadata(file).metadata, file.size()
+    with store.open_parquet(name) as parquet:
+        metadata, num_bytes = parquet.metadata.metadata, parquet.num_bytes
     footer = json.loads((metadata or {}).get(FOOTER, b"null"))
     if footer is None:
         raise pa.ArrowInvalid(f"{name} has no counts in its footer")
@@ -105,8 +104,8 @@ def read_receipt(store: Store, name: str) -> Receipt:
 def read_schema(store: Store, name: str) -> pa.Schema:
     """The schema of a part. Raises ProtegeError when it is torn."""
     try:
-        with store.open(name) as file:
-            return pq.read_schema(file)
+        with store.open_parquet(name) as parquet:
+            return parquet.schema
     except (pa.ArrowInvalid, OSError) as error:
         raise unreadable(store, name, error) from error
 
@@ -139,7 +138,7 @@ def read_part(
         empty = schema.empty_table()
         return pa.concat_tables(found or [empty.select(columns) if columns else empty])
     with open_part(store, name, schema) as parquet:
-        table = parquet.read(columns=columns)
+        table = parquet.read(columns)
     return table.replace_schema_metadata(schema.metadata)
 
 
@@ -157,7 +156,7 @@ def read_pieces(
     with open_part(store, name, schema) as parquet:
         groups = [group for group, _ in _group_rows(parquet)]
         if only is not None:
-            wanted = np.isin(parquet.read(columns=["image_id"])["image_id"].to_numpy(), only)
+            wanted = np.isin(parquet.read(["image_id"])["image_id"].to_numpy(), only)
             groups = [group for group, rows in _group_rows(parquet) if wanted[rows].any()]
 
         def size_of(group: int) -> int:
@@ -165,29 +164,27 @@ def read_pieces(
             return size
 
         for piece in pieces(groups, size_of, len(groups), PIECE_BYTES):
-            table = parquet.read_row_groups(piece, columns=columns)
+            table = parquet.read(columns, piece)
             if only is not None:
                 table = table.filter(np.isin(table["image_id"].to_numpy(), only))
             yield table.replace_schema_metadata(schema.metadata)
 
 
-def _group_rows(parquet: pq.ParquetFile) -> Iterator[tuple[int, slice]]:
+def _group_rows(parquet: ParquetObject) -> Iterator[tuple[int, slice]]:
     """Each row group and its rows."""
     first = 0
-    for group in range(parquet.num_row_groups):
+    for group in range(parquet.metadata.num_row_groups):
         last = first + parquet.metadata.row_group(group).num_rows
         yield group, slice(first, last)
         first = last
 
 
 @contextmanager
-def open_part(store: Store, name: str, schema: pa.Schema) -> Iterator[pq.ParquetFile]:
+def open_part(store: Store, name: str, schema: pa.Schema) -> Iterator[ParquetObject]:
     """A part that is read by hand. Raises ProtegeError as `read_part` does."""
     try:
-        with store.open(name) as file:
-            # A column by itself would be a request by itself.
-            parquet = pq.ParquetFile(file, pre_buffer=True)
-            if not parquet.schema_arrow.equals(schema):
+        with store.open_parquet(name) as parquet:
+            if not parquet.schema.equals(schema):
                 raise pa.ArrowInvalid("it has another schema")
             yield parquet
     except (pa.ArrowInvalid, OSError) as error:

@@ -9,21 +9,20 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.parquet as pq
 
-from infra.store import Store
+from infra.store import ParquetObject, Store
 
 LENGTH_BYTES = 4
 
 
 def value_offsets(
-    parquet: pq.ParquetFile, column: str, sizes_N: npt.NDArray[np.int64]
+    parquet: ParquetObject, column: str, sizes_N: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:
     """The first byte of each value, shape (N,). A size of -1 is that of a value that is null."""
     lengths_N = np.where(sizes_N < 0, 0, sizes_N + LENGTH_BYTES)
     offsets_N = np.empty(len(sizes_N), np.int64)
     first = 0
-    for group in range(parquet.num_row_groups):
+    for group in range(parquet.metadata.num_row_groups):
         of_group = parquet.metadata.row_group(group)
         chunk = of_group.column(_index_of(parquet, column))
         end = chunk.data_page_offset + chunk.total_compressed_size
@@ -43,7 +42,7 @@ def read_values(store: Store, name: str, values: Sequence[tuple[int, int]]) -> l
     return [data[LENGTH_BYTES:] for data in found]
 
 
-def _index_of(parquet: pq.ParquetFile, column: str) -> int:
+def _index_of(parquet: ParquetObject, column: str) -> int:
     """The place of a column among those of the file, where a list is another than in the schema."""
     names = [parquet.metadata.schema.column(at).path for at in range(parquet.metadata.num_columns)]
     return names.index(column)

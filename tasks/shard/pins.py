@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
 from infra.errors import ProtegeError
 from infra.store import Store, open_store
@@ -159,16 +159,19 @@ def shard_pins(store: Store, number: int) -> tuple[list[SourceFile], dict[int, s
     A shard belongs to one increment, and attempts at its rejects to later ones. Also to those that
     came after the snapshot at work: an attempt that is there must not be made twice.
     """
-    first = tables.image_id(number, 0)
-    wanted = [
-        [("shard", "==", number)],
-        [("recheck_of", ">=", first), ("recheck_of", "<", tables.image_id(number + 1, 0))],
-    ]
+    first, after = tables.image_id(number, 0), tables.image_id(number + 1, 0)
+    wanted = (pc.field("shard") == number) | (
+        (pc.field("recheck_of") >= first) & (pc.field("recheck_of") < after)
+    )
     rechecked: dict[int, str] = {}
     for name in reversed(_increments(store)):
-        with store.open(name) as file:
-            # Rows of other shards are not even read: pins are sorted by shard.
-            rows = pq.read_table(file, filters=wanted).to_pylist()
+        with contract.open_part(store, name, tables.PINS) as parquet:
+            # Pins are sorted by shard, so that few row groups have one.
+            groups = {
+                *parquet.groups_between("shard", number, number),
+                *parquet.groups_between("recheck_of", first, after - 1),
+            }
+            rows = parquet.read(groups=sorted(groups)).filter(wanted).to_pylist()
         files = [_source_file(row) for row in rows if row["shard"] == number]
         if files:
             return files, rechecked

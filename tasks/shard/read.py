@@ -64,7 +64,7 @@ def locate_images(
     """
     name = contract.part_name(number)
     with contract.open_part(images.store, name, tables.IMAGES) as parquet:
-        table = parquet.read(columns=[*PLACES.names, *columns])
+        table = parquet.read([*PLACES.names, *columns])
         packed = table["uri"].is_null().to_numpy()
         sizes = np.where(packed, table["size"].to_numpy(), -1)
         inside = contract.value_offsets(parquet, "image", sizes)

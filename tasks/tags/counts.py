@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from infra.store import Store, open_store
 from tasks import contract
@@ -82,8 +81,8 @@ def _table(counts: TagCounts) -> pa.Table:
 
 def read_counts(store: Store, number: int) -> TagCounts:
     """The counts of one group of shards."""
-    with store.open(counts_name(number)) as file:
-        table = pq.read_table(file)
+    with store.open_parquet(counts_name(number)) as parquet:
+        table = parquet.read()
     found = TagCounts()
     for counter, is_class in ((found.tags, False), (found.classes, True)):
         rows = table.filter(pc.equal(table["is_class"], is_class))

@@ -8,8 +8,8 @@
 Each request takes so many seconds, and those that are on their way together take them once.
 
 A listing counts a request for each thousand objects, ranges those that are read together on S3
-(infra/store/ranges.py), a Parquet file its size and every read of it, and an object that is written
-a request for each 50 MiB.
+(infra/store/ranges.py), a Parquet file its size and the ranges that are read of it, and an object
+that is written a request for each 50 MiB.
 """
 
 import time
@@ -17,13 +17,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 from unittest.mock import patch
 
-import pyarrow as pa
-
 from infra.store.local import LocalDraft, LocalStore
+from infra.store.parquet import ParquetObject, open_by_ranges
 from infra.store.ranges import blocks_of, windows
 from tasks.gather import spills
 from tests.builders.peak import forget_peak, peak_mib
@@ -62,21 +62,6 @@ class Requests:
         self.bytes_read = 0
 
 
-class _CountedFile:
-    """A file whose reads are counted, as pyarrow reads it."""
-
-    def __init__(self, file: BinaryIO, requests: Requests) -> None:
-        self._file, self._requests = file, requests
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._file.read(size)
-        self._requests.got(len(data))
-        return data
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._file, name)
-
-
 @contextmanager
 def counting(requests: Requests) -> Iterator[None]:
     """Count the requests of this process to stores on a local disk."""
@@ -91,10 +76,11 @@ def counting(requests: Requests) -> Iterator[None]:
 
         return method
 
-    def opened(store: LocalStore, path: str) -> pa.NativeFile:
+    @contextmanager
+    def opened(store: LocalStore, path: str) -> Iterator[ParquetObject]:
+        num_bytes = (Path(store.uri) / path).stat().st_size
         requests.note("head")
-        file = (Path(store.uri) / path).open("rb")
-        return pa.PythonFile(_CountedFile(file, requests), mode="r")
+        yield open_by_ranges(partial(store.read_ranges, path), num_bytes)
 
     def ranged(result: Sequence[bytes], _path: str, ranges: Sequence[tuple[int, int]]) -> None:
         blocks = blocks_of(ranges)
@@ -117,7 +103,7 @@ def counting(requests: Requests) -> Iterator[None]:
     with ExitStack() as patches:
         for name, note in notes.items():
             patches.enter_context(patch.object(LocalStore, name, counted(name, note)))
-        patches.enter_context(patch.object(LocalStore, "open", opened))
+        patches.enter_context(patch.object(LocalStore, "open_parquet", opened))
         patches.enter_context(patch.object(LocalDraft, "_sync", synced))
         yield
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 from hypothesis import HealthCheck, settings
 
 from infra.store import Store, open_store
@@ -51,8 +50,8 @@ def rejects(output: Output) -> dict[str, str]:
     found: dict[str, str] = {}
     for name in output.store.sizes():
         if name.startswith("rejects-"):
-            with output.store.open(name) as file:
-                for row in pq.read_table(file).to_pylist():
+            with output.store.open_parquet(name) as parquet:
+                for row in parquet.read().to_pylist():
                     assert row["reason"] in REASONS
                     assert row["detail"]
                     found[row["key"]] = row["reason"]

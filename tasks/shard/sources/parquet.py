@@ -75,10 +75,9 @@ def table_size(file: SourceFile, reading: Reading) -> TableSize:
     """What a table holds, by its footer and its labels alone. Raises ProtegeError."""
     store, name = open_object(Address(file.uri))
     reading = replace(reading, label=file.label)
-    with store.open(name) as source:
-        parquet = pq.ParquetFile(source)
+    with store.open_parquet(name) as parquet:
         rows = parquet.metadata.num_rows
-        layout = _layout(parquet.schema_arrow, reading, file.uri)
+        layout = _layout(parquet.schema, reading, file.uri)
         if layout.label is None:
             return TableSize(rows, {file.label} if file.label is not None else set())
         values = parquet.read([layout.label])[layout.label].to_pylist()
