@@ -21,7 +21,7 @@ from tasks import contract
 from tasks.evaluate.metrics import Row
 from tasks.evaluate.options import Choice, EvaluateOptions
 from tasks.sampling import sample_classes, spread
-from tasks.shard import read_keys
+from tasks.shard import find_keys, read_keys
 from tasks.topk import read_chosen
 
 if TYPE_CHECKING:
@@ -120,9 +120,9 @@ def _precision(
 ) -> Iterator[Row]:
     """How many of the chosen images have the class that the audit list gives them."""
     truth = _read_audit(options.audit)
-    keys = read_keys(choice.images, chosen["image_id"].to_numpy())
-    labels = chosen["label"].to_numpy()
-    known = np.array([key in truth for key in keys])
+    ids, labels = chosen["image_id"].to_numpy(), chosen["label"].to_numpy()
+    keys = find_keys(choice.images, ids, truth)
+    known = np.isin(ids, list(keys))
     if not known.any():
         # All trainings are done by now, and their figures need no audit list.
         logger.warning(
@@ -130,10 +130,12 @@ def _precision(
             "are paths within the source of the pile, as %s",
             options.audit,
             f"{len(truth):,}",
-            keys[0] if len(keys) else "a.jpg",
+            *(read_keys(choice.images, ids[:1]) or ["a.jpg"]),
         )
         return
-    right = np.array([truth.get(key) == classes[label] for key, label in zip(keys, labels)])
+    right = np.zeros(len(ids), bool)
+    for row in np.flatnonzero(known).tolist():
+        right[row] = truth[keys[ids[row]]] == classes[labels[row]]
     yield _row("precision", None, right[known])
     for label, rows in _by_class(labels):
         inside = known[rows]

@@ -32,6 +32,7 @@ from tasks.contract import (
 )
 from tasks.shard.candidates import read_loose
 from tasks.shard.classes import class_names, look_alikes, sort_classes
+from tasks.shard.many import find_keys, read_key_column, read_keys, read_many
 from tasks.shard.options import ShardOptions
 from tasks.shard.part import ShardJob, shard_images
 from tasks.shard.passed import (
@@ -55,10 +56,7 @@ from tasks.shard.read import (
     locate_images,
     piece_places,
     read_images,
-    read_key_column,
-    read_keys,
     read_located,
-    read_many,
     read_places,
     read_shard,
     reject_images,
@@ -84,6 +82,7 @@ __all__ = [
     "ShardOptions",
     "Snapshot",
     "class_names",
+    "find_keys",
     "label_text",
     "locate_images",
     "look_alikes",

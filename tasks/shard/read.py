@@ -1,6 +1,6 @@
-"""Read: images out of shards, wherever their bytes lie.
+"""Read: images out of one shard, wherever their bytes lie; out of many shards, see many.py.
 
-In: an `images` output and the ids that are wanted. Out: encoded bytes, or keys.
+In: an `images` output and the ids that are wanted. Out: encoded bytes.
 """
 
 import itertools
@@ -114,10 +114,10 @@ def read_located(places: pa.Table) -> list[bytes]:
     return data
 
 
-def piece_places(places: pa.Table) -> Iterator[pa.Table]:
-    """These PLACES in pieces, which are read at a time."""
+def piece_places(places: pa.Table, max_bytes: int = PIECE_BYTES) -> Iterator[pa.Table]:
+    """These PLACES in pieces of so many bytes, which are read at a time."""
     sizes = places["size"].to_pylist()
-    for rows in pieces(range(len(places)), sizes.__getitem__, max(len(places), 1), PIECE_BYTES):
+    for rows in pieces(range(len(places)), sizes.__getitem__, max(len(places), 1), max_bytes):
         yield places.slice(rows[0], len(rows))
 
 
@@ -150,31 +150,3 @@ def reject_images(writer: PartWriter, rows: pa.Table, problems: Mapping[int, Unu
     for row, problem in sorted(problems.items()):
         image_id, key = rows["image_id"][row].as_py(), rows["key"][row].as_py()
         writer.reject(image_id, key, problem.reason, problem.detail)
-
-
-def read_many(images: Output, ids: npt.NDArray[np.int64]) -> Iterator[tuple[int, bytes]]:
-    """(image_id, encoded image) of each of these images once, by shard, a piece at a time."""
-    wanted = np.unique(ids)
-    for shard in np.unique(wanted >> tables.ROW_BITS).tolist():
-        inside = wanted[wanted >> tables.ROW_BITS == shard]
-        yield from read_images(images, shard, only=inside)
-
-
-def read_key_column(images: Output, ids: npt.NDArray[np.int64]) -> pa.Array:
-    """The keys of these ids, in their order; of the others in a shard, none is kept."""
-    columns = ["image_id", "key"]
-    found = [tables.IMAGES.empty_table().select(columns)]
-    shards = ids >> tables.ROW_BITS
-    for shard in np.unique(shards).tolist():
-        name, wanted = contract.part_name(shard), np.unique(ids[shards == shard])
-        found.append(contract.read_part(images.store, name, tables.IMAGES, columns, wanted))
-    table = pa.concat_tables([piece.replace_schema_metadata() for piece in found])
-    order = np.argsort(table["image_id"].to_numpy(), kind="stable")
-    places = np.searchsorted(table["image_id"].to_numpy(), ids, sorter=order)
-    return table["key"].combine_chunks().take(pa.array(order[places]))
-
-
-def read_keys(images: Output, ids: npt.NDArray[np.int64]) -> list[str]:
-    """The keys of these ids, in their order."""
-    keys: list[str] = read_key_column(images, ids).to_pylist()
-    return keys
