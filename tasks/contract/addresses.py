@@ -47,5 +47,5 @@ def _manifests(store: Store, name: str) -> list[str]:
     if name:
         return [name]
     return sorted(
-        manifest_names(store), key=lambda path: str(json.loads(store.read(path))["made_at"])
+        manifest_names(store.sizes()), key=lambda path: str(json.loads(store.read(path))["made_at"])
     )

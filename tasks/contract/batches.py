@@ -146,7 +146,7 @@ class RunBatch:
         else:
             if receipt.made_from == part.made_from:
                 return receipt
-        retract(store, {name})
+        retract(store, {name}, store.sizes())
         store.delete(name)
         return None
 

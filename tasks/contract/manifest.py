@@ -8,7 +8,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -186,10 +186,9 @@ def publish(store: Store, manifest: Manifest, name: str = MANIFEST) -> Output:
     return _reference(store, name, body, reused=False)
 
 
-def retract(store: Store, names: Collection[str]) -> None:
-    """Delete the manifests that speak of one of these parts, which will be made anew."""
-    manifests = manifest_names(store) if names else []
-    for manifest in manifests:
+def retract(store: Store, names: Collection[str], listing: Iterable[str]) -> None:
+    """Delete the manifests of a listing that speak of these parts, which will be made anew."""
+    for manifest in manifest_names(listing) if names else []:
         try:
             parts = json.loads(store.read(manifest))["parts"]
         except FileNotFoundError:
@@ -199,9 +198,9 @@ def retract(store: Store, names: Collection[str]) -> None:
             store.delete(manifest)
 
 
-def manifest_names(store: Store) -> list[str]:
-    """The manifests in the folder of an output; there may be one for each snapshot."""
-    return [name for name in store.sizes() if re.fullmatch(MANIFEST_NAMES, name)]
+def manifest_names(listing: Iterable[str]) -> list[str]:
+    """The manifests in a listing of an output; there may be one for each snapshot."""
+    return [name for name in listing if re.fullmatch(MANIFEST_NAMES, name)]
 
 
 def find_output(store: Store, name: str = MANIFEST) -> Output | None:
@@ -244,11 +243,13 @@ def read_rows(
 
 def _part_entry(store: Store, part: Receipt) -> dict[str, Any]:
     """What a manifest says of a part."""
-    entry = asdict(part)
-    del entry["seconds"], entry["num_bytes"]
     # Not by a listing of all: on some stores, what was just written is not in it yet.
     known = part.num_bytes
-    return {**entry, "bytes": store.sizes(part.name)[part.name].size if known is None else known}
+    return {
+        "name": part.name,
+        **part.footer,
+        "bytes": store.sizes(part.name)[part.name].size if known is None else known,
+    }
 
 
 def _reference(store: Store, name: str, body: Mapping[str, Any], *, reused: bool) -> Output:

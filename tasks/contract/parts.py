@@ -8,7 +8,7 @@ another content is a missing part.
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -71,9 +71,8 @@ class Receipt:
     @property
     def footer(self) -> dict[str, Any]:
         """What is written of it into the part."""
-        written = asdict(self)
-        del written["name"], written["num_bytes"], written["seconds"]
-        return written
+        left_out = ("name", "num_bytes", "seconds")
+        return {key: value for key, value in vars(self).items() if key not in left_out}
 
 
 def part_name(number: int) -> str:

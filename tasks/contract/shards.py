@@ -61,7 +61,8 @@ def _run(
         # So few footers are read faster than a cluster starts.
         executor = Inline()
     # What is made again may come out as another part than the one that a manifest speaks of.
-    retract(store, {name(part.number) for part in parts if part.number not in present})
+    absent = {name(part.number) for part in parts if part.number not in present}
+    retract(store, absent, listing)
     batches = Batches(store.uri, parts, executor.workers)
     receipts: list[Receipt] = []
     pace = Pace(executor.workers)
