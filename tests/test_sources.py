@@ -164,3 +164,21 @@ def test_patterns_that_leave_nothing_are_refused(tmp_path: Path) -> None:
     write(tmp_path, "a/1.jpg")
     with pytest.raises(ProtegeError, match=r"leave none of its 1 images, such as a/1\.jpg"):
         list_source(str(tmp_path), labelled=False, patterns=Patterns(("*.png",)))
+
+
+@pytest.mark.parametrize("kind", ["folder", "list"])
+def test_more_files_than_a_process_can_know_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    names = [f"{number}.jpg" for number in range(6)]
+    (tmp_path / "in").mkdir()
+    for name in names:
+        (tmp_path / "in" / name).write_bytes(b"x")
+    (tmp_path / "in.txt").write_text("".join(f"in/{name}\n" for name in names))
+    source = tmp_path / ("in" if kind == "folder" else "in.txt")
+    monkeypatch.setattr("tasks.shard.sources.files.MAX_FILES", 5)
+    monkeypatch.setattr("tasks.shard.sources.folder.MAX_FILES", 5)
+    with pytest.raises(ProtegeError, match=r"more than 5 files.*pack them into \.tar"):
+        list_source(str(source), labelled=False)
+    monkeypatch.undo()
+    assert len(list_source(str(source), labelled=False)) == 6

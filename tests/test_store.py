@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,17 @@ def test_of_many_creators_exactly_one_wins__and_its_bytes_are_there(store: Store
     assert len(won) == 1
     assert store.read("part") == b"%d" % won[0] * 1000
     assert list(store.sizes()) == ["part"]
+
+
+def test_listing_goes_on_over_pages__and_ends_at_a_limit(store: Store) -> None:
+    names = [f"deep/{number:04d}" for number in range(1_003)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda name: store.replace(name, name.encode()), names))
+    store.replace("deep-not", b"")
+    assert list(store.sizes("deep")) == names
+    assert list(store.sizes("deep/0007")) == ["deep/0007"]
+    assert store.sizes("dee") == {}
+    assert len(store.sizes(limit=5)) == 5
 
 
 def test_missing_objects_raise_file_not_found__and_delete_does_not_mind(store: Store) -> None:

@@ -71,8 +71,11 @@ class Store(Protocol):
         """An object that is too large for memory, written to a file and then published."""
         ...
 
-    def sizes(self, path: str = "") -> dict[str, "ObjectInfo"]:
-        """The objects at or below `path`, by name and in sorted order, from a single listing."""
+    def sizes(self, path: str = "", limit: int | None = None) -> dict[str, "ObjectInfo"]:
+        """The objects at or below `path`, by name and in sorted order, from a single listing.
+
+        With a limit, so many of them where there are more, and which ones is not said.
+        """
         ...
 
     def exists(self, path: str) -> bool:
@@ -84,7 +87,7 @@ class Store(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ObjectInfo:
     """An object of a listing: its size in bytes, and a version that changes with its content."""
 

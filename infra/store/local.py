@@ -4,6 +4,7 @@ import os
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -66,11 +67,14 @@ class LocalStore:
         finally:
             temporary.unlink(missing_ok=True)
 
-    def sizes(self, path: str = "") -> dict[str, ObjectInfo]:
+    def sizes(self, path: str = "", limit: int | None = None) -> dict[str, ObjectInfo]:
         start = self._place(path)
         if start.is_file():
             return {path: _object_info(start.stat())} if path else {}
-        found: dict[str, ObjectInfo] = {}
+        return dict(sorted(islice(self._walk(start), limit)))
+
+    def _walk(self, start: Path) -> Iterator[tuple[str, ObjectInfo]]:
+        """The files below a folder, by their names in this one."""
         cut = len(os.path.join(self._folder, ""))  # noqa: PTH118  Path costs 10 us a file
         pending = [(str(start), frozenset[str]())]
         while pending:
@@ -79,18 +83,18 @@ class LocalStore:
             # A link to a folder above itself would be walked for ever.
             if real in above or not os.path.isdir(folder):  # noqa: PTH112
                 continue
-            for item in os.scandir(folder):
-                if item.name.startswith(TEMPORARY_PREFIX):
-                    continue
-                if item.is_dir():
-                    pending.append((item.path, above | {real}))
-                elif item.is_file() or item.is_symlink():
-                    # What was deleted since the folder was read is not there, as on S3.
-                    with suppress(FileNotFoundError):
-                        # A link to nothing is listed, so that whoever reads it can say so.
-                        info = item.stat(follow_symlinks=item.is_file())
-                        found[item.path[cut:]] = _object_info(info)
-        return dict(sorted(found.items()))
+            with os.scandir(folder) as items:
+                for item in items:
+                    if item.name.startswith(TEMPORARY_PREFIX):
+                        continue
+                    if item.is_dir():
+                        pending.append((item.path, above | {real}))
+                    elif item.is_file() or item.is_symlink():
+                        # What was deleted since the folder was read is not there, as on S3.
+                        with suppress(FileNotFoundError):
+                            # A link to nothing is listed, so that whoever reads it can say so.
+                            info = item.stat(follow_symlinks=item.is_file())
+                            yield item.path[cut:], _object_info(info)
 
     def exists(self, path: str) -> bool:
         return self._place(path).is_file()

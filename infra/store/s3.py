@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
+from itertools import islice
 from tempfile import _TemporaryFileWrapper
 from typing import Any, BinaryIO, cast
 
@@ -111,20 +112,33 @@ class S3Store:
             time.sleep(seconds)
         raise AssertionError("the last attempt has returned or raised")
 
-    def sizes(self, path: str = "") -> dict[str, ObjectInfo]:
-        base = self._key(path).rstrip("/")
+    def sizes(self, path: str = "", limit: int | None = None) -> dict[str, ObjectInfo]:
+        key = self._key(path).rstrip("/")
         try:
-            listing: dict[str, dict[str, Any]] = self._call("find", base, detail=True)
+            found = dict(islice(self._list(key), limit))
+            if path and not found:
+                info = self._call("info", key)
+                if info["type"] == "file":
+                    found[path] = ObjectInfo(info["size"], str(info.get("ETag", "")))
         except FileNotFoundError:
             return {}
-        found = {
-            name.removeprefix(f"{self._prefix}/"): ObjectInfo(
-                info["size"], str(info.get("ETag", ""))
-            )
-            for name, info in listing.items()
-            if name.startswith(f"{self._prefix}/") and not name.endswith("/")
-        }
         return dict(sorted(found.items()))
+
+    def _list(self, folder: str) -> Iterator[tuple[str, ObjectInfo]]:
+        """The objects below a folder, by their names in this one, a request for each thousand."""
+        bucket, _, key = folder.partition("/")
+        more: dict[str, str] = {}
+        while True:
+            page = self._call(
+                "call_s3", "list_objects_v2", Bucket=bucket, Prefix=f"{key}/" if key else "", **more
+            )
+            for info in page.get("Contents", ()):
+                if not info["Key"].endswith("/"):
+                    name = f"{bucket}/{info['Key']}".removeprefix(f"{self._prefix}/")
+                    yield name, ObjectInfo(info["Size"], str(info.get("ETag", "")))
+            if not page.get("IsTruncated"):
+                return
+            more = {"ContinuationToken": page["NextContinuationToken"]}
 
     def exists(self, path: str) -> bool:
         return bool(self._call("isfile", self._key(path)))

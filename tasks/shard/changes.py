@@ -23,7 +23,7 @@ MAX_COMPARED = 1_000
 COMPARE_THREADS = 16  # small reads wait for the store, not for the processor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Pinned:
     """A file as it was at its latest attempt."""
 

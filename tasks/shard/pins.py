@@ -57,7 +57,7 @@ class Snapshot:
         return f"manifest-{self.digest}.json"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Attempt:
     """A file that gets a place: for the first time, or after it was rejected at another."""
 
@@ -181,13 +181,16 @@ def shard_pins(store: Store, number: int) -> tuple[list[SourceFile], dict[int, s
 
 def _assign(attempts: Sequence[Attempt], first_shard: int, options: ShardOptions) -> pa.Table:
     """Shard and row for each file: a container gets a shard, loose images share them."""
-    rows: list[dict[str, Any]] = []
+    shard = first_shard
+    # Not one list of all rows, which are many times as large as their table.
+    tables_of_shards = [tables.PINS.empty_table()]
     for is_container, group in groupby(attempts, lambda attempt: attempt.file.is_container):
         most = (1, 0) if is_container else (options.images_per_shard, options.mib_per_shard << 20)
         for members in pieces(group, _size, *most):
-            shard = rows[-1]["shard"] + 1 if rows else first_shard
-            rows += [_pin_row(attempt, shard, row) for row, attempt in enumerate(members)]
-    return pa.Table.from_pylist(rows, schema=tables.PINS)
+            rows = [_pin_row(attempt, shard, row) for row, attempt in enumerate(members)]
+            tables_of_shards.append(pa.Table.from_pylist(rows, schema=tables.PINS))
+            shard += 1
+    return pa.concat_tables(tables_of_shards)
 
 
 def _size(attempt: Attempt) -> int:

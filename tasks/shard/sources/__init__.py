@@ -24,6 +24,7 @@ from tasks.shard.sources.files import (
     Listing,
     SourceFile,
     check_file,
+    check_number,
 )
 from tasks.shard.sources.folder import drop_stray_others, walk_folder
 from tasks.shard.sources.labels import label_text
@@ -127,7 +128,9 @@ def _find(uri: str, reading: Reading, patterns: Patterns) -> Listing:
         if name in found and is_compressed_name(uri):
             raise ProtegeError(f"{uri} is compressed: unpack it to .tar, or into a folder")
         if name in found and suffix in LIST_SUFFIXES:
-            return _wanted(uri, Listing(read_list(parent, name, reading)), patterns)
+            files = read_list(parent, name, reading)
+            check_number(uri, len(files))
+            return _wanted(uri, Listing(files), patterns)
         if name in found:
             info = found[name]
             return Listing([SourceFile(name, f"{parent.uri}/{name}", info.size, info.version)])

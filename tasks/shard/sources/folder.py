@@ -3,7 +3,14 @@
 from collections import Counter
 
 from infra.store import Address, ObjectInfo, Store, open_object
-from tasks.shard.sources.files import NOT_UTF8, Listing, SourceFile, escaped
+from tasks.shard.sources.files import (
+    MAX_FILES,
+    NOT_UTF8,
+    Listing,
+    SourceFile,
+    check_number,
+    escaped,
+)
 from tasks.shard.sources.labels import folder_label
 from tasks.shard.sources.magic import looks_like_image
 from tasks.shard.sources.names import Kind, ending_of, kind_of
@@ -17,7 +24,9 @@ OPENED = {Kind.IMAGE, Kind.UNKNOWN, Kind.CONTAINER}
 def walk_folder(store: Store, reading: Reading) -> Listing:
     """Every file below a folder that may be an image or a container; others are counted."""
     files, passed_over = [], Counter[str]()
-    for key, found in store.sizes().items():
+    listing = store.sizes(limit=MAX_FILES + 1)
+    check_number(store.uri, len(listing))
+    for key, found in listing.items():
         kind = kind_of(key)
         if kind in OPENED:
             files.append(_file(store, key, found, reading))
