@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Callable, Iterable
-from itertools import combinations, product
+from itertools import product
 from pathlib import Path
 from random import Random
 
@@ -22,9 +22,9 @@ from tasks.duplicates.matching import (
     Thumbnails,
     near,
     near_known,
-    near_pairs,
     signature_of,
 )
+from tasks.duplicates.search import KnownHashes, near_in_class
 from tasks.duplicates.signature import signature as signature_stage
 from tasks.images import Pixels, encode_png
 from tasks.shard import ShardOptions, shard
@@ -74,12 +74,10 @@ def test_similar_images_are_no_near_duplicates() -> None:
     digits, _ = data.mnist_data()
     images = [np.repeat(cell.reshape(28, 28, 1).astype(np.uint8), 3, 2) for cell in digits[::5]]
     phashes_N, thumbnails = signatures_of(images)
-    num_near, num_duplicates = 0, 0
-    for first, second in near_pairs(np.zeros(len(images), np.uint16), phashes_N):
-        num_near += len(first)
-        num_duplicates += int(thumbnails.take(first).agree(thumbnails.take(second)).sum())
+    is_near_NN = np.triu(near(phashes_N[:, None], phashes_N), 1)
+    num_duplicates = (is_near_NN & thumbnails.all_agree(thumbnails)).sum()
     # The hash alone would drop hundreds of digits.
-    assert num_near > 200 * num_duplicates
+    assert is_near_NN.sum() > 200 * num_duplicates
 
 
 def test_plain_pictures_are_near_duplicates_by_their_colour_alone() -> None:
@@ -119,14 +117,31 @@ def pairs_of(pieces: Iterable[tuple[npt.NDArray[np.intp], ...]]) -> set[tuple[in
 
 @given(similar_hashes(), st.randoms())
 @settings(deadline=None)
-def test_near_pairs_are_those_of_all_pairs(phashes_N: Hashes, random: Random) -> None:
-    groups_N = np.array([random.randrange(3) for _ in phashes_N], np.uint16)
-    expected = {
-        (first, second)
-        for first, second in combinations(range(len(phashes_N)), 2)
-        if groups_N[first] == groups_N[second] and is_near(*phashes_N[[first, second]].tolist())
-    }
-    assert pairs_of(near_pairs(groups_N, phashes_N)) == expected
+def test_hashes_near_another_one_of_their_class_are_those_of_all_pairs(
+    phashes_N: Hashes, random: Random
+) -> None:
+    labels_N = np.sort(np.array([random.randrange(3) for _ in phashes_N], np.uint16))
+    expected = [
+        any(
+            is_near(int(phashes_N[row]), int(phashes_N[other]))
+            for other in range(len(phashes_N))
+            if other != row and labels_N[other] == labels_N[row]
+        )
+        for row in range(len(phashes_N))
+    ]
+    assert near_in_class(labels_N, phashes_N).tolist() == expected
+
+
+@given(similar_hashes(), similar_hashes())
+@settings(deadline=None)
+def test_hashes_near_a_known_one_are_those_of_all_pairs(phashes_N: Hashes, known_K: Hashes) -> None:
+    expected = [any(is_near(int(row), int(known)) for known in known_K) for row in phashes_N]
+    assert KnownHashes.of(known_K).near(phashes_N).tolist() == expected
+
+
+def test_flood_of_equal_hashes_takes_no_time() -> None:
+    labels_N, phashes_N = np.zeros(2_000_000, np.uint16), np.zeros(2_000_000, np.uint64)
+    assert near_in_class(labels_N, phashes_N).all()  # all pairs would take an hour
 
 
 @given(similar_hashes(), similar_hashes(), st.sampled_from([1, 7, 1_000_000]))

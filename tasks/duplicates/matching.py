@@ -10,7 +10,7 @@ frequencies of its discrete cosine transform, and for each whether it is above t
 docs/topk.md has how many near-duplicates are found, and how few other images.
 
     phash, thumbnail = signature_of(pixels_HWC)
-    first_M, second_M = near_pairs(groups_N, phashes_N)
+    for first_M, second_M in near_known(phashes_N, known_phashes_K): ...
     thumbnails = Thumbnails.of(bytes_NT)
     duplicate_M = thumbnails.take(first_M).agree(thumbnails.take(second_M))
 """
@@ -84,41 +84,17 @@ def _quarter(phashes_N: Hashes, number: int) -> npt.NDArray[np.uint16]:
     return (phashes_N >> np.uint64(QUARTER_BITS * number)).astype(np.uint16)
 
 
-def near_pairs(
-    groups_N: npt.NDArray[np.uint16], phashes_N: Hashes
-) -> Iterator[tuple[Positions, Positions]]:
-    """Positions of all pairs of near hashes within a group, in each pair the lower one first.
-
-    They come in pieces, and a pair comes once for each quarter that is equal.
-    """
-    for number in range(HASH_QUARTERS):
-        keys_N = _quarter(phashes_N, number)
-        order = np.argsort(keys_N, kind="stable")
-        order = order[np.argsort(groups_N[order], kind="stable")]
-        keys = groups_N[order].astype(np.uint32) << np.uint32(QUARTER_BITS) | keys_N[order]
-        # Places in `keys` whose key is equal to the key that stands `distance` places further.
-        places = np.arange(len(keys))
-        for distance in range(1, len(keys)):
-            places = places[: np.searchsorted(places, len(keys) - distance)]
-            places = places[keys[places] == keys[places + distance]]
-            if not len(places):
-                break
-            first, second = order[places], order[places + distance]
-            hits = near(phashes_N[first], phashes_N[second])
-            yield first[hits], second[hits]
-
-
 def near_known(
     phashes_N: Hashes, known_K: Hashes, pairs_per_block: int = HASH_PAIRS_PER_BLOCK
 ) -> Iterator[tuple[Positions, Positions]]:
-    """Positions of hashes that are near a known one, and of that one, in pieces as `near_pairs`.
+    """Positions of hashes that are near a known one, and of that one, in pieces.
 
-    In each bucket of equal quarters, all are compared with all: this takes a tenth of the time of
-    listing the pairs first.
+    A pair comes once for each quarter that is equal. In each bucket of equal quarters, all are
+    compared with all: this takes a tenth of the time of listing the pairs first.
     """
     for number in range(HASH_QUARTERS):
-        rows_N, phashes, offsets = _buckets(phashes_N, number)
-        rows_K, known, known_offsets = _buckets(known_K, number)
+        rows_N, phashes, offsets = buckets(phashes_N, number)
+        rows_K, known, known_offsets = buckets(known_K, number)
         shared = np.flatnonzero((np.diff(offsets) > 0) & (np.diff(known_offsets) > 0))
         for bucket in shared.tolist():
             known_first, known_last = known_offsets[bucket], known_offsets[bucket + 1]
@@ -131,7 +107,7 @@ def near_known(
                     yield rows_N[row + first], rows_K[known_row + known_first]
 
 
-def _buckets(phashes_N: Hashes, number: int) -> tuple[Positions, Hashes, Positions]:
+def buckets(phashes_N: Hashes, number: int) -> tuple[Positions, Hashes, Positions]:
     """Positions and hashes sorted by a quarter, and where each of its values begins and ends."""
     quarters_N = _quarter(phashes_N, number)
     order = np.argsort(quarters_N, kind="stable")

@@ -9,10 +9,10 @@ of a known image, or of a better candidate that was not dropped. So the result d
 how many candidates are examined below the last one that is chosen. Hashes find the few images that
 may be near-duplicates; only of these the thumbnails are read, and thumbnails decide:
 
-    result = shortlist(job, result)                      # the best of each class, sorted
-    possible = possible_duplicates(exclude, result)      # images with a hash near another one
-    signatures = read_signatures(reader, parts_to_read(possible, names))
-    result = drop_duplicates(job, exclude, result, signatures)
+    result = shortlist(job, result)                # the best of each class, sorted
+    marked = mark_possible(exclude, result)        # those with a hash near another one
+    signatures = read_signatures(reader, parts_to_read(possible_ids(marked), names))
+    result = drop_duplicates(job, exclude, marked, signatures)
 """
 
 import itertools
@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from infra.devices import core_count
+from infra.store import Store
 from tasks import contract, tables
 from tasks.contract import Output
 from tasks.duplicates.matching import (
@@ -33,7 +34,6 @@ from tasks.duplicates.matching import (
     Thumbnails,
     near,
     near_known,
-    near_pairs,
 )
 from tasks.topk.candidates import (
     DROP_REASONS,
@@ -58,6 +58,14 @@ Codes = npt.NDArray[np.int8]  # positions in DROP_REASONS, or KEPT
 
 
 @dataclass(frozen=True)
+class Marked:
+    """Candidates, and in each piece the rows that may be near-duplicates."""
+
+    result: PartialResult
+    rows: tuple[Positions, ...]
+
+
+@dataclass(frozen=True)
 class PossibleDuplicates:
     """Sorted ids of images that may be near-duplicates, and the id ranges of all parts."""
 
@@ -77,39 +85,32 @@ def shortlist(job: RoundJob, result: PartialResult) -> PartialResult:
         return PartialResult(tuple(best), result.counts)
 
 
-def possible_duplicates(exclude: Mapping[str, Output], result: PartialResult) -> PossibleDuplicates:
-    """Images whose hash is near that of another image of their class, or of a known image."""
-    pieces = [piece for piece in result.pieces if len(piece)]
-    if not pieces:
-        return PossibleDuplicates(np.zeros(0, np.int64), result.counts.spans_S3)
+def mark_possible(exclude: Mapping[str, Output], result: PartialResult) -> Marked:
+    """Candidates whose hash is near that of another one of their class, or of a known image."""
+    # Imported here: it takes a while, and no other step needs it.
+    from tasks.duplicates.search import KnownHashes, near_in_class
+
+    pieces = tuple(piece for piece in result.pieces if len(piece))
+    known_hashes = [KnownHashes.of(_phashes_of(signatures)) for signatures in exclude.values()]
+
+    def mark(piece: Candidates) -> Positions:
+        near_N = near_in_class(piece.labels_N, piece.hashes)
+        for known in known_hashes:
+            near_N |= known.near(piece.hashes)
+        return np.flatnonzero(near_N)
+
     with ThreadPoolExecutor(core_count()) as pool:
-        near_in_class_N = np.concatenate(list(pool.map(_near_in_class, pieces)))
-    # An image can be a candidate of several classes, but is compared with known images only once.
-    ids_N = np.concatenate([piece.image_ids_N for piece in pieces])
-    ids_I, first_rows = np.unique(ids_N, return_index=True)
-    phashes_I = np.concatenate([piece.hashes for piece in pieces])[first_rows]
-    possible_I = np.isin(ids_I, ids_N[near_in_class_N])
-    for signatures in exclude.values():
-        for rows, _ in near_known(phashes_I, _phashes_of(signatures)):
-            possible_I[rows] = True
-    return PossibleDuplicates(ids_I[possible_I], result.counts.spans_S3)
+        rows = tuple(pool.map(mark, pieces))
+    # The hashes are not needed any more.
+    pieces = tuple(replace(piece, phashes_N=None) for piece in pieces)
+    return Marked(replace(result, pieces=pieces), rows)
 
 
-def _near_in_class(candidates: Candidates) -> Flags:
-    """Which candidates have a hash that is near another one of their class."""
-    order = np.argsort(candidates.hashes, kind="stable")
-    order = order[np.argsort(candidates.labels_N[order], kind="stable")]
-    labels, phashes = candidates.labels_N[order], candidates.hashes[order]
-    equal = (labels[1:] == labels[:-1]) & (phashes[1:] == phashes[:-1])
-    near_sorted = np.append(equal, False) | np.append(False, equal)
-    # Of equal hashes of a class, only the first is compared with other hashes.
-    distinct = np.flatnonzero(~np.append(False, equal))
-    for first, second in near_pairs(labels[distinct], phashes[distinct]):
-        near_sorted[distinct[first]] = True
-        near_sorted[distinct[second]] = True
-    near_N = np.zeros(len(order), bool)
-    near_N[order] = near_sorted
-    return near_N
+def possible_ids(marked: Marked) -> PossibleDuplicates:
+    """The images of the marked candidates."""
+    pieces = zip(marked.result.pieces, marked.rows, strict=True)
+    ids = [np.zeros(0, np.int64), *(piece.image_ids_N[rows] for piece, rows in pieces)]
+    return PossibleDuplicates(np.unique(np.concatenate(ids)), marked.result.counts.spans_S3)
 
 
 def parts_to_read(possible: PossibleDuplicates, names: Sequence[str]) -> list[tuple[str, Ids]]:
@@ -140,15 +141,16 @@ def merge_signatures(pieces: Sequence[Signatures]) -> Signatures:
 
 
 def drop_duplicates(
-    job: RoundJob, exclude: Mapping[str, Output], result: PartialResult, signatures: Signatures
+    job: RoundJob, exclude: Mapping[str, Output], marked: Marked, signatures: Signatures
 ) -> PartialResult:
     """The candidates that are no near-duplicates, and how many were dropped within the quotas."""
     known_duplicate_S = known_duplicates(signatures, exclude, job.limits)
+    result = marked.result
     with ThreadPoolExecutor(core_count()) as pool:
         examine = partial(rejection_codes, signatures, known_duplicate_S, limits=job.limits)
-        codes = list(pool.map(examine, result.pieces))
+        codes = list(pool.map(examine, result.pieces, marked.rows))
     kept = [
-        replace(piece.take(np.flatnonzero(codes_N == KEPT)), phashes_N=None)
+        piece.take(np.flatnonzero(codes_N == KEPT))
         for piece, codes_N in zip(result.pieces, codes, strict=True)
     ]
     dropped_CR = count_dropped(job, result.pieces, codes)
@@ -169,23 +171,25 @@ def known_duplicates(
 
 def _resembles_known(signatures: Signatures, known: Output, limits: Limits) -> Flags:
     """Which images are near-duplicates of known images."""
+    from tasks.duplicates.search import KnownHashes
+
     phashes_K = _phashes_of(known)
-    is_near_K, duplicate_S = (
-        np.zeros(len(phashes_K), bool),
-        np.zeros(len(signatures.phashes_N), bool),
-    )
-    for _, known_rows in near_known(signatures.phashes_N, phashes_K):
+    near_rows = np.flatnonzero(KnownHashes.of(phashes_K).near(signatures.phashes_N))
+    near_images = signatures.take(near_rows)
+    is_near_K = np.zeros(len(phashes_K), bool)
+    for _, known_rows in near_known(near_images.phashes_N, phashes_K):
         is_near_K[known_rows] = True
-    near_rows = np.flatnonzero(is_near_K)
-    known_thumbnails = _known_thumbnails(known, near_rows)
-    for rows, known_rows in near_known(signatures.phashes_N, phashes_K):
-        undecided = ~duplicate_S[rows]
-        rows, places = rows[undecided], np.searchsorted(near_rows, known_rows[undecided])
+    near_known_rows = np.flatnonzero(is_near_K)
+    known_thumbnails = _known_thumbnails(known, near_known_rows)
+    duplicate_S = np.zeros(len(signatures.phashes_N), bool)
+    for rows, known_rows in near_known(near_images.phashes_N, phashes_K):
+        undecided = ~duplicate_S[near_rows[rows]]
+        rows, places = rows[undecided], np.searchsorted(near_known_rows, known_rows[undecided])
         for first in range(0, len(rows), limits.thumbnail_pairs_per_block):
             block = slice(first, first + limits.thumbnail_pairs_per_block)
-            thumbnails = Thumbnails.of(signatures.thumbnails_NT[rows[block]])
+            thumbnails = Thumbnails.of(near_images.thumbnails_NT[rows[block]])
             agree = thumbnails.agree(known_thumbnails.take(places[block]))
-            duplicate_S[rows[block][agree]] = True
+            duplicate_S[near_rows[rows[block][agree]]] = True
     return duplicate_S
 
 
@@ -202,34 +206,42 @@ def _known_thumbnails(known: Output, rows: Positions) -> Thumbnails:
         last = first + part["kept"]
         rows_of_part = rows[(rows >= first) & (rows < last)] - first
         if len(rows_of_part):
-            schema = tables.SIGNATURES
-            table = contract.read_part(known.store, part["name"], schema, ["thumbnail"])
-            thumbnails.append(thumbnails_of(table)[rows_of_part])
+            thumbnails.append(_thumbnails_at(known.store, part["name"], rows_of_part))
         first = last
     return Thumbnails.of(np.concatenate(thumbnails))
 
 
+def _thumbnails_at(store: Store, name: str, rows: Positions) -> npt.NDArray[np.uint8]:
+    """The thumbnails in these sorted rows of a part, of which no more is kept in memory."""
+    found, first = [], 0
+    for piece in contract.read_pieces(store, name, tables.SIGNATURES, ["thumbnail"]):
+        inside = rows[(rows >= first) & (rows < first + len(piece))] - first
+        found.append(thumbnails_of(piece)[inside])
+        first += len(piece)
+    return np.concatenate(found)
+
+
 def rejection_codes(
-    signatures: Signatures, known_duplicate_S: Codes, candidates: Candidates, limits: Limits
+    signatures: Signatures,
+    known_duplicate_S: Codes,
+    candidates: Candidates,
+    rows: Positions,
+    limits: Limits,
 ) -> Codes:
-    """Why each candidate is dropped, or KEPT; candidates without a signature are kept.
+    """Why each candidate is dropped, or KEPT, as all are but the ones in these marked rows.
 
     Within each class, the best candidates come first.
     """
     codes_N = np.full(len(candidates), KEPT, np.int8)
-    ids_S = signatures.image_ids_N
-    if not len(ids_S):
-        return codes_N
-    places_N = np.minimum(np.searchsorted(ids_S, candidates.image_ids_N), len(ids_S) - 1)
-    rows = np.flatnonzero(ids_S[places_N] == candidates.image_ids_N)
-    codes_N[rows] = known_duplicate_S[places_N[rows]]
-    rows = rows[codes_N[rows] == KEPT]
+    places = np.searchsorted(signatures.image_ids_N, candidates.image_ids_N[rows])
+    codes_N[rows] = known_duplicate_S[places]
+    undecided = codes_N[rows] == KEPT
+    rows, places = rows[undecided], places[undecided]
     labels = candidates.labels_N[rows]
     edges = np.append(np.flatnonzero(np.diff(labels, prepend=-1)), len(labels))
     for first, last in itertools.pairwise(edges.tolist()):
-        rows_of_class = rows[first:last]
-        duplicate = _duplicates_in_class(signatures.take(places_N[rows_of_class]), limits)
-        codes_N[rows_of_class[duplicate]] = NEAR_DUPLICATE
+        duplicate = _duplicates_in_class(signatures.take(places[first:last]), limits)
+        codes_N[rows[first:last][duplicate]] = NEAR_DUPLICATE
     return codes_N
 
 

@@ -162,8 +162,8 @@ def drop_near_duplicates(
     on_progress: OnProgress,
 ) -> Handle[PartialResult]:
     """Step 4: drop near-duplicates. Ids come back here; the candidates stay where they are."""
-    find = partial(dedup.possible_duplicates, reduction.exclude)
-    possible = executor.result(executor.apply(find, handle))
+    marked = executor.apply(partial(dedup.mark_possible, reduction.exclude), handle)
+    possible = executor.result(executor.apply(dedup.possible_ids, marked))
     total, count = len(reduction.parts), len(possible.ids_N)
     on_progress(total, total, f"{count:,} may be near-duplicates")
     parts = dedup.parts_to_read(possible, [name for name, _ in reduction.parts])
@@ -173,7 +173,7 @@ def drop_near_duplicates(
         split_into_batches(parts, executor, job.limits),
     )
     return executor.apply(
-        partial(dedup.drop_duplicates, job, reduction.exclude), handle, signatures
+        partial(dedup.drop_duplicates, job, reduction.exclude), marked, signatures
     )
 
 

@@ -24,7 +24,6 @@ from tasks.duplicates.matching import (
     Hashes,
     Thumbnails,
     near,
-    near_pairs,
     signature_of,
 )
 from tasks.images import Limits, Pixels, decode, square
@@ -70,14 +69,11 @@ def digits() -> dict[str, int]:
     cells, _ = mnist_data()
     images = [np.repeat(cell.reshape(28, 28, 1).astype(np.uint8), 3, 2) for cell in cells]
     phashes_N, thumbnails = signatures(images)
-    by_hash: set[tuple[int, int]] = set()
-    for first_M, second_M in near_pairs(np.zeros(len(images), np.uint16), phashes_N):
-        by_hash.update(zip(first_M.tolist(), second_M.tolist(), strict=True))
-    first, second = np.array(sorted(by_hash)).T
+    by_hash_NN = np.triu(near(phashes_N[:, None], phashes_N), 1)
     return {
         "pairs": len(images) * (len(images) - 1) // 2,
-        "by_hash": len(by_hash),
-        "by_thumbnail": int(thumbnails.take(first).agree(thumbnails.take(second)).sum()),
+        "by_hash": int(by_hash_NN.sum()),
+        "by_thumbnail": int((by_hash_NN & thumbnails.all_agree(thumbnails)).sum()),
     }
 
 
