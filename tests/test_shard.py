@@ -25,6 +25,8 @@ from tasks import contract, tables
 from tasks.contract import Output, PartId
 from tasks.shard import ShardOptions, Snapshot, class_names, pin, shard
 from tasks.shard.part import ShardJob, shard_images
+from tasks.shard.pins import GROUP_ROWS, images_target, shard_pins
+from tasks.shard.sources import Listing, SourceFile
 from tasks.tables import image_id
 from tests.builders.shards import shard_table
 from tests.builders.sources import CALM, files, fill, image, rejects, rows, run, tar_of
@@ -564,3 +566,16 @@ def test_file_that_is_another_now_is_told__and_a_touched_one_is_not(
     (tmp_path / "in" / "1.png").write_bytes(image(1) + b"more")
     with pytest.raises(ProtegeError, match=r"1 files have changed .*1\.png"):
         run(root, tmp_path / "in")
+
+
+def test_who_makes_a_shard_reads_the_pins_of_few(root: Store) -> None:
+    tars = [
+        SourceFile(f"{number:05d}.tar", f"/nowhere/{number:05d}.tar", 10_240, "1")
+        for number in range(3_500)
+    ]
+    snapshot = pin(root, ShardOptions(source="/nowhere"), Listing(tars))
+    store = images_target(root, ShardOptions(source="/nowhere")).store
+    with store.open_parquet(snapshot.increments[0]) as parquet:
+        groups = parquet.groups_between("shard", 2_345, 2_345)
+        assert len(parquet.read(groups=groups)) == GROUP_ROWS
+    assert shard_pins(store, 2_345) == ([tars[2_345]], {})

@@ -9,7 +9,7 @@ file may get another attempt (recheck.py): another place, which is then the one 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from infra.errors import ProtegeError
 from infra.store import Store, open_store
 from tasks import contract, tables
-from tasks.contract import PartId, RowCounts, Target
+from tasks.contract import PartDraft, PartId, RowCounts, Target
 from tasks.images import IMAGES_VERSION
 from tasks.pieces import pieces
 from tasks.shard.changes import Pinned, check_unchanged
@@ -31,6 +31,7 @@ from tasks.shard.sources import Listing, SourceFile, is_container_name
 
 STAGE = "shard"
 VERSION = 4
+GROUP_ROWS = 1_000  # of 100,000 tars, who makes a shard reads 50 kB of pins, not 5 MB
 PINNED = [
     "key",
     "shard",
@@ -118,10 +119,11 @@ def add_pins(
     passed_over: Mapping[str, int],
 ) -> None:
     """Publish places for these files as the next increment, if nobody else is first."""
-    table = _assign(attempts, _shards(pins), options)
-    counts = RowCounts(len(table), len(table), 0)
-    facts = as_facts(passed_over)
-    contract.write_part(store, _increment_name(len(pins)), table, counts, facts=facts)
+    with PartDraft(store, _increment_name(len(pins)), tables.PINS) as draft:
+        for table in _assign(attempts, _shards(pins), options):
+            draft.add(table)
+        counts = RowCounts(draft.num_rows, draft.num_rows, 0)
+        draft.publish(counts, facts=as_facts(passed_over))
 
 
 def rechecked_reasons(store: Store, increments: Iterable[str]) -> dict[str, int]:
@@ -179,18 +181,24 @@ def shard_pins(store: Store, number: int) -> tuple[list[SourceFile], dict[int, s
     raise ProtegeError(f"{store.uri}: shard {number} is in no increment of the pins")
 
 
-def _assign(attempts: Sequence[Attempt], first_shard: int, options: ShardOptions) -> pa.Table:
-    """Shard and row for each file: a container gets a shard, loose images share them."""
-    shard = first_shard
-    # Not one list of all rows, which are many times as large as their table.
-    tables_of_shards = [tables.PINS.empty_table()]
+def _assign(
+    attempts: Sequence[Attempt], first_shard: int, options: ShardOptions
+) -> Iterator[pa.Table]:
+    """Shard and row for each file: a container gets a shard, loose images share them.
+
+    In tables of whole shards and some GROUP_ROWS: who makes a shard reads no other rows.
+    """
+    shard, rows = first_shard, list[dict[str, Any]]()
     for is_container, group in groupby(attempts, lambda attempt: attempt.file.is_container):
         most = (1, 0) if is_container else (options.images_per_shard, options.mib_per_shard << 20)
         for members in pieces(group, _size, *most):
-            rows = [_pin_row(attempt, shard, row) for row, attempt in enumerate(members)]
-            tables_of_shards.append(pa.Table.from_pylist(rows, schema=tables.PINS))
+            rows += [_pin_row(attempt, shard, row) for row, attempt in enumerate(members)]
             shard += 1
-    return pa.concat_tables(tables_of_shards)
+            if len(rows) >= GROUP_ROWS:
+                yield pa.Table.from_pylist(rows, schema=tables.PINS)
+                rows = []
+    if rows:
+        yield pa.Table.from_pylist(rows, schema=tables.PINS)
 
 
 def _size(attempt: Attempt) -> int:
