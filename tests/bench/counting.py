@@ -19,7 +19,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from unittest.mock import patch
 
 from infra.store.local import LocalDraft, LocalStore
@@ -69,8 +69,8 @@ def counting(requests: Requests) -> Iterator[None]:
     def counted(name: str, note: Callable[..., None]) -> Callable[..., Any]:
         original = getattr(LocalStore, name)
 
-        def method(store: LocalStore, *given: Any) -> Any:
-            result = original(store, *given)
+        def method(store: LocalStore, *given: Any, **named: Any) -> Any:
+            result = original(store, *given, **named)
             note(result, *given)
             return result
 
@@ -81,6 +81,14 @@ def counting(requests: Requests) -> Iterator[None]:
         num_bytes = (Path(store.uri) / path).stat().st_size
         requests.note("head")
         yield open_by_ranges(partial(store.read_ranges, path), num_bytes)
+
+    local_file = LocalStore.local_file
+
+    @contextmanager
+    def fetched(store: LocalStore, path: str) -> Iterator[BinaryIO]:
+        requests.got((Path(store.uri) / path).stat().st_size)
+        with local_file(store, path) as file:
+            yield file
 
     def ranged(result: Sequence[bytes], _path: str, ranges: Sequence[tuple[int, int]]) -> None:
         blocks = blocks_of(ranges)
@@ -104,6 +112,7 @@ def counting(requests: Requests) -> Iterator[None]:
         for name, note in notes.items():
             patches.enter_context(patch.object(LocalStore, name, counted(name, note)))
         patches.enter_context(patch.object(LocalStore, "open_parquet", opened))
+        patches.enter_context(patch.object(LocalStore, "local_file", fetched))
         patches.enter_context(patch.object(LocalDraft, "_sync", synced))
         yield
 
@@ -125,6 +134,6 @@ def count_anew(seconds: float) -> None:
     forget_peak()
 
 
-def counted() -> tuple[int, int, float]:
-    """In this process: requests and bytes read since then, and the peak memory in MiB."""
-    return _requests.total, _requests.bytes_read, peak_mib()
+def counted() -> tuple[Counter[str], int, float]:
+    """In this process: requests by kind and bytes read since then, and the peak memory in MiB."""
+    return Counter(_requests.counts), _requests.bytes_read, peak_mib()
