@@ -71,8 +71,8 @@ class Receipt:
     @property
     def footer(self) -> dict[str, Any]:
         """What is written of it into the part."""
-        left_out = ("name", "num_bytes", "seconds")
-        return {key: value for key, value in vars(self).items() if key not in left_out}
+        not_written = ("name", "num_bytes", "seconds")
+        return {key: value for key, value in vars(self).items() if key not in not_written}
 
 
 def part_name(number: int) -> str:
