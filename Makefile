@@ -20,7 +20,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-user demo demo-fashion demo-icons demo-seeds test test-wheel fuzz test-operate test-operate-ci debian check
-.PHONY: format operate-sqlite operate-postgres bench-overhead bench-topk bench-gather bench-score simulate bench-train bench-loader bench-photos bench-recipes bench-fashion bench-icons bench-precision bench-features bench-operate clean
+.PHONY: format operate-sqlite operate-postgres bench-overhead bench-topk bench-gather bench-data bench-score simulate bench-train bench-loader bench-photos bench-recipes bench-fashion bench-icons bench-precision bench-features bench-operate clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -100,6 +100,9 @@ bench-topk: $(READY)  ## Measure topk against DuckDB and Polars; IMAGES=10000000
 
 bench-gather: $(READY)  ## Measure gather against cp and DuckDB, with 15 GB in FOLDER; DATASETS=python for another
 	$(BIN)/python -m tests.bench.gather $(FOLDER) $(if $(DATASETS),--datasets-python $(DATASETS))
+
+bench-data: $(READY)  ## Measure how images come in against tar and a decoder, in FOLDER; PEERS=python for others
+	$(BIN)/python -m tests.bench.data $(FOLDER) $(if $(PEERS),--peers-python $(PEERS))
 
 bench-score: $(READY)  ## Measure score against its network and its decoders, in FOLDER, in 15 minutes
 	$(BIN)/python -m tests.bench.score $(FOLDER)
