@@ -16,7 +16,7 @@ from models.pixels import channels_last
 from models.registry import build
 from tasks import contract, tables
 from tasks.contract import Output
-from tasks.images import Inputs
+from tasks.images import Inputs, encode_png
 from tasks.inference.model import Model
 from tasks.inference.weights import WEIGHTS, Description, read_description
 from tasks.score import ScoreOptions, score
@@ -140,3 +140,20 @@ def test_weights_that_are_not_those_that_were_published_score_nothing(
     teacher.store.replace(WEIGHTS, data[:-1] + bytes([data[-1] ^ 1]))
     with pytest.raises(Failures, match=rf"{WEIGHTS} is damaged.*Delete this file and run again"):
         score(root, images, teacher, ScoreOptions(batch_size=8))
+
+
+def test_flip_is_the_mean_of_an_image_and_its_mirror_image(root: Store, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(256, size=(16, 16, 3), dtype=np.uint8)
+    found = []
+    for name, image in (("in", pixels), ("mirrored", pixels[:, ::-1])):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.png").write_bytes(encode_png(np.ascontiguousarray(image)))
+        images = shard(root, ShardOptions(source=str(tmp_path / name)))
+        teacher = model(root)
+        for flip in (False, True):
+            table = score(root, images, teacher, ScoreOptions(flip=flip)).table("scores")
+            found.append(np.array(log_odds_of(table)[0]))
+    plain, averaged, mirrored_plain, mirrored_averaged = found
+    assert not np.allclose(plain, mirrored_plain, atol=1e-4)
+    assert not np.allclose(averaged, plain, atol=1e-4)
+    np.testing.assert_allclose(averaged, mirrored_averaged, atol=1e-5)

@@ -110,12 +110,19 @@ class Model:
         *,
         batch_size: int,
         precision: Precision = "float32",
+        flip: bool = False,
         decode_threads: int = DECODE_THREADS,
     ) -> Iterator[Batch]:
-        """Logits of many images, batch by batch, as `run_pipeline` gives them."""
+        """Logits of many images, batch by batch, as `run_pipeline` gives them.
+
+        With `flip`, they are the mean of those of an image and of its mirror image.
+        """
 
         def forward(pixels_BHWC: Tensor, _num_images: int) -> Tensor:
-            return self.logits(pixels_BHWC, precision)
+            logits_BC = self.logits(pixels_BHWC, precision)
+            if flip:
+                logits_BC = (logits_BC + self.logits(pixels_BHWC.flip(2), precision)) / 2
+            return logits_BC
 
         # The logits of tens of thousands of classes are larger than their images.
         batch_bytes = batch_size * len(self.description.classes) * FLOAT_BYTES

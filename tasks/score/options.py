@@ -28,6 +28,8 @@ class ScoreOptions(Options):
     """Images in a forward pass; the last one of a shard is padded, so all have the same shape."""
     precision: Precision = "float32"
     """Arithmetic of the network; its last layer and the log-odds are always in float32."""
+    flip: bool = False
+    """Average the logits of every image and of its mirror image, which takes twice as long."""
     max_reject_percent: float = Field(5, ge=0, le=100)
     """The stage fails when more than this share of the images cannot be scored."""
     speed: ScoreSpeed = ScoreSpeed()

@@ -60,7 +60,7 @@ def score_parts(job: ScoreJob, parts: Iterable[PartId]) -> Iterator[MadePart]:
                 options.speed.compile,
                 batch_size=options.batch_size,
                 precision=options.precision,
-                num_images=job.images.kept,
+                num_images=job.images.kept * (2 if options.flip else 1),
             )
             yield from stream.run(teacher)
         except Exception as error:
@@ -150,6 +150,7 @@ class _Stream:
             functools.partial(_decode, inputs=teacher.description.inputs),
             batch_size=options.batch_size,
             precision=options.precision,
+            flip=options.flip,
             decode_threads=options.speed.decode_threads,
         )
         with ThreadPoolExecutor(1, thread_name_prefix="write") as pool:
