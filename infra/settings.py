@@ -40,7 +40,7 @@ class DaskSettings(_Section):
     workers: int = Field(
         0,
         ge=0,
-        description="Processes of a local cluster; 0 is one per GPU, else per core with 1 GiB.",
+        description="Processes of a local cluster, beside one per GPU; 0 is one per core and GiB.",
     )
 
 

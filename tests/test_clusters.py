@@ -2,6 +2,9 @@
 
 import asyncio
 import logging
+import os
+import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,7 +14,7 @@ from distributed import Client, LocalCluster
 from distributed.comm.core import connect
 
 from infra.errors import ProtegeError
-from infra.executors import Cluster, remote
+from infra.executors import Cluster, clusters, remote
 from infra.executors.remote import check_encrypted, check_versions, scheduler_at
 from infra.settings import DaskSettings
 
@@ -86,3 +89,46 @@ def test_scheduler_that_does_not_answer_is_named() -> None:
     settings = DaskSettings(address="nonsense://127.0.0.1:1", plain=True)
     with pytest.raises(ProtegeError, match="no Dask scheduler answers at"), scheduler_at(settings):
         pass
+
+
+def pid(_item: int) -> int:
+    time.sleep(0.01)  # so that nobody does everything
+    return os.getpid()
+
+
+def resources_of(cluster: Cluster) -> list[dict[str, float]]:
+    workers = cluster.client.scheduler_info(n_workers=-1)["workers"].values()
+    return sorted((dict(worker["resources"]) for worker in workers), key=str)
+
+
+def test_machine_with_gpus_has_workers_for_networks_and_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(clusters, "gpu_count", lambda: 1)
+    with Cluster(DaskSettings(workers=2)) as cluster:
+        assert resources_of(cluster) == [{"cpu": 1}, {"cpu": 1}, {"gpu": 1}]
+        assert (cluster.workers, cluster.on_gpus().workers) == (2, 1)
+        networks = set(cluster.on_gpus().run(pid, range(40)))
+        others = set(cluster.run(pid, range(40)))
+        assert len(networks) == 1
+        assert 1 <= len(others) <= 2
+        assert not networks & others
+        total = cluster.result(cluster.reduce(pid, max, range(20)))
+        assert total in others
+
+
+def test_without_pools_everybody_does_everything(cluster: Cluster) -> None:
+    assert cluster.workers == cluster.on_gpus().workers
+    assert set(cluster.on_gpus().run(pid, range(60))) == set(cluster.run(pid, range(60)))
+
+
+def test_worker_of_a_pool_that_was_killed_is_replaced_in_its_pool(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(clusters, "gpu_count", lambda: 1)
+    with Cluster(DaskSettings(workers=1)) as cluster:
+        (before,) = set(cluster.on_gpus().run(pid, range(4)))
+        os.kill(before, signal.SIGKILL)
+        (after,) = set(cluster.on_gpus().run(pid, range(4)))
+        assert after != before
+        assert after not in set(cluster.run(pid, range(10)))

@@ -198,7 +198,9 @@ def test_two_runs_in_a_worker_get_each_the_warnings_of_its_own_work(tmp_path: Pa
 
     def work(own: str, other: str, address: str) -> None:
         with Cluster(DaskSettings(address=address)) as cluster:
-            cluster._worker_log._throttle = Throttle(lambda line: logged[own].append(str(line)))
+            cluster._connection.worker_log._throttle = Throttle(
+                lambda line: logged[own].append(str(line))
+            )
             logged[own] = []
             list(cluster.run(meet, [(str(tmp_path / own), str(tmp_path / other))]))
 

@@ -66,7 +66,7 @@ def worker_lines(options: RecipeOptions, estimate: Estimate) -> list[str]:
     parts = [f"{need.stage} {need.num_bytes / GIB:.1f}" for need in needs]
     line = f"memory of a worker in GiB, at most about: {', '.join(parts)}"
     if _is_here():
-        workers = local_workers(Settings().dask)
+        workers = _processes()
         line += f"; each of the {workers} has {memory_limit() / workers / GIB:.1f}"
     return [line] if needs else []
 
@@ -76,21 +76,26 @@ def check_workers(options: RecipeOptions, estimate: Estimate) -> None:
     needs = needs_of(options, estimate)
     if not needs or not _is_here():
         return
-    workers = local_workers(Settings().dask)
+    workers = _processes()
     most = max(needs, key=lambda need: need.num_bytes)
     share = memory_limit() // workers
     if most.num_bytes <= share:
         return
-    fitting = memory_limit() // most.num_bytes
+    fitting = memory_limit() // most.num_bytes - gpu_count()
     remedy = (
         f"set PROTEGE_DASK__WORKERS={fitting}"
-        if fitting
+        if fitting > 0
         else "lower score.batch_size, or take a machine with more memory"
     )
     raise ProtegeError(
         f"{most.stage}: a worker needs about {most.num_bytes / GIB:.1f} GiB, and each of the "
         f"{workers} of this machine has {share / GIB:.1f}: {remedy}"
     )
+
+
+def _processes() -> int:
+    """The processes of a cluster on this machine, which share its memory."""
+    return local_workers(Settings().dask) + gpu_count()
 
 
 def _is_here() -> bool:

@@ -101,6 +101,10 @@ class Executor(Protocol):
         """How many items are worked on at a time."""
         ...
 
+    def on_gpus(self) -> "Executor":
+        """The same for work with networks: by the workers that have GPUs, where some are for it."""
+        ...
+
     def preload(self, module: str) -> None:
         """Let every worker that is there import a module, while this process does other things."""
         ...

@@ -20,6 +20,8 @@ from infra.executors.remote import scheduler_at
 from infra.malloc import KEEP_MEMORY
 from infra.settings import DaskSettings
 
+# Dask's resources, of which a worker has one: where some have it, only they do the work for it.
+GPU, CPU = "gpu", "cpu"
 MIN_WORKER_BYTES = 1 << 30  # which every stage can do with, but for a large network
 # Dask closes for ever a worker that is not back after 15 s, though it is being started again, and
 # then waits without an end; on a busy machine the start alone takes so long.
@@ -31,17 +33,18 @@ def open_client(settings: DaskSettings) -> AbstractContextManager[Any]:
     """A client of the scheduler at the address, or of a new cluster on this machine."""
     if settings.address:
         return scheduler_at(settings)
-    return _local_processes(local_workers(settings))
+    return _local_processes(local_workers(settings), gpu_count())
 
 
 def local_workers(settings: DaskSettings) -> int:
-    """How many processes a cluster on this machine has."""
-    by_memory = max(1, memory_limit() // MIN_WORKER_BYTES)
-    return settings.workers or gpu_count() or min(core_count(), by_memory)
+    """How many processes a cluster on this machine has, beside one for each GPU."""
+    by_memory = max(1, memory_limit() // MIN_WORKER_BYTES - gpu_count())
+    return settings.workers or min(core_count(), by_memory)
 
 
 @contextmanager
-def _local_processes(workers: int) -> Iterator[Any]:
+def _local_processes(workers: int, gpus: int) -> Iterator[Any]:
+    """Processes for work without networks, and one for each GPU; without a GPU, one kind."""
     import dask
     from distributed import Client, LocalCluster, Security
 
@@ -52,9 +55,11 @@ def _local_processes(workers: int) -> Iterator[Any]:
     keys = Security.temporary()
     with unchanged_environment():
         cluster = LocalCluster(
-            n_workers=workers,
+            n_workers=gpus or workers,
             threads_per_worker=1,
             processes=True,
+            resources={GPU: 1} if gpus else None,
+            memory_limit=memory_limit() // (gpus + workers),
             host="tls://127.0.0.1",
             security=keys,
             dashboard_address="127.0.0.1:0",
@@ -62,9 +67,21 @@ def _local_processes(workers: int) -> Iterator[Any]:
             silence_logs=logging.CRITICAL,
         )
     with kept, report_restarts(), cluster, Client(cluster) as client:
+        if gpus:
+            _add_workers(cluster, workers)
+            client.wait_for_workers(gpus + workers)
         # The objects of a worker with torch take seconds to delete; Dask kills it meanwhile.
         client.run(atexit.register, gc.freeze)
         yield client
+
+
+def _add_workers(cluster: Any, count: int) -> None:
+    """Add processes that compute no networks."""
+    for _ in range(count):
+        for name, spec in cluster.new_worker_spec().items():
+            options = {**spec["options"], "resources": {CPU: 1}}
+            cluster.worker_spec[name] = {**spec, "options": options}
+    cluster.scale(len(cluster.worker_spec))
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 In: settings. Out: results, as they come.
 
     with Cluster(settings) as executor:
-        for receipt in executor.run(score_shard, shards): ...
+        for receipt in executor.on_gpus().run(score_shard, shards): ...
 """
 
 import time
@@ -27,7 +27,7 @@ from infra.executors.base import (
     function_name,
     ignore,
 )
-from infra.executors.clusters import open_client
+from infra.executors.clusters import CPU, GPU, open_client
 from infra.executors.deaths import WorkerKilled, readable_error
 from infra.executors.worker_logs import WorkerLog
 from infra.settings import DaskSettings
@@ -35,62 +35,87 @@ from infra.settings import DaskSettings
 FUTURES_PER_WORKER = 3  # a worker that is done finds its next item waiting
 MIN_FUTURES = 16
 COUNTED_SECONDS = 1.0  # how long the number of workers is believed, for it takes a request
+EVERYBODY = "everybody"  # no pool, but all workers
 HIGHEST_PRIORITY = 100  # before anything that a tree still has to do
 
 
-class Cluster:
-    """A Dask cluster; it starts when the first work comes."""
+class Connection:
+    """The client of a cluster, which starts when the first work comes, and who works in it."""
 
-    def __init__(self, settings: DaskSettings | None = None) -> None:
-        self._settings = settings or DaskSettings()
-        self._client: Any = None
-        self._opened = ExitStack()
-        self._worker_log = WorkerLog()
-        self._counted, self._counted_until = 0, 0.0
-
-    def __enter__(self) -> "Cluster":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._opened.close()
-        self._client = None
-        self._worker_log.flush()
-
-    @property
-    def workers(self) -> int:
-        threads: int = sum(self.client.nthreads().values())
-        return max(1, threads)
+    def __init__(self, settings: DaskSettings) -> None:
+        self.settings = settings
+        self.opened: Any = None
+        self.worker_log = WorkerLog()
+        self._exit = ExitStack()
+        self._slots: dict[str, int] = {}
+        self._counted_until = 0.0
 
     @property
     def client(self) -> Any:
         """The Dask client; the cluster starts here."""
-        if self._client is None:
-            self._client = self._opened.enter_context(open_client(self._settings))
-            self._client.subscribe_topic(self._worker_log.topic, self._worker_log.receive)
-        return self._client
+        if self.opened is None:
+            self.opened = self._exit.enter_context(open_client(self.settings))
+            self.opened.subscribe_topic(self.worker_log.topic, self.worker_log.receive)
+        return self.opened
+
+    def slots(self, pool: str) -> int:
+        """How many items the workers of a pool work on at a time; 0 where there is no such pool."""
+        now = time.monotonic()
+        if now >= self._counted_until:
+            workers = self.client.scheduler_info(n_workers=-1)["workers"].values()
+            self._slots = {EVERYBODY: sum(worker["nthreads"] for worker in workers)}
+            for worker in workers:
+                for name, count in worker["resources"].items():
+                    self._slots[name] = self._slots.get(name, 0) + int(count)
+            self._counted_until = now + COUNTED_SECONDS
+        return self._slots.get(pool, 0)
+
+    def close(self) -> None:
+        """End what was opened."""
+        self._exit.close()
+        self.opened = None
+        self.worker_log.flush()
+
+
+class Pool:
+    """The workers of a cluster that do one kind of work: a Dask resource of that name, one each.
+
+    Where no worker has that resource, everybody does the work.
+    """
+
+    def __init__(self, connection: Connection, name: str) -> None:
+        self._connection, self._name = connection, name
+
+    @property
+    def client(self) -> Any:
+        """The Dask client; the cluster starts here."""
+        return self._connection.client
+
+    @property
+    def workers(self) -> int:
+        slots = self._connection.slots
+        return max(1, slots(self._name) or slots(EVERYBODY))
+
+    def on_gpus(self) -> "Pool":
+        return Pool(self._connection, GPU)
 
     def preload(self, module: str) -> None:
-        if self._client is None:
+        if (client := self._connection.opened) is None:
             return
         from distributed import fire_and_forget
 
-        for address in self._client.nthreads():
+        for address in client.nthreads():
             key = f"preload-{uuid4().hex}"
-            fire_and_forget(self._client.submit(_load, module, workers=[address], key=key))
+            fire_and_forget(client.submit(_load, module, workers=[address], key=key))
 
     def everywhere(self, function: Callable[[], object]) -> None:
-        if self._client is not None:
-            self._client.run(function)
+        if self._connection.opened is not None:
+            self._connection.opened.run(function)
 
     def run(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         from distributed import as_completed
 
-        self._worker_log.log_for_caller()
+        self._connection.worker_log.log_for_caller()
         failures, source = FailureCount(), iter(items)
         pending: dict[str, Item] = {}
         futures = as_completed(loop=self.client.loop)
@@ -122,7 +147,7 @@ class Cluster:
         items: Sequence[Item],
         on_done: Callable[[], None] = ignore,
     ) -> Handle[Piece]:
-        self._worker_log.log_for_caller()
+        self._connection.worker_log.log_for_caller()
         level, depth = [self._submit(chunk, item) for item in items], 0
         for future in level:
             future.add_done_callback(lambda _: on_done())
@@ -145,10 +170,7 @@ class Cluster:
 
     def _window(self) -> int:
         """How many futures there are at a time; more when workers have joined."""
-        now = time.monotonic()
-        if now >= self._counted_until:
-            self._counted, self._counted_until = self.workers, now + COUNTED_SECONDS
-        return max(MIN_FUTURES, FUTURES_PER_WORKER * self._counted)
+        return max(MIN_FUTURES, FUTURES_PER_WORKER * self.workers)
 
     def _error_of(self, future: Any, work: str = "") -> BaseException | None:
         try:
@@ -159,13 +181,32 @@ class Cluster:
             return None
         # Of a cluster that has gone away nothing can be asked.
         workers = 0 if isinstance(error, CancelledError) else self.workers
-        return readable_error(error, self._settings, workers, work)
+        return readable_error(error, self._connection.settings, workers, work)
 
     def _submit(self, function: Callable[..., Any], *items: Any, priority: int = 0) -> Any:
         # A key of its own: Dask must not answer from an earlier run whose outputs may be gone.
         key = f"{function_name(function)}-{uuid4().hex}"
-        wrapped = self._worker_log.wrap(function)
-        return self.client.submit(*wrapped, *items, key=key, priority=priority)
+        wrapped = self._connection.worker_log.wrap(function)
+        needs = {self._name: 1} if self._connection.slots(self._name) else None
+        return self.client.submit(*wrapped, *items, key=key, priority=priority, resources=needs)
+
+
+class Cluster(Pool):
+    """A Dask cluster, and in it the workers for work without networks."""
+
+    def __init__(self, settings: DaskSettings | None = None) -> None:
+        super().__init__(Connection(settings or DaskSettings()), CPU)
+
+    def __enter__(self) -> "Cluster":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._connection.close()
 
 
 def _split(function: Callable[[Item], Any], item: Item, error: BaseException) -> Sequence[Item]:

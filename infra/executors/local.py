@@ -36,6 +36,9 @@ class Inline:
     ) -> None:
         """Nothing was opened."""
 
+    def on_gpus(self) -> "Inline":
+        return self
+
     def preload(self, module: str) -> None:
         """Nothing is gained: this process imports a module when it needs it."""
 

@@ -217,7 +217,7 @@ def _make(job: EvaluateJob, executor: Executor, session: Session) -> Made:
     if job.choice is not None:
         # On a worker, where the teacher and a GPU may be, and torch is loaded already.
         measure = functools.partial(measure_choice, job.options, classes=job.classes)
-        rows += [row for found in executor.run(measure, [job.choice]) for row in found]
+        rows += [row for found in executor.on_gpus().run(measure, [job.choice]) for row in found]
     table = metrics_table(rows)
     counts = RowCounts(len(table), len(table), 0)
     receipt = contract.write_part(session.store, METRICS, table, counts)

@@ -71,7 +71,7 @@ def predict(
     make_part = functools.partial(predict_shard, PredictJob(target.uri, options, images, model))
     extra = {"classes": model.classes}
     make = OneByOne(make_part, f"{PREDICTIONS} shard")
-    return map_images(target, images, make, executor, on_progress, extra)
+    return map_images(target, images, make, executor.on_gpus(), on_progress, extra)
 
 
 def read_predictions(predicted: Output, columns: Sequence[str] | None = None) -> pa.Table:

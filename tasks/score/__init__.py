@@ -52,6 +52,6 @@ def score(
     )
     make = functools.partial(score_parts, ScoreJob(target.uri, options, images, teacher))
     extra = {"classes": classes, "top_p": min(options.top_p, len(classes))}
-    output = map_images(target, images, make, executor, on_progress, extra)
+    output = map_images(target, images, make, executor.on_gpus(), on_progress, extra)
     contract.check_reject_share(output, options.max_reject_percent, "the pile")
     return output
