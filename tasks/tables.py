@@ -4,9 +4,12 @@ Writers are given one of these schemas and readers check it; nothing infers a ty
 travel in the files, and `protege show` prints them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 
@@ -88,6 +91,7 @@ LEAKS = _schema(
 )
 
 TAGGED = ("tag_labels", "tag_log_odds")
+EMBEDDING = "embedding"
 
 
 def score_columns(rank: int) -> tuple[str, str]:
@@ -95,8 +99,11 @@ def score_columns(rank: int) -> tuple[str, str]:
     return f"label_{rank}", f"log_odds_{rank}"
 
 
-def scores(top_p: int) -> pa.Schema:
-    """The `scores` schema for the P best classes of each image: columns of their own for each."""
+def scores(top_p: int, embedding_bytes: int = 0) -> pa.Schema:
+    """The `scores` schema for the P best classes of each image: columns of their own for each.
+
+    With so many bytes of an embedding, it has a column of these.
+    """
     fields = [IMAGE_ID]
     for rank in range(top_p):
         label, log_odds = score_columns(rank)
@@ -112,10 +119,18 @@ def scores(top_p: int) -> pa.Schema:
         _field(tag_log_odds, pa.list_(pa.float32()), "log-odds of these, be they high or low"),
         THUMBNAIL,
     ]
+    if embedding_bytes:
+        note = "features before the last layer, of length 1, as little-endian float16"
+        fields.append(_field(EMBEDDING, pa.binary(embedding_bytes), note))
     return _schema("scores", *fields)
 
 
-def scores_layout(top_p: int) -> Layout:
+def scores_schema(extra: Mapping[str, Any]) -> pa.Schema:
+    """The schema of an output of `score`, by what its manifest says besides."""
+    return scores(extra["top_p"], extra.get("embedding_bytes", 0))
+
+
+def scores_layout(top_p: int, embedding_bytes: int = 0) -> Layout:
     """How a part of `scores` lies on disk: written once, read many times (docs/topk.md)."""
     columns = [score_columns(rank) for rank in range(top_p)]
     return Layout(
@@ -123,6 +138,7 @@ def scores_layout(top_p: int) -> Layout:
         encodings={
             **SIGNATURES_LAYOUT.encodings,
             **{log_odds: "BYTE_STREAM_SPLIT" for _, log_odds in columns},
+            **({EMBEDDING: "PLAIN"} if embedding_bytes else {}),
         },
     )
 
@@ -276,3 +292,12 @@ def table_name(schema: pa.Schema) -> str:
     """The name under which a schema was declared, or `?` for a file that is not ours."""
     name: bytes = (schema.metadata or {}).get(b"table", b"?")
     return name.decode()
+
+
+def ids_by_shard(
+    image_ids: npt.NDArray[np.int64],
+) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
+    """Each shard of these ids and its own, each once, in order."""
+    unique_ids = np.unique(image_ids)
+    shards, starts = np.unique(unique_ids >> ROW_BITS, return_index=True)
+    yield from zip(shards.tolist(), np.split(unique_ids, starts[1:]))

@@ -16,11 +16,13 @@ from models.pixels import channels_last
 from models.registry import build
 from tasks import contract, tables
 from tasks.contract import Output
+from tasks.gather import GatherOptions, gather
 from tasks.images import Inputs, encode_png
-from tasks.inference.model import Model
+from tasks.inference.model import Model, load_model
 from tasks.inference.weights import WEIGHTS, Description, read_description
 from tasks.score import ScoreOptions, score
-from tasks.shard import ShardOptions, shard
+from tasks.shard import ShardOptions, read_images, shard
+from tasks.topk import TopkOptions, topk
 from tests.builders.models import CLASSES, model
 from tests.builders.pictures import write_folder
 
@@ -157,3 +159,28 @@ def test_flip_is_the_mean_of_an_image_and_its_mirror_image(root: Store, tmp_path
     assert not np.allclose(plain, mirrored_plain, atol=1e-4)
     assert not np.allclose(averaged, plain, atol=1e-4)
     np.testing.assert_allclose(averaged, mirrored_averaged, atol=1e-5)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_embeddings_are_the_features_of_length_1(root: Store, pictures: Path, flip: bool) -> None:
+    source, teacher = str(pictures / "pile"), model(root)
+    images = shard(root, ShardOptions(source=source, images_per_shard=17))
+    plain = score(root, images, teacher, ScoreOptions(batch_size=8, flip=flip)).table("scores")
+    options = ScoreOptions(batch_size=8, flip=flip, embeddings=True)
+    scores = score(root, images, teacher, options)
+    table = scores.table("scores")
+    assert table.drop_columns(["embedding"]).equals(plain)
+    loaded = load_model(teacher)
+    for (_, data), row in zip(read_images(images, 0), table.to_pylist()):
+        pixels_HWC = loaded.decode(data).copy()
+        both = [pixels_HWC, np.ascontiguousarray(pixels_HWC[:, ::-1])][: 1 + flip]
+        feature_D = sum(loaded.features(pixels[None])[0].numpy() for pixels in both)
+        found_D = np.frombuffer(row["embedding"], "<f2")
+        assert len(found_D) == loaded.num_features
+        np.testing.assert_allclose(found_D, feature_D / np.linalg.norm(feature_D), atol=1e-3)
+    chosen = topk(root, scores, TopkOptions(k=5, top_p=2))
+    without = topk(root, score(root, images, teacher, ScoreOptions()), TopkOptions(k=5, top_p=2))
+    if not flip:
+        assert chosen.table("chosen").equals(without.table("chosen"))
+    softly = GatherOptions(pseudo_labels="soft")
+    assert gather(root, images, chosen, softly, scores=scores).kept == chosen.kept

@@ -29,16 +29,16 @@ def read_soft_labels(scores: Output, ids: npt.NDArray[np.int64]) -> Iterator[Sof
 
     Raises ProtegeError for an image without scores.
     """
-    for shard in np.unique(ids >> tables.ROW_BITS).tolist():
-        yield from _of_shard(scores, shard, np.unique(ids[ids >> tables.ROW_BITS == shard]))
+    for shard, ids_of_shard in tables.ids_by_shard(ids):
+        yield from _of_shard(scores, shard, ids_of_shard)
 
 
 def _of_shard(scores: Output, shard: int, ids: npt.NDArray[np.int64]) -> Iterator[SoftLabel]:
-    top_p = scores.body["extra"]["top_p"]
-    columns = [tables.score_columns(rank) for rank in range(top_p)]
+    extra = scores.body["extra"]
+    columns = [tables.score_columns(rank) for rank in range(extra["top_p"])]
     wanted = ["image_id", *(name for pair in columns for name in pair)]
     name = contract.part_name(shard)
-    table = contract.read_part(scores.store, name, tables.scores(top_p), wanted, ids)
+    table = contract.read_part(scores.store, name, tables.scores_schema(extra), wanted, ids)
     found = table["image_id"].to_numpy()
     if not np.array_equal(found, ids):
         missing = np.setdiff1d(ids, found)

@@ -67,6 +67,13 @@ class Model:
     compiled: Callable[[Tensor], Tensor] | None = None
     """The features of the network as torch has compiled them for batches of one shape."""
 
+    @property
+    def num_features(self) -> int:
+        """How many features an image has."""
+        size = self.description.inputs.size
+        with torch.no_grad():
+            return self.network.features(torch.zeros(1, 3, size, size, device=self.device)).shape[1]
+
     def decode(self, picture: Picture) -> Pixels:
         """The network's input, pixels (S, S, 3), from an image. Raises Unusable."""
         return self.description.inputs.square(read_picture(picture))
@@ -111,21 +118,29 @@ class Model:
         batch_size: int,
         precision: Precision = "float32",
         flip: bool = False,
+        embeddings: bool = False,
         decode_threads: int = DECODE_THREADS,
     ) -> Iterator[Batch]:
         """Logits of many images, batch by batch, as `run_pipeline` gives them.
 
-        With `flip`, they are the mean of those of an image and of its mirror image.
+        With `flip`, they are the mean of those of an image and of its mirror image; with
+        `embeddings`, the features (B, D) stand behind the logits (B, C).
         """
 
+        def look(pixels_BHWC: Tensor) -> Tensor:
+            if not embeddings:
+                return self.logits(pixels_BHWC, precision)
+            features_BD = self.features(pixels_BHWC, precision)
+            with torch.no_grad():
+                return torch.cat([self.network.logits(features_BD), features_BD], dim=1)
+
         def forward(pixels_BHWC: Tensor, _num_images: int) -> Tensor:
-            logits_BC = self.logits(pixels_BHWC, precision)
-            if flip:
-                logits_BC = (logits_BC + self.logits(pixels_BHWC.flip(2), precision)) / 2
-            return logits_BC
+            outputs_BC = look(pixels_BHWC)
+            return (outputs_BC + look(pixels_BHWC.flip(2))) / 2 if flip else outputs_BC
 
         # The logits of tens of thousands of classes are larger than their images.
-        batch_bytes = batch_size * len(self.description.classes) * FLOAT_BYTES
+        outputs = len(self.description.classes) + (self.num_features if embeddings else 0)
+        batch_bytes = batch_size * outputs * FLOAT_BYTES
         return run_pipeline(
             items,
             decode,

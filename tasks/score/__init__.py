@@ -1,13 +1,14 @@
 """score: the teacher ranks the classes of every image of every shard.
 
 In: `images` shards and a teacher. Out: `scores`, a part for each shard: the P best classes of each
-image with their log-odds in float32, best first, and its signature. Images that cannot be decoded,
-or whose logits are not finite, become rejects.
+image with their log-odds in float32, best first, its signature and, by an option, its embedding.
+Images that cannot be decoded, or whose logits are not finite, become rejects.
 
     scores = score(root, images, teacher, ScoreOptions(top_p=10))
 """
 
 import functools
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from tasks.score.table import scores_table
 
 STAGE = "score"
 VERSION = 5
+FLOAT16_BYTES = 2
 
 __all__ = ["STAGE", "ScoreOptions", "score", "scores_table"]
 
@@ -50,8 +52,18 @@ def score(
         identities={"images": images.fingerprint, "teacher": teacher.weights},
         content={"images_version": IMAGES_VERSION, "duplicates_version": DUPLICATES_VERSION},
     )
-    make = functools.partial(score_parts, ScoreJob(target.uri, options, images, teacher))
-    extra = {"classes": classes, "top_p": min(options.top_p, len(classes))}
+    extra: dict[str, Any] = {"classes": classes, "top_p": min(options.top_p, len(classes))}
+    if options.embeddings:
+        extra["embedding_bytes"] = _embedding_bytes(teacher)
+    job = ScoreJob(target.uri, options, images, teacher, extra.get("embedding_bytes", 0))
+    make = functools.partial(score_parts, job)
     output = map_images(target, images, make, executor.on_gpus(), on_progress, extra)
     contract.check_reject_share(output, options.max_reject_percent, "the pile")
     return output
+
+
+def _embedding_bytes(teacher: Output) -> int:
+    # Imported here: only who wants embeddings waits for torch.
+    from tasks.inference.model import load_model
+
+    return FLOAT16_BYTES * load_model(teacher).num_features

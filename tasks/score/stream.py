@@ -43,6 +43,7 @@ class ScoreJob:
     options: ScoreOptions
     images: Output
     teacher: Output
+    embedding_bytes: int = 0
 
 
 def score_parts(job: ScoreJob, parts: Iterable[PartId]) -> Iterator[MadePart]:
@@ -101,7 +102,7 @@ class _Shard:
         self.writer.forget_time()
         with PLACE.at(f"score shard {self.part.number}"):
             reject_images(self.writer, self.rows, self.scores.problems)
-            layout = tables.scores_layout(self.scores.top_p)
+            layout = tables.scores_layout(self.scores.top_p, self.scores.embedding_bytes)
             return self.writer.write(self.scores.table(), facts=facts, layout=layout)
 
 
@@ -151,6 +152,7 @@ class _Stream:
             batch_size=options.batch_size,
             precision=options.precision,
             flip=options.flip,
+            embeddings=options.embeddings,
             decode_threads=options.speed.decode_threads,
         )
         with ThreadPoolExecutor(1, thread_name_prefix="write") as pool:
@@ -208,7 +210,8 @@ class _Stream:
             self.shards.append(shard)
             try:
                 shard.rows = locate_images(self._job.images, part.number, columns=("key", "tags"))
-                shard.scores = ShardScores(shard.rows, classes, min(options.top_p, len(classes)))
+                top_p = min(options.top_p, len(classes))
+                shard.scores = ShardScores(shard.rows, classes, top_p, self._job.embedding_bytes)
             except Exception as error:
                 shard.error = error
             else:

@@ -21,14 +21,20 @@ from tasks.images import Pixels, Unusable
 from tasks.score.tags import TagScores
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from tasks.inference.pipeline import Batch
 
 
 class ShardScores:
     """The scores of the images of a shard; those with `problems`, by row, are not scored."""
 
-    def __init__(self, rows: pa.Table, classes: Sequence[str], top_p: int) -> None:
-        count, self.top_p = len(rows), top_p
+    def __init__(
+        self, rows: pa.Table, classes: Sequence[str], top_p: int, embedding_bytes: int = 0
+    ) -> None:
+        count, self.top_p, self.embedding_bytes = len(rows), top_p, embedding_bytes
+        self._num_classes = len(classes)
+        self._embeddings_N = [b""] * count
         self._ids_N = rows["image_id"].to_numpy()
         self._labels_NP = np.zeros((count, top_p), np.uint16)
         self._log_odds_NP = np.zeros((count, top_p), np.float32)
@@ -42,14 +48,20 @@ class ShardScores:
         self._phashes_N[row], self._thumbnails_N[row] = signature_of(pixels_HWC)
 
     def add_batch(self, batch: "Batch") -> None:
-        """Take the best classes and those of the tags from the logits of a batch."""
+        """Take the best classes and those of the tags from the logits of a batch.
+
+        Its features stand behind the logits, where they are wanted.
+        """
         from models.losses import top_log_odds
 
-        labels_BP, log_odds_BP = top_log_odds(batch.outputs_BC, self.top_p)
+        logits_BC = batch.outputs_BC[:, : self._num_classes]
+        labels_BP, log_odds_BP = top_log_odds(logits_BC, self.top_p)
         values_BP = log_odds_BP.cpu().numpy()
         self._labels_NP[batch.rows] = labels_BP.cpu().numpy().astype(np.uint16)
         self._log_odds_NP[batch.rows] = values_BP
-        self._tags.add_batch(batch.first, batch.outputs_BC)
+        self._tags.add_batch(batch.first, logits_BC)
+        if self.embedding_bytes:
+            self._embeddings_N[batch.rows] = embeddings(batch.outputs_BC[:, self._num_classes :])
         self.problems |= batch.problems
         for place in np.flatnonzero(~np.isfinite(values_BP).all(axis=1)).tolist():
             overflow = Unusable("not_finite", "the teacher's log-odds are not finite")
@@ -59,13 +71,26 @@ class ShardScores:
         """The part of `scores`."""
         rows = np.setdiff1d(np.arange(len(self._ids_N)), list(self.problems))
         thumbnails = [self._thumbnails_N[row] for row in rows.tolist()]
-        return scores_table(
+        table = scores_table(
             self._ids_N[rows],
             self._labels_NP[rows],
             self._log_odds_NP[rows],
             self._tags.columns(rows),
             [pa.array(self._phashes_N[rows]), pa.array(thumbnails, pa.binary(THUMBNAIL_BYTES))],
         )
+        if self.embedding_bytes:
+            field = tables.scores(self.top_p, self.embedding_bytes).field(tables.EMBEDDING)
+            values = pa.array([self._embeddings_N[row] for row in rows.tolist()], field.type)
+            table = table.append_column(field, values)
+        return table
+
+
+def embeddings(features_BD: "Tensor") -> list[bytes]:
+    """The features of each image, of length 1, as little-endian float16."""
+    from torch.nn import functional
+
+    unit_BD = functional.normalize(features_BD, dim=1).cpu().numpy()
+    return [row.tobytes() for row in unit_BD.astype("<f2")]
 
 
 def scores_table(

@@ -40,7 +40,7 @@ def read_many(images: Output, ids: Ids) -> Iterator[tuple[int, bytes]]:
         return zip(places["image_id"].to_pylist(), read_located(places), strict=True)
 
     with ThreadPoolExecutor(AT_A_TIME) as pool:
-        located = map_ahead(pool, locate, _by_shard(ids), AT_A_TIME)
+        located = map_ahead(pool, locate, tables.ids_by_shard(ids), AT_A_TIME)
         pieces = (piece for places in located for piece in piece_places(places, PIECE_BYTES))
         for piece in map_ahead(pool, read, pieces, AT_A_TIME):
             yield from piece
@@ -80,11 +80,4 @@ def _key_tables(images: Output, ids: Ids) -> Iterator[pa.Table]:
         return table.sort_by("image_id").replace_schema_metadata()
 
     with ThreadPoolExecutor(AT_A_TIME) as pool:
-        yield from map_ahead(pool, read, _by_shard(ids), AT_A_TIME)
-
-
-def _by_shard(ids: Ids) -> Iterator[tuple[int, Ids]]:
-    """Each shard and its ids, each once, in order."""
-    unique_ids = np.unique(ids)
-    shards, starts = np.unique(unique_ids >> tables.ROW_BITS, return_index=True)
-    yield from zip(shards.tolist(), np.split(unique_ids, starts[1:]))
+        yield from map_ahead(pool, read, tables.ids_by_shard(ids), AT_A_TIME)

@@ -98,7 +98,8 @@ def topk(
     Raises ProtegeError when no class has a candidate, more is asked of P than was scored, or a part
     of the scores is damaged or has an image of another one.
     """
-    classes, scored_p = scores.classes, scores.body["extra"]["top_p"]
+    classes, extra = scores.classes, scores.body["extra"]
+    scored_p = extra["top_p"]
     if options.width(len(classes)) > scored_p:
         raise ProtegeError(
             f"topk.top_p is {options.top_p}, but only {scored_p} classes of each image were "
@@ -114,7 +115,14 @@ def topk(
     parts = scores.body["parts"]
     reduction = ReductionJob(
         uri=target.uri,
-        reader=Reader(scores, scored_p, len(classes), len(parts), options),
+        reader=Reader(
+            scores,
+            scored_p,
+            len(classes),
+            len(parts),
+            options,
+            extra.get("embedding_bytes", 0),
+        ),
         classes=tuple(classes),
         parts=tuple((part["name"], part["kept"]) for part in parts),
         exclude=exclude,

@@ -36,6 +36,12 @@ class Reader:
     num_classes: int
     num_parts: int
     options: TopkOptions
+    embedding_bytes: int = 0
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The schema of a part."""
+        return tables.scores(self.scored_p, self.embedding_bytes)
 
     def parts(self, names: Sequence[PartName], limits: Limits) -> Iterator["Part"]:
         """These parts; the next ones are read while the caller works on a part."""
@@ -58,23 +64,20 @@ class Reader:
         columns = columns or list(tables.TAGGED)
         if self.options.drop_near_duplicates:
             columns.append("phash")
-        table = contract.read_part(
-            self.scores.store, name, tables.scores(self.scored_p), ["image_id", *columns]
-        )
+        table = contract.read_part(self.scores.store, name, self.schema, ["image_id", *columns])
         part = Part(number, _column(table, "image_id"), table, width)
         self._check(part, f"{self.scores.uri}/{name}")
         return part
 
     def ids(self, name: str) -> Ids:
         """The image_ids of a part."""
-        schema = tables.scores(self.scored_p)
-        table = contract.read_part(self.scores.store, name, schema, ["image_id"])
+        table = contract.read_part(self.scores.store, name, self.schema, ["image_id"])
         return _column(table, "image_id")
 
     def signatures(self, name: str, ids: Ids) -> "Signatures":
         """The signatures of those of these images that are in a part."""
-        schema, columns = tables.scores(self.scored_p), ["image_id", "phash", "thumbnail"]
-        table = contract.read_part(self.scores.store, name, schema, columns, only=ids)
+        columns = ["image_id", "phash", "thumbnail"]
+        table = contract.read_part(self.scores.store, name, self.schema, columns, only=ids)
         return Signatures(_column(table, "image_id"), _column(table, "phash"), thumbnails_of(table))
 
     def _check(self, part: "Part", address: str) -> None:
