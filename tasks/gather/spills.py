@@ -86,13 +86,12 @@ def locating_threads(images: Output) -> int:
 
 def _locate(job: GatherJob, ids: npt.NDArray[np.int64]) -> pa.Table:
     """The places of these images, which are sorted."""
-    shards = ids >> tables.ROW_BITS
 
-    def locate(shard: int) -> pa.Table:
-        return locate_images(job.images, shard, ids[shards == shard])
+    def locate(shard: tuple[int, npt.NDArray[np.int64]]) -> pa.Table:
+        return locate_images(job.images, *shard)
 
     with ThreadPoolExecutor(locating_threads(job.images)) as pool:
-        found = list(pool.map(locate, np.unique(shards).tolist()))
+        found = list(pool.map(locate, tables.ids_by_shard(ids)))
     return pa.concat_tables([PLACES.empty_table(), *found]).combine_chunks()
 
 
