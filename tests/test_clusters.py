@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import dask
 import pytest
 from distributed import Client, LocalCluster
 from distributed.comm.core import connect
 
 from infra.errors import ProtegeError
-from infra.executors import Cluster, clusters, remote
+from infra.executors import Cluster, clusters, profiling, remote
 from infra.executors.remote import check_encrypted, check_versions, scheduler_at
 from infra.settings import DaskSettings
 
@@ -132,3 +133,25 @@ def test_worker_of_a_pool_that_was_killed_is_replaced_in_its_pool(
         (after,) = set(cluster.on_gpus().run(pid, range(4)))
         assert after != before
         assert after not in set(cluster.run(pid, range(10)))
+
+
+def profiles(dask_worker: Any) -> bool:
+    return "profile" in dask_worker.periodic_callbacks
+
+
+def test_no_worker_is_profiled_where_that_can_stop_it_for_ever(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not any(cluster.client.run(profiles).values())
+    profiled = dask.config.set({"distributed.worker.profile.enabled": True})
+    with profiled, plain_scheduler(1) as own:
+        settings = DaskSettings(address=own.scheduler_address)
+        monkeypatch.setattr(profiling, "FIRST_SAFE_PYTHON", (3, 0))
+        with scheduler_at(settings) as client:
+            assert all(client.run(profiles).values())
+        monkeypatch.setattr(profiling, "FIRST_SAFE_PYTHON", (9, 0))
+        with scheduler_at(settings) as client:
+            assert not any(client.run(profiles).values())
+            own.scale(2)
+            client.wait_for_workers(2)
+            assert not any(client.run(profiles).values())

@@ -5,6 +5,7 @@ local.py        this process: one item after the other, or in threads
 dask.py         a Dask cluster
 clusters.py     where a Dask cluster comes from
 remote.py       the one at an address
+profiling.py    what can stop its workers for ever
 worker_logs.py  what its workers warn of
 deaths.py       what is said of workers that were killed
 

@@ -23,9 +23,13 @@ from infra.settings import DaskSettings
 # Dask's resources, of which a worker has one: where some have it, only they do the work for it.
 GPU, CPU = "gpu", "cpu"
 MIN_WORKER_BYTES = 1 << 30  # which every stage can do with, but for a large network
-# Dask closes for ever a worker that is not back after 15 s, though it is being started again, and
-# then waits without an end; on a busy machine the start alone takes so long.
-LOST_WORKER_TIMEOUT = {"distributed.deploy.lost-worker-timeout": "365 days"}
+DASK = {
+    # Dask closes for ever a worker that is not back after 15 s, though it is being started again,
+    # and then waits without an end; on a busy machine the start alone takes so long.
+    "distributed.deploy.lost-worker-timeout": "365 days",
+    # Nobody reads it here, and it can stop a worker for ever (profiling.py).
+    "distributed.worker.profile.enabled": False,
+}
 WORKER_ENVIRONMENT = "distributed.nanny.pre-spawn-environ"
 
 
@@ -50,7 +54,7 @@ def _local_processes(workers: int, gpus: int) -> Iterator[Any]:
 
     environment = {**dask.config.get(WORKER_ENVIRONMENT), **KEEP_MEMORY}
     # Workers that are started later read it then.
-    kept = dask.config.set({**LOST_WORKER_TIMEOUT, WORKER_ENVIRONMENT: environment})
+    kept = dask.config.set({**DASK, WORKER_ENVIRONMENT: environment})
     # Its protocol runs what it is sent, and other accounts of this machine reach its port.
     keys = Security.temporary()
     with unchanged_environment():

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from infra.errors import ProtegeError
+from infra.executors.profiling import stop_profiling
 from infra.settings import DaskSettings
 
 ENCRYPTED = ("tls", "wss")
@@ -39,6 +40,7 @@ def scheduler_at(settings: DaskSettings) -> Iterator[Any]:
         ) from error
     with client:
         check_versions(client)
+        stop_profiling(client)
         if not client.nthreads():
             logger.warning(
                 "the Dask scheduler at %s has no workers: work waits until one connects to it",
