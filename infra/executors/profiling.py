@@ -2,7 +2,7 @@
 
 In: the client of a scheduler that others have started. Out: its workers, without that, where Python
 cannot do it safely. In Python 3.11, `sys._current_frames` may collect garbage while it holds the
-lock of the list of threads. Dask is told of a collection by a function in Python, which lets other
+lock of the list of threads. For each collection a function of Dask's is called, which lets other
 threads run; one that starts a thread then waits for that list, with Python's own lock in its hand,
 and the process stands still for ever (https://github.com/python/cpython/issues/106883).
 
