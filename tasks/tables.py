@@ -17,11 +17,13 @@ import pyarrow as pa
 class Layout:
     """Codecs and encodings of columns; the others are not compressed, and have dictionaries.
 
-    One codec may be given for all.
+    One codec may be given for all. What is in `hashed_elsewhere` is not in the digest of a part,
+    because another column has its hash.
     """
 
     compression: str | Mapping[str, str]
     encodings: Mapping[str, str] = field(default_factory=dict)
+    hashed_elsewhere: tuple[str, ...] = ()
 
 
 ZSTD = Layout("zstd")
@@ -64,7 +66,11 @@ IMAGES = _schema(
     _field("content_hash", pa.uint64(), "hash of the bytes, which may lie in another file"),
 )
 # Encoded images cannot be pressed any further, and none of them is there twice.
-IMAGES_LAYOUT = Layout(dict.fromkeys(("image_id", "key", "label"), "zstd"), {"image": "PLAIN"})
+IMAGES_LAYOUT = Layout(
+    dict.fromkeys(("image_id", "key", "label"), "zstd"),
+    {"image": "PLAIN"},
+    hashed_elsewhere=("image",),
+)
 
 REJECTS = _schema(
     "rejects",

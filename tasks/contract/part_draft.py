@@ -31,7 +31,8 @@ class PartDraft:
 
     def __init__(self, store: Store, name: str, schema: pa.Schema, layout: Layout = ZSTD) -> None:
         self._store, self._name = store, name
-        self._hash = TableHash(schema)
+        self._hashed = [name for name in schema.names if name not in layout.hashed_elsewhere]
+        self._hash = TableHash(schema.empty_table().select(self._hashed).schema)
         self.num_rows = 0
         with ExitStack() as opened:
             self._draft = opened.enter_context(store.draft(name))
@@ -55,7 +56,7 @@ class PartDraft:
 
     def add(self, table: pa.Table) -> None:
         """Write rows as one row group."""
-        self._hash.add(table)
+        self._hash.add(table.select(self._hashed))
         self._writer.write_table(table, row_group_size=max(len(table), 1))
         self.num_rows += len(table)
 

@@ -39,7 +39,6 @@ from infra.settings import DaskSettings
 from infra.store import open_store
 from tasks.shard import ShardOptions, shard
 from tasks.shard.sources import Columns, Reading, read_container
-from tests.bench.gather import touch_memory
 from tests.builders.containers import tar_bytes
 from tests.builders.photos import spectral_photo
 
@@ -153,8 +152,7 @@ def peer_seconds(python: str, name: str, folder: Path, count: int) -> list[float
 
 
 def seconds_of(work: Callable[[], object]) -> float:
-    """Seconds of some work, in memory that was used just before."""
-    touch_memory()
+    """Seconds of some work."""
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
