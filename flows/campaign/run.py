@@ -254,7 +254,7 @@ class Run(ImageRun):
         """Load what comes after a training while it runs, for then this process only waits."""
         if not self._preloaded:
             self._preloaded = True
-            self.executor.preload("tasks.inference.model")
+            self.executor.on_gpus().preload("tasks.inference.model")
             page = "tasks.report.page"
             threading.Thread(
                 target=import_module, args=(page,), name="preload", daemon=True

@@ -58,17 +58,19 @@ class Connection:
             self.opened.subscribe_topic(self.worker_log.topic, self.worker_log.receive)
         return self.opened
 
-    def slots(self, pool: str) -> int:
-        """How many items the workers of a pool work on at a time; 0 where there is no such pool."""
+    def slots(self, pool: str) -> int | None:
+        """How many items a pool works on at a time; None where there has never been such a pool."""
         now = time.monotonic()
         if now >= self._counted_until:
             workers = self.client.scheduler_info(n_workers=-1)["workers"].values()
-            self._slots = {EVERYBODY: sum(worker["nthreads"] for worker in workers)}
+            # A pool stays one when its last worker has died and the next is being started.
+            self._slots = dict.fromkeys(self._slots, 0)
+            self._slots[EVERYBODY] = sum(worker["nthreads"] for worker in workers)
             for worker in workers:
                 for name, count in worker["resources"].items():
                     self._slots[name] = self._slots.get(name, 0) + int(count)
             self._counted_until = now + COUNTED_SECONDS
-        return self._slots.get(pool, 0)
+        return self._slots.get(pool)
 
     def close(self) -> None:
         """End what was opened."""
@@ -93,8 +95,13 @@ class Pool:
 
     @property
     def workers(self) -> int:
-        slots = self._connection.slots
-        return max(1, slots(self._name) or slots(EVERYBODY))
+        slots = self._connection.slots(self._pool)
+        return max(1, slots or 0)
+
+    @property
+    def _pool(self) -> str:
+        """The pool of that name, or everybody where there is none."""
+        return EVERYBODY if self._connection.slots(self._name) is None else self._name
 
     def on_gpus(self) -> "Pool":
         return Pool(self._connection, GPU)
@@ -104,7 +111,10 @@ class Pool:
             return
         from distributed import fire_and_forget
 
-        for address in client.nthreads():
+        pool = self._pool
+        for address, worker in client.scheduler_info(n_workers=-1)["workers"].items():
+            if pool != EVERYBODY and pool not in worker["resources"]:
+                continue
             key = f"preload-{uuid4().hex}"
             fire_and_forget(client.submit(_load, module, workers=[address], key=key))
 
@@ -187,7 +197,7 @@ class Pool:
         # A key of its own: Dask must not answer from an earlier run whose outputs may be gone.
         key = f"{function_name(function)}-{uuid4().hex}"
         wrapped = self._connection.worker_log.wrap(function)
-        needs = {self._name: 1} if self._connection.slots(self._name) else None
+        needs = None if self._pool == EVERYBODY else {self._pool: 1}
         return self.client.submit(*wrapped, *items, key=key, priority=priority, resources=needs)
 
 

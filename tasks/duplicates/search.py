@@ -35,7 +35,7 @@ PAIRS, FOURS, EIGHTS, SUM = (
     for mask in (0x5555555555555555, 0x3333333333333333, 0x0F0F0F0F0F0F0F0F, 0x0101010101010101)
 )
 ONE, TWO, FOUR, TOP_BYTE = np.uint64(1), np.uint64(2), np.uint64(4), np.uint64(56)
-MOST, LOWEST, WIDTH = np.uint64(MAX_DIFFERENT_BITS), np.uint64(0xFFFF), np.uint64(QUARTER_BITS)
+MOST, LOWEST = np.uint64(MAX_DIFFERENT_BITS), np.uint64(0xFFFF)
 
 Loop = TypeVar("Loop", bound=Callable[..., Any])
 
