@@ -184,3 +184,22 @@ def test_embeddings_are_the_features_of_length_1(root: Store, pictures: Path, fl
         assert chosen.table("chosen").equals(without.table("chosen"))
     softly = GatherOptions(pseudo_labels="soft")
     assert gather(root, images, chosen, softly, scores=scores).kept == chosen.kept
+
+
+def test_logits_of_several_teachers_are_averaged(root: Store, pictures: Path) -> None:
+    images = shard(root, ShardOptions(source=str(pictures / "pile")))
+    teachers = [model(root, seed=seed) for seed in (0, 1)]
+    options = ScoreOptions(batch_size=8, embeddings=True)
+    averaged = score(root, images, teachers, options)
+    table, alone = averaged.table("scores"), score(root, images, teachers[0], options)
+    assert averaged.fingerprint != alone.fingerprint
+    assert table["embedding"].equals(alone.table("scores")["embedding"])
+    loaded = [load_model(teacher) for teacher in teachers]
+    for (_, data), log_odds in zip(read_images(images, 0), log_odds_of(table)):
+        pixels_BHWC = loaded[0].decode(data).copy()[None]
+        logits_C = sum(each.logits(pixels_BHWC)[0].double() for each in loaded) / 2
+        expected = torch.logit(torch.softmax(torch.as_tensor(logits_C), dim=0))
+        np.testing.assert_allclose(log_odds, expected.sort(descending=True).values, atol=1e-4)
+    others = model(root, classes=("x", "y", "z"))
+    with pytest.raises(ProtegeError, match="has other classes than"):
+        score(root, images, [teachers[0], others])

@@ -123,13 +123,13 @@ class Run(ImageRun):
     def score(
         self,
         images: Output,
-        teacher: Output,
+        teacher: Output | Sequence[Output],
         options: ScoreOptions | None = None,
         *,
         role: str = "score",
         **fields: Any,
     ) -> Output:
-        """Let the teacher score every image."""
+        """Let the teacher score every image, or several teachers, whose logits are averaged."""
         chosen = options_of(ScoreOptions, options, fields)
         work = partial(score, self.store, images, teacher, chosen, executor=self.executor)
         return self._run_stage("score", role, work)

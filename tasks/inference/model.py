@@ -90,6 +90,16 @@ class Model:
         `change` is done to the images, (B, 3, S, S) in [0, 1], before they are standardised.
         """
         features_BD = self.features(pixels_BHWC, precision, change=change)
+        return self.logits_of(features_BD, pixels_BHWC, precision, change)
+
+    def logits_of(
+        self,
+        features_BD: Tensor,
+        _pixels_BHWC: Pixels | Tensor,
+        _precision: Precision,
+        _change: Change | None,
+    ) -> Tensor:
+        """Logits (B, C), float32, of the features of these pixels."""
         with torch.no_grad():
             return self.network.logits(features_BD)
 
@@ -131,8 +141,8 @@ class Model:
             if not embeddings:
                 return self.logits(pixels_BHWC, precision)
             features_BD = self.features(pixels_BHWC, precision)
-            with torch.no_grad():
-                return torch.cat([self.network.logits(features_BD), features_BD], dim=1)
+            logits_BC = self.logits_of(features_BD, pixels_BHWC, precision, None)
+            return torch.cat([logits_BC, features_BD], dim=1)
 
         def forward(pixels_BHWC: Tensor, _num_images: int) -> Tensor:
             outputs_BC = look(pixels_BHWC)

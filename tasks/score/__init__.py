@@ -5,10 +5,11 @@ image with their log-odds in float32, best first, its signature and, by an optio
 Images that cannot be decoded, or whose logits are not finite, become rejects.
 
     scores = score(root, images, teacher, ScoreOptions(top_p=10))
+    scores = score(root, images, [teacher, second_teacher])         # the mean of their logits
 """
 
 import functools
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -33,33 +34,53 @@ __all__ = ["STAGE", "ScoreOptions", "score", "scores_table"]
 def score(
     root: Store,
     images: Output,
-    teacher: Output,
+    teacher: Output | Sequence[Output],
     options: ScoreOptions = ScoreOptions(),
     *,
     executor: Executor = Inline(),
     on_progress: OnProgress = silent,
 ) -> Output:
-    """Score the shards that have no part yet. Raises ProtegeError when too many are rejected."""
-    classes = teacher.classes
-    if len(classes) > np.iinfo(np.uint16).max:
-        raise ProtegeError(f"{len(classes)} classes; at most 65,535 can be scored")
-    target = Target(
-        root,
-        STAGE,
-        VERSION,
-        options,
-        inputs={"images": images, "teacher": teacher},
-        identities={"images": images.fingerprint, "teacher": teacher.weights},
-        content={"images_version": IMAGES_VERSION, "duplicates_version": DUPLICATES_VERSION},
-    )
-    extra: dict[str, Any] = {"classes": classes, "top_p": min(options.top_p, len(classes))}
-    if options.embeddings:
-        extra["embedding_bytes"] = _embedding_bytes(teacher)
-    job = ScoreJob(target.uri, options, images, teacher, extra.get("embedding_bytes", 0))
+    """Score the shards that have no part yet; of several teachers, the logits are averaged.
+
+    Raises ProtegeError when too many images are rejected, or teachers have other classes.
+    """
+    teachers = (teacher,) if isinstance(teacher, Output) else tuple(teacher)
+    if not teachers:
+        raise ProtegeError(
+            "no teacher was given: score with one, or with several of the same classes"
+        )
+    first, *others = teachers
+    if odd := next((other for other in others if other.classes != first.classes), None):
+        raise ProtegeError(f"{odd.uri} has other classes than {first.uri}: score with one of them")
+    if len(first.classes) > np.iinfo(np.uint16).max:
+        raise ProtegeError(f"{len(first.classes)} classes; at most 65,535 can be scored")
+    embedding_bytes = _embedding_bytes(first) if options.embeddings else 0
+    extra = {"classes": first.classes, "top_p": min(options.top_p, len(first.classes))}
+    if embedding_bytes:
+        extra["embedding_bytes"] = embedding_bytes
+    target = _target(root, images, teachers, options)
+    job = ScoreJob(target.uri, options, images, first, embedding_bytes, tuple(others))
     make = functools.partial(score_parts, job)
     output = map_images(target, images, make, executor.on_gpus(), on_progress, extra)
     contract.check_reject_share(output, options.max_reject_percent, "the pile")
     return output
+
+
+def _target(
+    root: Store, images: Output, teachers: Sequence[Output], options: ScoreOptions
+) -> Target:
+    roles = ["teacher", *(f"teacher_{number}" for number in range(2, len(teachers) + 1))]
+    by_role = dict(zip(roles, teachers, strict=True))
+    weights = {role: output.weights for role, output in by_role.items()}
+    return Target(
+        root,
+        STAGE,
+        VERSION,
+        options,
+        inputs={"images": images, **by_role},
+        identities={"images": images.fingerprint, **weights},
+        content={"images_version": IMAGES_VERSION, "duplicates_version": DUPLICATES_VERSION},
+    )
 
 
 def _embedding_bytes(teacher: Output) -> int:

@@ -31,7 +31,7 @@ class ScoreOptions(Options):
     flip: bool = False
     """Average the logits of every image and of its mirror image, which takes twice as long."""
     embeddings: bool = False
-    """Keep the features before the last layer, too, as 16-bit floats: 1 kB with a ResNet-18."""
+    """Keep the features before the last layer, too, as float16: 1 kB an image with a ResNet-18."""
     max_reject_percent: float = Field(5, ge=0, le=100)
     """The stage fails when more than this share of the images cannot be scored."""
     speed: ScoreSpeed = ScoreSpeed()

@@ -44,11 +44,14 @@ class ScoreJob:
     images: Output
     teacher: Output
     embedding_bytes: int = 0
+    others: tuple[Output, ...] = ()
+    """Teachers whose logits are averaged with those of the first."""
 
 
 def score_parts(job: ScoreJob, parts: Iterable[PartId]) -> Iterator[MadePart]:
     """Make these parts: the P best classes of every image."""
     # Imported here: it loads torch, which a run that finds everything done does not need.
+    from tasks.inference.averaged import load_average
     from tasks.inference.fastest import fastest
     from tasks.inference.model import load_model
 
@@ -57,7 +60,7 @@ def score_parts(job: ScoreJob, parts: Iterable[PartId]) -> Iterator[MadePart]:
         stream = _Stream(job, itertools.chain([first], waiting))
         try:
             teacher = fastest(
-                load_model(job.teacher),
+                load_average((job.teacher, *job.others)) if job.others else load_model(job.teacher),
                 options.speed.compile,
                 batch_size=options.batch_size,
                 precision=options.precision,
