@@ -11,6 +11,7 @@ byte. Ends with an error when one is not.
 
 import argparse
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -53,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     data = given.folder.absolute() / "digits"
     data.mkdir(parents=True, exist_ok=True)
     write_digits(data, seed=0)
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it would log every request
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
