@@ -13,6 +13,7 @@ import mmap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -51,8 +52,7 @@ class ParquetObject:
     def head(self, num_rows: int) -> pa.Table:
         """The first rows."""
         first = self._open_rows(range(min(1, self.metadata.num_row_groups)), None)
-        batches = [next(first.iter_batches(num_rows), None)]
-        return pa.Table.from_batches([batch for batch in batches if batch is not None], self.schema)
+        return pa.Table.from_batches(islice(first.iter_batches(num_rows), 1), self.schema)
 
     def groups_between(self, column: str, lowest: int, highest: int) -> list[int]:
         """The row groups that may hold a value from `lowest` to `highest`."""

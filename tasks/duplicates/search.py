@@ -35,7 +35,7 @@ PAIRS, FOURS, EIGHTS, SUM = (
     for mask in (0x5555555555555555, 0x3333333333333333, 0x0F0F0F0F0F0F0F0F, 0x0101010101010101)
 )
 ONE, TWO, FOUR, TOP_BYTE = np.uint64(1), np.uint64(2), np.uint64(4), np.uint64(56)
-MOST, LOWEST = np.uint64(MAX_DIFFERENT_BITS), np.uint64(0xFFFF)
+MOST, ALL_BITS, LOWEST = np.uint64(MAX_DIFFERENT_BITS), np.uint64(64), np.uint64(0xFFFF)
 
 Loop = TypeVar("Loop", bound=Callable[..., Any])
 
@@ -109,7 +109,7 @@ def _flag_near_known(
                 touched ^= known_K[min(begin + line * HASHES_PER_LINE, last)]
         for row in rows:
             bucket = np.int64((phashes_N[row] >> shift) & LOWEST)
-            fewest = TOP_BYTE
+            fewest = ALL_BITS
             # Without a condition to leave it, the processor compares several at a time.
             for known in range(offsets_B[bucket], offsets_B[bucket + 1]):
                 fewest = min(fewest, _different_bits(phashes_N[row], known_K[known]))

@@ -7,8 +7,8 @@ In: the output of a training, or a weights file. Out: logits of pixels, or class
 """
 
 import functools
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -66,6 +66,8 @@ class Model:
     device: torch.device
     compiled: Callable[[Tensor], Tensor] | None = None
     """The features of the network as torch has compiled them for batches of one shape."""
+    others: tuple["Model", ...] = ()
+    """Models whose logits are averaged with those of this one."""
 
     @property
     def num_features(self) -> int:
@@ -89,19 +91,23 @@ class Model:
 
         `change` is done to the images, (B, 3, S, S) in [0, 1], before they are standardised.
         """
-        features_BD = self.features(pixels_BHWC, precision, change=change)
-        return self.logits_of(features_BD, pixels_BHWC, precision, change)
+        return self.logits_and_features(pixels_BHWC, precision, change=change)[0]
 
-    def logits_of(
+    def logits_and_features(
         self,
-        features_BD: Tensor,
-        _pixels_BHWC: Pixels | Tensor,
-        _precision: Precision,
-        _change: Change | None,
-    ) -> Tensor:
-        """Logits (B, C), float32, of the features of these pixels."""
+        pixels_BHWC: Pixels | Tensor,
+        precision: Precision = "float32",
+        *,
+        change: Change | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Logits (B, C) as `logits` gives them, and the features (B, D) of this network."""
+        features_BD = self.features(pixels_BHWC, precision, change=change)
         with torch.no_grad():
-            return self.network.logits(features_BD)
+            logits_BC = self.network.logits(features_BD)
+        if self.others:
+            others = [other.logits(pixels_BHWC, precision, change=change) for other in self.others]
+            logits_BC = torch.stack([logits_BC, *others]).mean(dim=0)
+        return logits_BC, features_BD
 
     def features(
         self,
@@ -140,9 +146,7 @@ class Model:
         def look(pixels_BHWC: Tensor) -> Tensor:
             if not embeddings:
                 return self.logits(pixels_BHWC, precision)
-            features_BD = self.features(pixels_BHWC, precision)
-            logits_BC = self.logits_of(features_BD, pixels_BHWC, precision, None)
-            return torch.cat([logits_BC, features_BD], dim=1)
+            return torch.cat(self.logits_and_features(pixels_BHWC, precision), dim=1)
 
         def forward(pixels_BHWC: Tensor, _num_images: int) -> Tensor:
             outputs_BC = look(pixels_BHWC)
@@ -195,6 +199,22 @@ class Model:
 def load_model(output: Output) -> Model:
     """The model that a training has made; a worker loads it once. Raises ProtegeError."""
     return _to_device(*load_network(output))
+
+
+def load_average(outputs: Sequence[Output]) -> Model:
+    """The models of these trainings as one, with the mean of their logits.
+
+    Its features are those of the first. Raises ProtegeError when they do not fit together.
+    """
+    first, *others = (load_model(output) for output in outputs)
+    for output, other in zip(outputs[1:], others, strict=True):
+        found, expected = other.description, first.description
+        if (found.classes, found.inputs) != (expected.classes, expected.inputs):
+            raise ProtegeError(
+                f"the logits of {output.uri} and of {outputs[0].uri} cannot be averaged: they have "
+                "other classes, or look at images of another size. Train them alike"
+            )
+    return replace(first, others=tuple(others))
 
 
 def open_model(address: str) -> Model:

@@ -51,16 +51,15 @@ class ScoreJob:
 def score_parts(job: ScoreJob, parts: Iterable[PartId]) -> Iterator[MadePart]:
     """Make these parts: the P best classes of every image."""
     # Imported here: it loads torch, which a run that finds everything done does not need.
-    from tasks.inference.averaged import load_average
     from tasks.inference.fastest import fastest
-    from tasks.inference.model import load_model
+    from tasks.inference.model import load_average
 
     options, waiting = job.options, iter(parts)
     while (first := next(waiting, None)) is not None:
         stream = _Stream(job, itertools.chain([first], waiting))
         try:
             teacher = fastest(
-                load_average((job.teacher, *job.others)) if job.others else load_model(job.teacher),
+                load_average((job.teacher, *job.others)),
                 options.speed.compile,
                 batch_size=options.batch_size,
                 precision=options.precision,
