@@ -7,6 +7,7 @@ loopback, Prefect runs on its own database in a temporary folder.
 import os
 import signal
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -84,6 +85,14 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         boto3.client("s3").create_bucket(Bucket="protege")
         yield "s3://protege"
     server.stop()
+
+
+@pytest.fixture(params=["disk", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    """An empty store of each kind."""
+    if request.param == "disk":
+        return open_store(str(tmp_path / "folder"))
+    return open_store(f"{request.getfixturevalue('s3')}/{tmp_path.name}-{time.monotonic_ns()}")
 
 
 @pytest.fixture(scope="session")

@@ -29,14 +29,6 @@ LONG = 60.0 * PATIENCE  # nothing in these tests may wait so long
 SHORT = 2.0 * PATIENCE
 
 
-@pytest.fixture(params=["disk", "s3"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    """An empty store of each kind."""
-    if request.param == "disk":
-        return open_store(str(tmp_path / "root"))
-    return open_store(f"{request.getfixturevalue('s3')}/{tmp_path.name}-{time.monotonic_ns()}")
-
-
 @pytest.fixture
 def root(tmp_path: Path) -> Store:
     return open_store(str(tmp_path / "root"))

@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.store import ParquetObject, Store, open_store
+from infra.store import ParquetObject, Store
 from infra.store.parquet import TAIL_BYTES, open_by_ranges
 from infra.store.ranges import Range
 
@@ -65,14 +64,6 @@ class Memory:
     def open(self) -> ParquetObject:
         """As a Parquet file."""
         return open_by_ranges(self.read_ranges, len(self.data))
-
-
-@pytest.fixture(params=["disk", "s3"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    """An empty store of each kind."""
-    if request.param == "disk":
-        return open_store(str(tmp_path / "folder"))
-    return open_store(f"{request.getfixturevalue('s3')}/{tmp_path.name}")
 
 
 def test_file_is_read_from_either_store_as_arrow_reads_it(store: Store) -> None:

@@ -1,8 +1,6 @@
 """Ranges: few requests for many ranges, and the values of a part that are read alone."""
 
 import io
-import time
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.store import Store, open_store
+from infra.store import Store
 from infra.store.ranges import BLOCK_BYTES, MERGE_GAP_BYTES, blocks_of, windows
 from tasks import contract, tables
 from tasks.contract import PartDraft, RowCounts
@@ -20,14 +18,6 @@ PIECE = MERGE_GAP_BYTES // 2
 RANGES = st.lists(
     st.tuples(st.integers(0, 200 * PIECE), st.integers(0, 3 * PIECE)), min_size=0, max_size=40
 )
-
-
-@pytest.fixture(params=["disk", "s3"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    """An empty store of each kind."""
-    if request.param == "disk":
-        return open_store(str(tmp_path / "folder"))
-    return open_store(f"{request.getfixturevalue('s3')}/{tmp_path.name}-{time.monotonic_ns()}")
 
 
 @given(RANGES)

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,14 +16,6 @@ from infra.store import LocalStore, Store, open_store, split_uri
 from infra.store.base import TEMPORARY_PREFIX
 
 NAMES = ["a/b c.bin", "a/ünï/漢字.bin", "a/hash#mark?.bin", "top.bin", "a.bin/x", "[1]*.bin"]
-
-
-@pytest.fixture(params=["disk", "s3"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    """An empty store of each kind."""
-    if request.param == "disk":
-        return open_store(str(tmp_path / "folder"))
-    return open_store(f"{request.getfixturevalue('s3')}/{tmp_path.name}-{time.monotonic_ns()}")
 
 
 def test_what_is_written_is_read_and_listed_under_its_name(store: Store) -> None:
