@@ -2,21 +2,17 @@
 
 In: hashes, and what they are compared with. Out: a flag for each. Hashes that are near have an
 equal quarter (matching.py), so that each is compared with those in its bucket of each quarter.
-Importing numba takes 0.2 s, and compiling 1 s; what was compiled is kept beside this file, or for
-the user, where either can be written.
 
     known = KnownHashes.of(phashes_K)
     flags_N = known.near(phashes_N) | near_in_class(labels_N, phashes_N)
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from tasks.compiled import compiled
 from tasks.duplicates.matching import (
     HASH_QUARTERS,
     MAX_DIFFERENT_BITS,
@@ -36,15 +32,6 @@ PAIRS, FOURS, EIGHTS, SUM = (
 )
 ONE, TWO, FOUR, TOP_BYTE = np.uint64(1), np.uint64(2), np.uint64(4), np.uint64(56)
 MOST, ALL_BITS, LOWEST = np.uint64(MAX_DIFFERENT_BITS), np.uint64(64), np.uint64(0xFFFF)
-
-Loop = TypeVar("Loop", bound=Callable[..., Any])
-
-
-def _compiled(loop: Loop) -> Loop:
-    try:
-        return cast(Loop, numba.njit(nogil=True, cache=True)(loop))
-    except RuntimeError:  # no folder can be written, so that every process compiles it
-        return cast(Loop, numba.njit(nogil=True)(loop))
 
 
 @dataclass(frozen=True)
@@ -81,7 +68,7 @@ def near_in_class(labels_N: npt.NDArray[np.uint16], phashes_N: Hashes) -> Flags:
     return flags_N
 
 
-@_compiled
+@compiled
 def _different_bits(first: np.uint64, second: np.uint64) -> np.uint64:
     bits = first ^ second
     bits -= (bits >> ONE) & PAIRS
@@ -90,7 +77,7 @@ def _different_bits(first: np.uint64, second: np.uint64) -> np.uint64:
     return (bits * SUM) >> TOP_BYTE
 
 
-@_compiled
+@compiled
 def _flag_near_known(
     phashes_N: Hashes,
     known_K: Hashes,
@@ -118,7 +105,7 @@ def _flag_near_known(
     return touched
 
 
-@_compiled
+@compiled
 def _flag_near_in_class(
     edges: npt.NDArray[np.int64], phashes_N: Hashes, shift: np.uint64, flags_N: Flags
 ) -> None:
