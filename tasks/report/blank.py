@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from tasks.contract import Output, part_name, read_part
 from tasks.report.choice import Choice
-from tasks.tables import ROW_BITS, scores
+from tasks.tables import ROW_BITS, scores_schema
 
 MAX_IMAGES = 2_000
 NUM_CELLS = 64  # of a thumbnail
@@ -53,7 +53,7 @@ def count_blanks(choice: Choice) -> Blanks:
 
 
 def _blank_ids(scored: Output, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    schema, found = scores(scored.body["extra"]["top_p"]), [np.zeros(0, np.int64)]
+    schema, found = scores_schema(scored.body["extra"]), [np.zeros(0, np.int64)]
     for shard in np.unique(ids >> ROW_BITS).tolist():
         table = read_part(scored.store, part_name(shard), schema, ["image_id", "thumbnail"], ids)
         data = b"".join(table["thumbnail"].to_pylist())
