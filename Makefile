@@ -20,7 +20,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-user demo demo-fashion demo-icons demo-seeds test test-wheel fuzz test-operate test-operate-ci debian check
-.PHONY: format operate-sqlite operate-postgres bench-overhead bench-topk bench-gather bench-data bench-flaky bench-score simulate bench-train bench-loader bench-photos bench-recipes bench-fashion bench-icons bench-precision bench-features bench-operate clean
+.PHONY: format operate-sqlite operate-postgres bench-overhead bench-topk bench-gather bench-data bench-flaky bench-score simulate bench-crops bench-train bench-loader bench-photos bench-recipes bench-fashion bench-icons bench-precision bench-features bench-operate clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -112,6 +112,9 @@ bench-flaky: $(READY)  ## Run the digits campaign on a store with bad days, in F
 
 simulate: $(READY)  ## Simulate many shards on a store that takes its time, in FOLDER; SHARDS=1000,10000
 	$(BIN)/python -m tests.bench.simulate $(FOLDER) --shards $(SHARDS)
+
+bench-crops: $(READY)  ## Measure which crops and brighter copies are found, in 5 minutes
+	$(BIN)/python -m tests.bench.crops
 
 bench-train: $(READY)  ## Measure a training against a bare loop: speed, checkpoints, resume
 	$(BIN)/python -m tests.bench.train

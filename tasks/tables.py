@@ -98,6 +98,7 @@ LEAKS = _schema(
 
 TAGGED = ("tag_labels", "tag_log_odds")
 EMBEDDING = "embedding"
+VIEW = ("descriptor", "luma")
 
 
 def score_columns(rank: int) -> tuple[str, str]:
@@ -105,10 +106,11 @@ def score_columns(rank: int) -> tuple[str, str]:
     return f"label_{rank}", f"log_odds_{rank}"
 
 
-def scores(top_p: int, embedding_bytes: int = 0) -> pa.Schema:
+def scores(top_p: int, embedding_bytes: int = 0, *, descriptors: bool = False) -> pa.Schema:
     """The `scores` schema for the P best classes of each image: columns of their own for each.
 
-    With so many bytes of an embedding, it has a column of these.
+    With so many bytes of an embedding, it has a column of these; with `descriptors`, it has what
+    shows which images are crops of others.
     """
     fields = [IMAGE_ID]
     for rank in range(top_p):
@@ -125,6 +127,12 @@ def scores(top_p: int, embedding_bytes: int = 0) -> pa.Schema:
         _field(tag_log_odds, pa.list_(pa.float32()), "log-odds of these, be they high or low"),
         THUMBNAIL,
     ]
+    if descriptors:
+        descriptor, luma = VIEW
+        fields += [
+            _field(descriptor, pa.binary(128), "features as 128 signed bytes, which keep angles"),
+            _field(luma, pa.binary(256), "16 x 16 pixels of brightness"),
+        ]
     if embedding_bytes:
         note = "features before the last layer, of length 1, as little-endian float16"
         fields.append(_field(EMBEDDING, pa.binary(embedding_bytes), note))
@@ -133,18 +141,20 @@ def scores(top_p: int, embedding_bytes: int = 0) -> pa.Schema:
 
 def scores_schema(extra: Mapping[str, Any]) -> pa.Schema:
     """The schema of an output of `score`, by what its manifest says besides."""
-    return scores(extra["top_p"], extra.get("embedding_bytes", 0))
+    descriptors = extra.get("descriptors", False)
+    return scores(extra["top_p"], extra.get("embedding_bytes", 0), descriptors=descriptors)
 
 
-def scores_layout(top_p: int, embedding_bytes: int = 0) -> Layout:
+def scores_layout(schema: pa.Schema) -> Layout:
     """How a part of `scores` lies on disk: written once, read many times (docs/topk.md)."""
-    columns = [score_columns(rank) for rank in range(top_p)]
+    columns = [name for name in schema.names if name.startswith("log_odds_")]
+    plain = [name for name in (*VIEW, EMBEDDING) if name in schema.names]
     return Layout(
-        compression=dict.fromkeys([log_odds for _, log_odds in columns], "lz4"),
+        compression=dict.fromkeys(columns, "lz4"),
         encodings={
             **SIGNATURES_LAYOUT.encodings,
-            **{log_odds: "BYTE_STREAM_SPLIT" for _, log_odds in columns},
-            **({EMBEDDING: "PLAIN"} if embedding_bytes else {}),
+            **dict.fromkeys(columns, "BYTE_STREAM_SPLIT"),
+            **dict.fromkeys(plain, "PLAIN"),
         },
     )
 

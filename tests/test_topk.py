@@ -173,7 +173,7 @@ def test_floors_that_were_too_high_are_noticed_and_cost_nothing_but_time(root: S
     for mode, floors in too_high.items():
         options = TopkOptions(k=40, top_p=3, mode=mode)
         store = open_store(f"{root.uri}/{mode}")
-        reader = Reader(scores, 3, 4, len(parts), options)
+        reader = Reader(scores, 3, 4, len(parts), options, tables.scores(3))
         reduction = ReductionJob(store.uri, reader, ("a", "b", "c", "d"), parts, exclude={})
         (job,) = reduction.round_jobs()
         floors_C = np.array(floors, np.float32)
@@ -429,7 +429,7 @@ def test_part_on_s3_is_read_in_three_requests(s3: str, monkeypatch: pytest.Monke
         requests.append(method)
         return await call(method, *given, **named)
 
-    reader = Reader(scores, 9, 9, 1, TopkOptions())
+    reader = Reader(scores, 9, 9, 1, TopkOptions(), tables.scores(9))
     with monkeypatch.context() as patch:
         patch.setattr(client, "_call_s3", counted)
         part = reader.part((0, "part-00000.parquet"))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from flows.billion_scale.options import BillionScale
 from flows.campaign.committee import classes_below, train_committee
+from flows.campaign.known import score_known
 from flows.campaign.run import Run
 from tasks.contract import Output
 from tasks.evaluate import Choice
@@ -84,7 +85,10 @@ def choose(run: Run, options: BillionScale, images: Images, teacher: Output) -> 
         ),
     )
     scores = run.score(images.pile, teacher, options.score)
-    chosen = run.topk(scores, options.topk, exclude=images.signatures)
+    known = {"labelled": images.labelled, "test": images.test}
+    known_scores = score_known(run, options.topk, options.score, teacher, known)
+    exclude = images.signatures
+    chosen = run.topk(scores, options.topk, exclude=exclude, known_scores=known_scores)
     members = train_committee(
         run, options.committee, options.member, images.labelled, images.classes, options.gather
     )

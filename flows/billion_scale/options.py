@@ -85,6 +85,7 @@ class BillionScale(RecipeOptions):
                 )
         self.check_committee(self.committee.members, self.member)
         self.check_top_p(self.topk, self.score)
+        self.check_crops(self.topk, self.score)
         self.baseline.check("baseline", self.student)
         return self
 

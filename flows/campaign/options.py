@@ -79,6 +79,11 @@ class RecipeOptions(Options):
                 f"topk.top_p ({topk.top_p}) must be at most score.top_p ({score.top_p})"
             )
 
+    def check_crops(self, topk: TopkOptions, score: ScoreOptions) -> None:
+        """Raise ValueError for crops that are to be dropped, but could not be found."""
+        if topk.drop_crops and not score.descriptors:
+            raise ValueError("topk.drop_crops needs score.descriptors=true: set both, or neither")
+
     @property
     def may_be_too_large(self) -> bool:
         """Whether somebody wants it to run, whatever it takes of the machine."""

@@ -170,12 +170,14 @@ class Run(ImageRun):
         options: TopkOptions | None = None,
         *,
         exclude: Mapping[str, Output] | None = None,
+        known_scores: Mapping[str, Output] = {},
         role: str = "topk",
         **fields: Any,
     ) -> Output:
         """Choose the best images of every class.
 
-        `exclude` are images, or their signatures, whose near-duplicates may not be chosen.
+        `exclude` are images, or their signatures, whose near-duplicates may not be chosen, and
+        `known_scores` scores of these by the same teacher, where crops of them may not either.
         """
         chosen = options_of(TopkOptions, options, fields)
         signatures = {}
@@ -188,6 +190,7 @@ class Run(ImageRun):
                 scores,
                 chosen,
                 exclude=signatures,
+                known_scores=known_scores,
                 executor=self.executor,
                 on_progress=on_progress,
             )

@@ -65,7 +65,9 @@ def _signature(run: Run, given: Given, _options: Options) -> Output:
 def _topk(run: Run, given: Given, options: Options) -> Output:
     assert isinstance(options, TopkOptions)
     exclude = {name: given[name] for name in ("labelled", "test") if name in given}
-    return run.topk(given["scores"], options, exclude=exclude)
+    known = ("labelled", "test")
+    known_scores = {name: given[f"{name}_scores"] for name in known if f"{name}_scores" in given}
+    return run.topk(given["scores"], options, exclude=exclude, known_scores=known_scores)
 
 
 def _tags(run: Run, given: Given, options: Options) -> Output:
@@ -149,6 +151,18 @@ STAGES = {
                 Input(
                     "test",
                     ("signature",),
+                    "The same of the images for testing; may be empty.",
+                    optional=True,
+                ),
+                Input(
+                    "labelled_scores",
+                    ("score",),
+                    "Address of an output of score of the labelled images, for options.drop_crops.",
+                    optional=True,
+                ),
+                Input(
+                    "test_scores",
+                    ("score",),
                     "The same of the images for testing; may be empty.",
                     optional=True,
                 ),

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from flows.campaign.committee import train_committee
+from flows.campaign.known import score_known
 from flows.campaign.run import Run
 from flows.noisy_student.generation import Generation, ask_committee, chooses_worse, is_worse
 from flows.noisy_student.options import NoisyStudent
@@ -28,9 +29,9 @@ def noisy_student(run: Run, options: NoisyStudent) -> Mapping[str, Output]:
     test = run.shard(options=options.test, role="test")
     audit = run.shard(options=options.audit, role="audit") if options.audit.source else None
     classes = run.classes(labelled, test)
+    sources = {"labelled": labelled, "test": test}
     known = {
-        "labelled": run.signature(labelled, role="labelled_signatures"),
-        "test": run.signature(test, role="test_signatures"),
+        name: run.signature(images, role=f"{name}_signatures") for name, images in sources.items()
     }
     run.check_copies(labelled, test, known, options.approval)
 
@@ -42,10 +43,11 @@ def noisy_student(run: Run, options: NoisyStudent) -> Mapping[str, Output]:
     run.approve(
         options.approval, "score", lambda: estimate_generations(options, labels.kept, pile.kept)
     )
-    filter_scores = None
+    filter_scores, filter_known = None, dict[str, Output]()
     if options.generations.filter_by == "filter":
         judge = run.train(labels, options.filter, classes=classes, role="filter")
         filter_scores = run.score(pile, judge, options.score, role="filter_score")
+        filter_known = score_known(run, options.topk, options.score, judge, sources, "_filter")
 
     members = train_committee(
         run, options.committee, options.member, labelled, classes, options.gather
@@ -54,8 +56,14 @@ def noisy_student(run: Run, options: NoisyStudent) -> Mapping[str, Output]:
     def learn(teacher: Output, number: int, before: Generation | None) -> Generation | None:
         """A student of this teacher; none, where the committee says that the teacher is worse."""
         scores = run.score(pile, teacher, options.score, role=f"score_{number}")
-        sure_of = filter_scores or scores
-        chosen = run.topk(sure_of, options.topk, exclude=known, role=f"topk_{number}")
+        chosen = run.topk(
+            filter_scores or scores,
+            options.topk,
+            exclude=known,
+            known_scores=filter_known
+            or score_known(run, options.topk, options.score, teacher, sources, f"_{number}"),
+            role=f"topk_{number}",
+        )
         choice = Choice(pile, chosen, teacher)
         agreement, dropped = ask_committee(run, options, choice, members, number)
         if options.stops_by_committee and chooses_worse(agreement, before):

@@ -105,6 +105,7 @@ class NoisyStudent(RecipeOptions):
         self.check_labelled("labelled", "test", "audit")
         self.check_committee(self.committee.members, self.member)
         self.check_top_p(self.topk, self.score)
+        self.check_crops(self.topk, self.score)
         self.baseline.check("baseline", self.student)
         if self.generations.filter_by == "filter" and self.gather.pseudo_labels == "hard":
             raise ValueError(

@@ -40,21 +40,30 @@ MIN_CONTRAST = 16.0  # of 255 levels; an image with less contrast is little more
 Hashes = npt.NDArray[np.uint64]
 Flags = npt.NDArray[np.bool_]
 Positions = npt.NDArray[np.intp]
+SmallPicture = npt.NDArray[np.float64]
 
 _POSITIONS_S = np.arange(SIDE_PIXELS)
 _FREQUENCIES_F = np.arange(NUM_FREQUENCIES)
 _COSINES_FS = np.cos(np.pi * _FREQUENCIES_F[:, None] * (2 * _POSITIONS_S + 1) / (2 * SIDE_PIXELS))
-_GREY_WEIGHTS = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
+GREY_WEIGHTS = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
+
+
+def small_picture(pixels_HWC: Pixels) -> SmallPicture:
+    """The 32 x 32 pixels from which a signature is made, of RGB pixels."""
+    image = Image.fromarray(pixels_HWC)
+    # `reducing_gap` averages whole blocks of large images first, which saves most of the time.
+    size = (SIDE_PIXELS, SIDE_PIXELS)
+    return np.asarray(image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3), np.float64)
 
 
 def signature_of(pixels_HWC: Pixels) -> tuple[int, bytes]:
     """The perceptual hash (64 bits) and the thumbnail (8 x 8 x 3 bytes) of RGB pixels."""
-    image = Image.fromarray(pixels_HWC)
-    # `reducing_gap` averages whole blocks of large images first, which saves most of the time.
-    size = (SIDE_PIXELS, SIDE_PIXELS)
-    small = image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3)
-    small_SSC = np.asarray(small, np.float64)
-    transform_FF = _COSINES_FS @ (small_SSC @ _GREY_WEIGHTS) @ _COSINES_FS.T
+    return signature_of_small(small_picture(pixels_HWC))
+
+
+def signature_of_small(small_SSC: SmallPicture) -> tuple[int, bytes]:
+    """The same, of the small picture of an image."""
+    transform_FF = _COSINES_FS @ (small_SSC @ GREY_WEIGHTS) @ _COSINES_FS.T
     # Rounded, so that noise does not decide the bits of a plain picture.
     transform_FF = np.rint(transform_FF / SIDE_PIXELS)
     bits = np.packbits(transform_FF.ravel() > np.median(transform_FF))

@@ -134,17 +134,17 @@ class Model:
         batch_size: int,
         precision: Precision = "float32",
         flip: bool = False,
-        embeddings: bool = False,
+        features: bool = False,
         decode_threads: int = DECODE_THREADS,
     ) -> Iterator[Batch]:
         """Logits of many images, batch by batch, as `run_pipeline` gives them.
 
         With `flip`, they are the mean of those of an image and of its mirror image; with
-        `embeddings`, the features (B, D) stand behind the logits (B, C).
+        `features`, those (B, D) stand behind the logits (B, C).
         """
 
         def look(pixels_BHWC: Tensor) -> Tensor:
-            if not embeddings:
+            if not features:
                 return self.logits(pixels_BHWC, precision)
             return torch.cat(self.logits_and_features(pixels_BHWC, precision), dim=1)
 
@@ -153,7 +153,7 @@ class Model:
             return (outputs_BC + look(pixels_BHWC.flip(2))) / 2 if flip else outputs_BC
 
         # The logits of tens of thousands of classes are larger than their images.
-        outputs = len(self.description.classes) + (self.num_features if embeddings else 0)
+        outputs = len(self.description.classes) + (self.num_features if features else 0)
         batch_bytes = batch_size * outputs * FLOAT_BYTES
         return run_pipeline(
             items,

@@ -10,6 +10,7 @@ Images that cannot be decoded, or whose logits are not finite, become rejects.
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from infra.store import Store
 from tasks import contract
 from tasks.contract import OnProgress, Output, Target, map_images, silent
 from tasks.duplicates.matching import DUPLICATES_VERSION
+from tasks.duplicates.views import CROPS_VERSION
 from tasks.images import IMAGES_VERSION
 from tasks.score.options import ScoreOptions
 from tasks.score.stream import ScoreJob, score_parts
@@ -54,12 +56,14 @@ def score(
         raise ProtegeError(f"{odd.uri} has other classes than {first.uri}: score with one of them")
     if len(first.classes) > np.iinfo(np.uint16).max:
         raise ProtegeError(f"{len(first.classes)} classes; at most 65,535 can be scored")
-    embedding_bytes = _embedding_bytes(first) if options.embeddings else 0
-    extra = {"classes": first.classes, "top_p": min(options.top_p, len(first.classes))}
-    if embedding_bytes:
-        extra["embedding_bytes"] = embedding_bytes
+    extra: dict[str, Any] = {
+        "classes": first.classes,
+        "top_p": min(options.top_p, len(first.classes)),
+        "embedding_bytes": _embedding_bytes(first) if options.embeddings else 0,
+        "descriptors": options.descriptors,
+    }
     target = _target(root, images, teachers, options)
-    job = ScoreJob(target.uri, options, images, first, embedding_bytes, tuple(others))
+    job = ScoreJob(target.uri, options, images, first, extra["embedding_bytes"], tuple(others))
     make = functools.partial(score_parts, job)
     output = map_images(target, images, make, executor.on_gpus(), on_progress, extra)
     contract.check_reject_share(output, options.max_reject_percent, "the pile")
@@ -79,8 +83,16 @@ def _target(
         options,
         inputs={"images": images, **by_role},
         identities={"images": images.fingerprint, **weights},
-        content={"images_version": IMAGES_VERSION, "duplicates_version": DUPLICATES_VERSION},
+        content=_versions(options),
     )
+
+
+def _versions(options: ScoreOptions) -> dict[str, int]:
+    """What else the columns depend on."""
+    versions = {"images_version": IMAGES_VERSION, "duplicates_version": DUPLICATES_VERSION}
+    if options.descriptors:
+        versions["crops_version"] = CROPS_VERSION
+    return versions
 
 
 def _embedding_bytes(teacher: Output) -> int:

@@ -32,6 +32,8 @@ class ScoreOptions(Options):
     """Average the logits of every image and of its mirror image, which takes twice as long."""
     embeddings: bool = False
     """Keep the features before the last layer, too, as float16: 1 kB an image with a ResNet-18."""
+    descriptors: bool = False
+    """Keep 384 bytes of an image by which topk.drop_crops knows its crops and brighter copies."""
     max_reject_percent: float = Field(5, ge=0, le=100)
     """The stage fails when more than this share of the images cannot be scored."""
     speed: ScoreSpeed = ScoreSpeed()

@@ -47,6 +47,13 @@ class ScoreJob:
     others: tuple[Output, ...] = ()
     """Teachers whose logits are averaged with those of the first."""
 
+    @property
+    def schema(self) -> pa.Schema:
+        """The schema of a part."""
+        options = self.options
+        top_p = min(options.top_p, len(self.teacher.classes))
+        return tables.scores(top_p, self.embedding_bytes, descriptors=options.descriptors)
+
 
 def score_parts(job: ScoreJob, parts: Iterable[PartId]) -> Iterator[MadePart]:
     """Make these parts: the P best classes of every image."""
@@ -104,7 +111,7 @@ class _Shard:
         self.writer.forget_time()
         with PLACE.at(f"score shard {self.part.number}"):
             reject_images(self.writer, self.rows, self.scores.problems)
-            layout = tables.scores_layout(self.scores.top_p, self.scores.embedding_bytes)
+            layout = tables.scores_layout(self.scores.schema)
             return self.writer.write(self.scores.table(), facts=facts, layout=layout)
 
 
@@ -154,7 +161,7 @@ class _Stream:
             batch_size=options.batch_size,
             precision=options.precision,
             flip=options.flip,
-            embeddings=options.embeddings,
+            features=options.embeddings or options.descriptors,
             decode_threads=options.speed.decode_threads,
         )
         with ThreadPoolExecutor(1, thread_name_prefix="write") as pool:
@@ -206,14 +213,13 @@ class _Stream:
                 shard.is_read = piece.places is None
 
     def _pieces(self) -> Iterator[_Piece]:
-        classes, options = self._job.teacher.classes, self._job.options
+        classes = self._job.teacher.classes
         for part in self._parts:
             shard = _Shard(self._job, part)
             self.shards.append(shard)
             try:
                 shard.rows = locate_images(self._job.images, part.number, columns=("key", "tags"))
-                top_p = min(options.top_p, len(classes))
-                shard.scores = ShardScores(shard.rows, classes, top_p, self._job.embedding_bytes)
+                shard.scores = ShardScores(shard.rows, classes, self._job.schema)
             except Exception as error:
                 shard.error = error
             else:

@@ -2,7 +2,7 @@
 
 In: the rows of a shard, what is decoded of each, and the logits of each batch. Out: the table.
 
-    scores = ShardScores(rows, classes, top_p=10)
+    scores = ShardScores(rows, classes, tables.scores(top_p=10))
     scores.add_image(row, pixels_HWC)      # from any thread
     scores.add_batch(batch)
     scores.table()
@@ -16,7 +16,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tasks import tables
-from tasks.duplicates.matching import THUMBNAIL_BYTES, signature_of
+from tasks.duplicates.matching import THUMBNAIL_BYTES, signature_of_small, small_picture
+from tasks.duplicates.views import descriptors_of, luma_of
 from tasks.images import Pixels, Unusable
 from tasks.score.tags import TagScores
 
@@ -25,19 +26,22 @@ if TYPE_CHECKING:
 
     from tasks.inference.pipeline import Batch
 
+DESCRIPTOR, LUMA = tables.VIEW
+OPTIONAL = (*tables.VIEW, tables.EMBEDDING)
+
 
 class ShardScores:
     """The scores of the images of a shard; those with `problems`, by row, are not scored."""
 
-    def __init__(
-        self, rows: pa.Table, classes: Sequence[str], top_p: int, embedding_bytes: int = 0
-    ) -> None:
-        count, self.top_p, self.embedding_bytes = len(rows), top_p, embedding_bytes
+    def __init__(self, rows: pa.Table, classes: Sequence[str], schema: pa.Schema) -> None:
+        count, self.schema = len(rows), schema
+        self.top_p = sum(name.startswith("label_") for name in schema.names)
         self._num_classes = len(classes)
-        self._embeddings_N = [b""] * count
+        # The columns that are kept only where somebody wants them.
+        self._others = {name: [b""] * count for name in schema.names if name in OPTIONAL}
         self._ids_N = rows["image_id"].to_numpy()
-        self._labels_NP = np.zeros((count, top_p), np.uint16)
-        self._log_odds_NP = np.zeros((count, top_p), np.float32)
+        self._labels_NP = np.zeros((count, self.top_p), np.uint16)
+        self._log_odds_NP = np.zeros((count, self.top_p), np.float32)
         self._phashes_N = np.zeros(count, np.uint64)
         self._thumbnails_N = [b""] * count
         self._tags = TagScores(rows["tags"].to_pylist(), classes)
@@ -45,7 +49,10 @@ class ShardScores:
 
     def add_image(self, row: int, pixels_HWC: Pixels) -> None:
         """Take the signature of an image. Threads may do so at the same time."""
-        self._phashes_N[row], self._thumbnails_N[row] = signature_of(pixels_HWC)
+        small_SSC = small_picture(pixels_HWC)
+        self._phashes_N[row], self._thumbnails_N[row] = signature_of_small(small_SSC)
+        if LUMA in self._others:
+            self._others[LUMA][row] = luma_of(small_SSC)
 
     def add_batch(self, batch: "Batch") -> None:
         """Take the best classes and those of the tags from the logits of a batch.
@@ -60,8 +67,12 @@ class ShardScores:
         self._labels_NP[batch.rows] = labels_BP.cpu().numpy().astype(np.uint16)
         self._log_odds_NP[batch.rows] = values_BP
         self._tags.add_batch(batch.first, logits_BC)
-        if self.embedding_bytes:
-            self._embeddings_N[batch.rows] = embeddings(batch.outputs_BC[:, self._num_classes :])
+        features_BD = batch.outputs_BC[:, self._num_classes :]
+        if tables.EMBEDDING in self._others:
+            self._others[tables.EMBEDDING][batch.rows] = embeddings(features_BD)
+        if DESCRIPTOR in self._others:
+            numbers_BF = descriptors_of(features_BD.cpu().numpy())
+            self._others[DESCRIPTOR][batch.rows] = [row.tobytes() for row in numbers_BF]
         self.problems |= batch.problems
         for place in np.flatnonzero(~np.isfinite(values_BP).all(axis=1)).tolist():
             overflow = Unusable("not_finite", "the teacher's log-odds are not finite")
@@ -78,9 +89,9 @@ class ShardScores:
             self._tags.columns(rows),
             [pa.array(self._phashes_N[rows]), pa.array(thumbnails, pa.binary(THUMBNAIL_BYTES))],
         )
-        if self.embedding_bytes:
-            field = tables.scores(self.top_p, self.embedding_bytes).field(tables.EMBEDDING)
-            values = pa.array([self._embeddings_N[row] for row in rows.tolist()], field.type)
+        for name, values_N in self._others.items():
+            field = self.schema.field(name)
+            values = pa.array([values_N[row] for row in rows.tolist()], field.type)
             table = table.append_column(field, values)
         return table
 

@@ -16,6 +16,8 @@ reduction.py     the steps
 reader.py        the columns of a part of the scores
 candidates.py    the pairs that can still be chosen, and floors
 dedup.py         near-duplicates are dropped
+crops.py         crops and brighter copies are dropped
+views.py         what these are compared by
 ranking.py       the table `chosen`
 class_ranges.py  the candidates of a few classes, sorted
 order.py         the total order
@@ -52,6 +54,7 @@ from tasks.contract import (
     silent,
 )
 from tasks.duplicates.matching import DUPLICATES_VERSION
+from tasks.duplicates.views import CROPS_VERSION
 from tasks.topk.candidates import DROP_REASONS, HISTOGRAM_EDGES
 from tasks.topk.job import ReductionJob
 from tasks.topk.limits import DEFAULT_LIMITS, Limits
@@ -88,13 +91,15 @@ def topk(
     options: TopkOptions = TopkOptions(),
     *,
     exclude: Mapping[str, Output] | None = None,
+    known_scores: Mapping[str, Output] = {},
     limits: Limits = DEFAULT_LIMITS,
     executor: Executor = Inline(),
     on_progress: OnProgress = silent,
 ) -> Output:
     """Choose, or take the output that is there.
 
-    `exclude` are signatures of images whose near-duplicates may not be chosen, by DROP_REASONS.
+    `exclude` are signatures of images whose near-duplicates may not be chosen, by DROP_REASONS, and
+    `known_scores` the scores of these by the same teacher, for `options.drop_crops`.
     Raises ProtegeError when no class has a candidate, more is asked of P than was scored, or a part
     of the scores is damaged or has an image of another one.
     """
@@ -106,11 +111,20 @@ def topk(
             f"scored: lower it, or raise score.top_p"
         )
     exclude = dict(exclude or {}) if options.drop_near_duplicates else {}
-    if not exclude.keys() <= set(DROP_REASONS[1:]):
-        known = " or ".join(DROP_REASONS[1:])
-        raise ProtegeError(f"signatures can be excluded as {known}, not as {', '.join(exclude)}")
-    inputs = {"scores": scores, **exclude}
+    known_scores = known_scores if options.drop_crops else {}
+    for role in (*exclude, *known_scores):
+        if role not in DROP_REASONS[1:]:
+            known = " or ".join(DROP_REASONS[1:])
+            raise ProtegeError(f"images can be excluded as {known}, not as {role}")
     content = {"duplicates_version": DUPLICATES_VERSION}
+    if options.drop_crops:
+        _check_descriptors(scores, known_scores)
+        content["crops_version"] = CROPS_VERSION
+    inputs = {
+        "scores": scores,
+        **exclude,
+        **{f"{role}_scores": output for role, output in known_scores.items()},
+    }
     target = Target(root, STAGE, VERSION, options, inputs, content=content)
     parts = scores.body["parts"]
     reduction = ReductionJob(
@@ -121,14 +135,34 @@ def topk(
             len(classes),
             len(parts),
             options,
-            extra.get("embedding_bytes", 0),
+            tables.scores_schema(extra),
         ),
         classes=tuple(classes),
         parts=tuple((part["name"], part["kept"]) for part in parts),
         exclude=exclude,
+        known_scores=known_scores,
         limits=limits,
     )
     return make_output(target, functools.partial(_make, reduction, executor), on_progress)
+
+
+def _check_descriptors(scores: Output, known_scores: Mapping[str, Output]) -> None:
+    """Raise ProtegeError where crops cannot be found by these scores."""
+    for output in (scores, *known_scores.values()):
+        if not output.body["extra"].get("descriptors"):
+            raise ProtegeError(
+                f"topk.drop_crops needs the descriptors of the images, which {output.uri} has not: "
+                "score with score.descriptors=true"
+            )
+        if _teacher_of(output) != _teacher_of(scores):
+            raise ProtegeError(
+                f"{output.uri} has the descriptors of another teacher than {scores.uri}: score "
+                "both with one"
+            )
+
+
+def _teacher_of(scores: Output) -> Any:
+    return scores.body["inputs"].get("teacher")
 
 
 def read_chosen(chosen: Output) -> pa.Table:

@@ -12,7 +12,8 @@ may be near-duplicates; only of these the thumbnails are read, and thumbnails de
     result = shortlist(job, result)                # the best of each class, sorted
     marked = mark_possible(exclude, result)        # those with a hash near another one
     signatures = read_signatures(reader, parts_to_read(possible_ids(marked), names))
-    result = drop_duplicates(job, exclude, marked, signatures)
+    examined = examine(job, exclude, marked, signatures)
+    result = drop(job, examined)
 """
 
 import itertools
@@ -63,6 +64,14 @@ class Marked:
 
     result: PartialResult
     rows: tuple[Positions, ...]
+
+
+@dataclass(frozen=True)
+class Examined:
+    """Candidates, and for each piece why each candidate is dropped, or KEPT."""
+
+    result: PartialResult
+    codes: tuple[Codes, ...]
 
 
 @dataclass(frozen=True)
@@ -140,15 +149,20 @@ def merge_signatures(pieces: Sequence[Signatures]) -> Signatures:
     return signatures.take(np.argsort(signatures.image_ids_N))
 
 
-def drop_duplicates(
+def examine(
     job: RoundJob, exclude: Mapping[str, Output], marked: Marked, signatures: Signatures
-) -> PartialResult:
-    """The candidates that are no near-duplicates, and how many were dropped within the quotas."""
+) -> Examined:
+    """Which candidates are near-duplicates."""
     known_duplicate_S = known_duplicates(signatures, exclude, job.limits)
-    result = marked.result
     with ThreadPoolExecutor(core_count()) as pool:
-        examine = partial(rejection_codes, signatures, known_duplicate_S, limits=job.limits)
-        codes = list(pool.map(examine, result.pieces, marked.rows))
+        codes_of = partial(rejection_codes, signatures, known_duplicate_S, limits=job.limits)
+        codes = tuple(pool.map(codes_of, marked.result.pieces, marked.rows))
+    return Examined(marked.result, codes)
+
+
+def drop(job: RoundJob, examined: Examined) -> PartialResult:
+    """The candidates that are kept, and how many were dropped within the quotas."""
+    result, codes = examined.result, examined.codes
     kept = [
         piece.take(np.flatnonzero(codes_N == KEPT))
         for piece, codes_N in zip(result.pieces, codes, strict=True)

@@ -6,7 +6,7 @@ takes the last step can hold in memory; then every round takes some of the class
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -61,7 +61,8 @@ class ReductionJob:
     """What is reduced, and where the result is written.
 
     `parts` are the names and numbers of rows of the parts of the scores. `exclude` are outputs of
-    `signature` by role; near-duplicates of their images are not chosen.
+    `signature` by role; near-duplicates of their images are not chosen. `known_scores` are those of
+    `score` of the same images, whose crops are not chosen.
     """
 
     uri: str
@@ -70,6 +71,7 @@ class ReductionJob:
     parts: tuple[tuple[str, int], ...]
     exclude: Mapping[str, Output]
     limits: Limits = DEFAULT_LIMITS
+    known_scores: Mapping[str, Output] = field(default_factory=dict)
 
     @property
     def options(self) -> TopkOptions:

@@ -57,5 +57,9 @@ class Limits:
     thumbnail_pairs_per_block: int = 50_000
     """Pairs of thumbnails that are compared at a time: 77 MB as floats."""
 
+    views_per_group: int = 4_000_000
+    """Candidates that are compared for crops at a time, at least a class: 1.6 GB, and the same
+    again while their views are merged."""
+
 
 DEFAULT_LIMITS = Limits()

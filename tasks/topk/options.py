@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tasks.options import Options
 from tasks.topk.modes import MODES, Mode, ModeRules
@@ -23,8 +23,16 @@ class TopkOptions(Options):
     """With threshold_balance, the probability that an image must exceed."""
     drop_near_duplicates: bool = True
     """Near-duplicates count once in a class; those of labelled and test images never."""
+    drop_crops: bool = False
+    """Crops and brighter copies count as near-duplicates; of photos, with score.descriptors."""
     seed: int = Field(0, ge=0, le=2**31 - 1)
     """Decides the random choices."""
+
+    @model_validator(mode="after")
+    def _crops_are_near_duplicates(self) -> "TopkOptions":
+        if self.drop_crops and not self.drop_near_duplicates:
+            raise ValueError("drop_crops needs drop_near_duplicates=true")
+        return self
 
     @property
     def rules(self) -> ModeRules:

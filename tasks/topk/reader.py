@@ -36,12 +36,7 @@ class Reader:
     num_classes: int
     num_parts: int
     options: TopkOptions
-    embedding_bytes: int = 0
-
-    @property
-    def schema(self) -> pa.Schema:
-        """The schema of a part."""
-        return tables.scores(self.scored_p, self.embedding_bytes)
+    schema: pa.Schema
 
     def parts(self, names: Sequence[PartName], limits: Limits) -> Iterator["Part"]:
         """These parts; the next ones are read while the caller works on a part."""
@@ -185,8 +180,13 @@ def _list_items(table: pa.Table, name: str) -> npt.NDArray[Any]:
 
 def thumbnails_of(table: pa.Table) -> npt.NDArray[np.uint8]:
     """The column of the thumbnails, shape (N, bytes)."""
-    values = table["thumbnail"].combine_chunks()
-    data = np.frombuffer(values.buffers()[1] or b"", np.uint8).reshape(-1, THUMBNAIL_BYTES)
+    return bytes_of(table, "thumbnail", THUMBNAIL_BYTES)
+
+
+def bytes_of(table: pa.Table, name: str, width: int) -> npt.NDArray[np.uint8]:
+    """A column of so many bytes each, shape (N, width)."""
+    values = table[name].combine_chunks()
+    data = np.frombuffer(values.buffers()[1] or b"", np.uint8).reshape(-1, width)
     return data[values.offset : values.offset + len(values)]
 
 

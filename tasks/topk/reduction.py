@@ -17,7 +17,7 @@ import numpy as np
 
 from infra.executors import Executor, Handle
 from tasks.contract import MAX_BATCH, OnProgress, Stopwatch, silent
-from tasks.topk import dedup
+from tasks.topk import crops, dedup
 from tasks.topk.candidates import (
     NO_FLOOR,
     CandidateBuffer,
@@ -31,6 +31,7 @@ from tasks.topk.limits import Limits
 from tasks.topk.order import Values
 from tasks.topk.ranking import RoundResult, rank_candidates
 from tasks.topk.reader import PartName, Reader
+from tasks.topk.views import merge_views, read_views
 
 Item = TypeVar("Item")
 
@@ -172,9 +173,33 @@ def drop_near_duplicates(
         dedup.merge_signatures,
         split_into_batches(parts, executor, job.limits),
     )
-    return executor.apply(
-        partial(dedup.drop_duplicates, job, reduction.exclude), marked, signatures
-    )
+    examined = executor.apply(partial(dedup.examine, job, reduction.exclude), marked, signatures)
+    if job.options.drop_crops:
+        examined = find_crops(reduction, job, examined, executor, on_progress)
+    return executor.apply(partial(dedup.drop, job), examined)
+
+
+def find_crops(
+    reduction: ReductionJob,
+    job: RoundJob,
+    handle: Handle[dedup.Examined],
+    executor: Executor,
+    on_progress: OnProgress,
+) -> Handle[dedup.Examined]:
+    """Find the crops among what is left, a group of classes at a time."""
+    kept = executor.result(executor.apply(crops.kept_candidates, handle))
+    names = [name for name, _ in reduction.parts]
+    groups, results = list(crops.groups_of_classes(kept, job.limits)), []
+    for number, group in enumerate(groups, 1):
+        on_progress(len(names), len(names), f"crops, {number} of {len(groups)}")
+        parts = dedup.parts_to_read(kept.images_of(group), names)
+        batches = split_into_batches(parts, executor, job.limits)
+        views = executor.reduce(partial(read_views, reduction.reader), merge_views, batches)
+        results.append(
+            executor.apply(partial(crops.crop_codes, reduction.known_scores, group), views)
+        )
+    crops.check_features([executor.result(result) for result in results])
+    return executor.apply(crops.with_crops, handle, *results)
 
 
 def split_into_batches(

@@ -150,7 +150,7 @@ def _scores_part(uri: str, number: int) -> Receipt:
         contract.part_name(number),
         scores_table(ids, labels_NP, log_odds_NP, no_tags(IMAGES), signatures),
         RowCounts(IMAGES, IMAGES, 0),
-        layout=tables.scores_layout(TOP_P),
+        layout=tables.scores_layout(tables.scores(TOP_P)),
     )
 
 

@@ -64,7 +64,7 @@ def write_part(uri: str, number: int) -> Receipt:
     tags_and_signatures = no_tags(PART_ROWS), signatures(rng, PART_ROWS, REPEATED_SHARE)
     table = scores_table(ids, labels_NP, log_odds_NP, *tags_and_signatures)
     counts = RowCounts(PART_ROWS, PART_ROWS, 0)
-    name, layout = contract.part_name(number), tables.scores_layout(TOP_P)
+    name, layout = contract.part_name(number), tables.scores_layout(tables.scores(TOP_P))
     return contract.write_part(open_store(uri), name, table, counts, layout=layout)
 
 

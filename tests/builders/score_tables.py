@@ -33,7 +33,7 @@ def scores_of(root: Store, parts: Sequence[Sequence[Row]], classes: int, top_p: 
     receipts = []
     for number, rows in enumerate(parts):
         counts = RowCounts(len(rows), len(rows), 0)
-        name, layout = contract.part_name(number), tables.scores_layout(top_p)
+        name, layout = contract.part_name(number), tables.scores_layout(tables.scores(top_p))
         table = _table(rows, top_p)
         receipts.append(contract.write_part(store, name, table, counts, layout=layout))
     names = [f"class-{label}" for label in range(classes)]
