@@ -19,8 +19,10 @@ from tasks import contract, tables
 from tasks.contract import OneByOne, Output, PartId, Receipt, run_shards, silent
 from tasks.contract.batches import BATCH_SECONDS, MAX_BATCH, Batch, Batches, Done, RunBatch
 from tasks.images import Limits, Unusable, decode
+from tasks.images.apart import end_processes
 from tasks.inference.model import Model
 from tasks.score import ScoreOptions, score
+from tasks.score.options import ScoreSpeed
 from tasks.score.stream import ScoreJob, score_parts
 from tasks.shard import ShardOptions, shard
 from tests.builders.models import model
@@ -198,6 +200,22 @@ def test_image_that_kills_its_worker_is_a_reject_with_its_reason(
         scores = score(
             root, images, model(root), ScoreOptions(max_reject_percent=10), executor=cluster
         )
+    assert (scores.kept, scores.rejected) == (23, 1)
+    rejects = pq.read_table(Path(scores.uri) / "rejects-00002.parquet").to_pylist()
+    assert [(row["reason"], row["detail"]) for row in rejects] == [
+        ("crashed", "its decoder was killed by SIGKILL")
+    ]
+
+
+def test_image_that_kills_its_decoding_process_is_a_reject_and_its_worker_lives(
+    root: Store, poisonous: Path
+) -> None:
+    options = ShardOptions(source=str(poisonous), images_per_shard=5, verify="header")
+    images, teacher = shard(root, options), model(root)
+    speed = ScoreSpeed(decode_processes="always")
+    end_processes()  # those of before would not know the poison
+    scores = score(root, images, teacher, ScoreOptions(max_reject_percent=10, speed=speed))
+    end_processes()
     assert (scores.kept, scores.rejected) == (23, 1)
     rejects = pq.read_table(Path(scores.uri) / "rejects-00002.parquet").to_pylist()
     assert [(row["reason"], row["detail"]) for row in rejects] == [

@@ -1,36 +1,74 @@
-"""Decoding process: decodes what comes over a pipe, for a process that must not die of it.
+"""Decoding process: prepares the images that come over a pipe, for another process.
 
     python -m tasks.images.decoding_process MEMORY_BYTES
 
-In: images, pickled with their limits. Out: for each an empty message, or a pickled `Unusable`.
+In: messages, each with a pickled function, the sizes of images and whether their pixels are wanted,
+and these images behind it. Out: for each message the seconds and the answers, pickled, and the
+pixels of usable images behind them.
 """
 
+import functools
 import pickle
 import resource
 import sys
+import time
+from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
-from tasks.images.apart import read_message, write_message
-from tasks.images.decode import decode
+import numpy as np
+
+from tasks.images.apart import Prepare, read_message, read_whole, write_message
 from tasks.images.unusable import Unusable
+
+Answers = tuple[list[Any], list[memoryview]]
 
 
 def main() -> None:
-    """Decode until nothing comes any more."""
-    memory_bytes = int(sys.argv[1])
-    resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
-    with suppress(EOFError):
+    """Work until nothing comes any more."""
+    if memory_bytes := int(sys.argv[1]):
+        resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+    source, sink = sys.stdin.buffer, sys.stdout.buffer
+    with suppress(EOFError, BrokenPipeError):
         while True:
-            data, limits = pickle.loads(read_message(sys.stdin.buffer))
-            answer = b""
+            pickled, sizes, wants_pixels = pickle.loads(read_message(source))
+            images = [read_whole(source, size) for size in sizes]
+            began = time.process_time()
             try:
-                decode(data, limits)
-            except Unusable as unusable:
-                problem = unusable
-                if isinstance(unusable.__cause__, MemoryError):
-                    problem = Unusable("crashed", "it takes more memory than a worker has")
-                answer = pickle.dumps(problem)
-            write_message(sys.stdout.buffer, answer)
+                answers, pixels = _prepare(_load(pickled), images)
+            except Exception as error:
+                # Not the image's fault: it is raised where the image came from.
+                write_message(sink, pickle.dumps((0.0, error)))
+                continue
+            seconds = time.process_time() - began
+            write_message(sink, pickle.dumps((seconds, answers)), pixels if wants_pixels else ())
+
+
+@functools.lru_cache(maxsize=4)
+def _load(pickled: bytes) -> Prepare:
+    function: Prepare = pickle.loads(pickled)
+    return function
+
+
+def _prepare(prepare: Prepare, images: Sequence[bytes]) -> Answers:
+    answers: list[Any] = []
+    pixels = []
+    for data in images:
+        try:
+            pixels_SSC, answer = prepare(data)
+        except Unusable as unusable:
+            answers.append(_with_reason(unusable))
+        else:
+            answers.append(answer)
+            pixels.append(np.ascontiguousarray(pixels_SSC).data.cast("B"))
+    return answers, pixels
+
+
+def _with_reason(unusable: Unusable) -> Unusable:
+    """What is too large for this process is called so; it may only look damaged."""
+    if isinstance(unusable.__cause__, MemoryError):
+        return Unusable("crashed", "it takes more memory than a worker has")
+    return unusable
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from infra.prefetch import prefetch
 from tasks.images import Pixels, Unusable
+from tasks.inference.decoder import Decoder, decode_each
 
 DECODE_THREADS = 2
 BATCHES_AHEAD = 1  # decoded and waiting, while one is computed and one is being decoded
@@ -36,7 +37,8 @@ LAUNCHED = 1  # batches that a GPU has been given, while the results of one befo
 CPU = torch.device("cpu")
 
 Item = TypeVar("Item")
-Decode = Callable[[Item], Pixels]
+# Of one item, or of several at a time.
+Decode = Callable[[Item], Pixels] | Decoder[Item]
 # Pixels (B, S, S, 3) on the device, of which the first `num_images` are images, others padding.
 Forward = Callable[[Tensor, int], Tensor]
 
@@ -179,15 +181,16 @@ class _Decoding:
     seconds: float = 0.0
 
     def decode(self, first: int, items: list[Item], decode: Decode[Item]) -> float:
-        """Decode images into the places from `first` on; the seconds that this thread took."""
-        began, pixels_BHWC = time.thread_time(), self.pixels_BHWC.numpy()
-        for place, item in enumerate(items, first):
-            try:
-                pixels_BHWC[place] = decode(item)
-            except Unusable as unusable:
-                pixels_BHWC[place] = 0
-                self.problems[place] = unusable
-        return time.thread_time() - began
+        """Decode images into the places from `first` on; the seconds that it took of a core."""
+        places_NHWC = self.pixels_BHWC.numpy()[first : first + len(items)]
+        if isinstance(decode, Decoder):
+            seconds, problems = decode.decode(items, places_NHWC)
+        else:
+            seconds, problems = decode_each(decode, items, places_NHWC)
+        for place, problem in problems.items():
+            places_NHWC[place] = 0
+            self.problems[first + place] = problem
+        return seconds
 
 
 @dataclass(frozen=True)

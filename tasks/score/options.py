@@ -11,8 +11,10 @@ from tasks.options import CompileChoice, Options
 class ScoreSpeed(Options):
     """What changes how fast scoring runs, not what comes out."""
 
-    decode_threads: int = Field(2, ge=1, le=256)
-    """Threads that decode images in each worker."""
+    decode_threads: int = Field(0, ge=0, le=256)
+    """Images decoded at a time in each worker; 0: two, or with a GPU one for each of its cores."""
+    decode_processes: CompileChoice = "auto"
+    """Whether they are decoded in processes of their own; auto: where the worker has a GPU."""
     compile: CompileChoice = "auto"
     """Whether torch compiles the network; auto: on GPUs, where a measurement says so."""
 

@@ -18,20 +18,23 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from infra.devices import core_count, gpu_count
 from infra.logs import PLACE
 from infra.prefetch import map_ahead
 from tasks import tables
 from tasks.contract import MadePart, Output, PartId, PartWriter, Receipt
-from tasks.images import Inputs, Limits, Pixels, decode
-from tasks.score.options import ScoreOptions
+from tasks.duplicates.prepare import Signature, prepare_image
+from tasks.score.options import ScoreOptions, ScoreSpeed
 from tasks.score.table import ShardScores
 from tasks.shard import locate_images, piece_places, read_located, reject_images
 
 if TYPE_CHECKING:
+    from tasks.inference.decoder import Decoder
     from tasks.inference.model import Model
     from tasks.inference.pipeline import Batch
 
 READERS = 2  # pieces that are read at the same time, and decoded one after the other
+CPU_DECODE_THREADS = 2  # the network has the other cores, or other workers have
 PARTS_WRITTEN = 2  # parts that wait for the store, while the next shards are computed
 
 
@@ -157,12 +160,12 @@ class _Stream:
         facts["compiled"] = "yes" if teacher.compiled else "no"
         batches = teacher.run(
             self._images(),
-            functools.partial(_decode, inputs=teacher.description.inputs),
+            _decoder(self._job, teacher),
             batch_size=options.batch_size,
             precision=options.precision,
             flip=options.flip,
             features=options.embeddings or options.descriptors,
-            decode_threads=options.speed.decode_threads,
+            decode_threads=_decode_threads(options.speed, teacher.device.type),
         )
         with ThreadPoolExecutor(1, thread_name_prefix="write") as pool:
             for batch in batches:
@@ -233,9 +236,29 @@ def _is_complete(shard: _Shard, num_rows: int | None) -> bool:
     return num_rows is None or (shard.is_read and shard.end <= num_rows)
 
 
-def _decode(image: _Image, inputs: Inputs) -> Pixels:
-    """The network's input of an image; the signature is made from the same pixels."""
-    shard, row, data = image
-    pixels_HWC = decode(data, Limits())
-    shard.scores.add_image(row, pixels_HWC)
-    return inputs.square(pixels_HWC)
+def _decoder(job: ScoreJob, teacher: "Model") -> "Decoder[_Image]":
+    from tasks.inference.decoder import Decoder
+
+    prepare = functools.partial(
+        prepare_image, inputs=teacher.description.inputs, with_luma=job.options.descriptors
+    )
+    choice = job.options.speed.decode_processes
+    in_processes = choice == "always" or (choice == "auto" and teacher.device.type != "cpu")
+    return Decoder(prepare, _bytes_of, _take_signature, in_processes)
+
+
+def _decode_threads(speed: ScoreSpeed, device: str) -> int:
+    """How many images are decoded at a time: with a GPU, as many as its share of the cores."""
+    if speed.decode_threads or device == "cpu":
+        return speed.decode_threads or CPU_DECODE_THREADS
+    return max(CPU_DECODE_THREADS, core_count() // max(1, gpu_count()))
+
+
+def _bytes_of(image: _Image) -> bytes:
+    _, _, data = image
+    return data
+
+
+def _take_signature(image: _Image, signature: Signature) -> None:
+    shard, row, _ = image
+    shard.scores.add_image(row, signature)

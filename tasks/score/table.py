@@ -3,7 +3,7 @@
 In: the rows of a shard, what is decoded of each, and the logits of each batch. Out: the table.
 
     scores = ShardScores(rows, classes, tables.scores(top_p=10))
-    scores.add_image(row, pixels_HWC)      # from any thread
+    scores.add_image(row, signature)       # from any thread
     scores.add_batch(batch)
     scores.table()
 """
@@ -16,9 +16,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tasks import tables
-from tasks.duplicates.matching import THUMBNAIL_BYTES, signature_of_small, small_picture
-from tasks.duplicates.views import descriptors_of, luma_of
-from tasks.images import Pixels, Unusable
+from tasks.duplicates.matching import THUMBNAIL_BYTES
+from tasks.duplicates.prepare import Signature
+from tasks.duplicates.views import descriptors_of
+from tasks.images import Unusable
 from tasks.score.tags import TagScores
 
 if TYPE_CHECKING:
@@ -47,12 +48,11 @@ class ShardScores:
         self._tags = TagScores(rows["tags"].to_pylist(), classes)
         self.problems: dict[int, Unusable] = {}
 
-    def add_image(self, row: int, pixels_HWC: Pixels) -> None:
+    def add_image(self, row: int, signature: Signature) -> None:
         """Take the signature of an image. Threads may do so at the same time."""
-        small_SSC = small_picture(pixels_HWC)
-        self._phashes_N[row], self._thumbnails_N[row] = signature_of_small(small_SSC)
+        self._phashes_N[row], self._thumbnails_N[row] = signature.phash, signature.thumbnail
         if LUMA in self._others:
-            self._others[LUMA][row] = luma_of(small_SSC)
+            self._others[LUMA][row] = signature.luma
 
     def add_batch(self, batch: "Batch") -> None:
         """Take the best classes and those of the tags from the logits of a batch.
