@@ -104,8 +104,8 @@ bench-gather: $(READY)  ## Measure gather against cp and DuckDB, with 15 GB in F
 bench-data: $(READY)  ## Measure how images come in against tar and a decoder, in FOLDER; PEERS=python for others
 	$(BIN)/python -m tests.bench.data $(FOLDER) $(if $(PEERS),--peers-python $(PEERS))
 
-bench-score: $(READY)  ## Measure score against its network and its decoders, in FOLDER, in 15 minutes
-	$(BIN)/python -m tests.bench.score $(FOLDER)
+bench-score: $(READY)  ## Measure score against its network and its decoders, in FOLDER; PEERS=python for others
+	$(BIN)/python -m tests.bench.score $(FOLDER) $(if $(PEERS),--peers-python $(PEERS))
 
 bench-flaky: $(READY)  ## Run the digits campaign on a store with bad days, in FOLDER, and compare
 	$(BIN)/python -m tests.bench.flaky $(FOLDER)

@@ -10,7 +10,10 @@ image takes before (read, decode, signature, square). Prints one JSON line:
     end_to_end_ratio   images/s of the stage by 1 / (t_forward + t_prepare)
     busy_share         of a device that is not there, with a fixed time for a batch, which it would
                        need to be half as fast as the decoders; busy_share_by_shard is the same when
-                       each shard is a pipeline by itself
+                       each shard is a pipeline by itself, busy_share_of_processes when images are
+                       decoded in processes
+    ray, daft          images/s of Ray Data and Daft with the same files, functions and processes
+                       (score_peers.py), and the stage's by theirs; with --peers-python
     per_shard_ms       of --empty shards without an image, by both processes
     rerun_seconds      to find all of these finished, resume_seconds without their manifest
     worker_growth      memory of a worker after --shards small shards, by that after a tenth
@@ -22,6 +25,7 @@ import multiprocessing
 import os
 import shutil
 import statistics
+import subprocess
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -44,6 +48,7 @@ from tasks.images import Inputs, Limits, decode
 from tasks.inference.fastest import fastest
 from tasks.inference.model import Model, load_model
 from tasks.inference.weights import WEIGHTS, Description, save_weights
+from tasks.options import CompileChoice
 from tasks.score import ScoreOptions, score
 from tasks.score.options import ScoreSpeed
 from tasks.score.stream import ScoreJob, score_parts
@@ -166,6 +171,20 @@ def end_to_end(folder: Path, images: Output, teacher: Output) -> Line:
     }
 
 
+def peers(folder: Path, python: str, ours: Line) -> Line:
+    """The same by others, in the form that was the fastest here."""
+    script, compiled = Path(__file__).with_name("score_peers.py"), ours["form"] == "compiled"
+    line: Line = {}
+    for peer in ("ray", "daft"):
+        command = [python, str(script), str(folder), peer, str(BATCH), "yes" if compiled else "no"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        found = json.loads(done.stdout.strip().splitlines()[-1])
+        rate = found["images"] / found["seconds"]
+        line[peer] = round(rate, 1)
+        line[f"{peer}_ratio"] = round(ours["images_per_second"] / rate, 2)
+    return line
+
+
 @contextmanager
 def fixed_device(batch_seconds: float) -> Iterator[list[float]]:
     """A device that is not there takes so long for each batch; the seconds in which it is busy."""
@@ -183,9 +202,14 @@ def fixed_device(batch_seconds: float) -> Iterator[list[float]]:
 
 def busy_share(folder: Path, images: Output, teacher: Output) -> Line:
     """The share of time in which a device of fixed speed is busy, after its first batch."""
-    options = ScoreOptions(batch_size=BATCH, speed=ScoreSpeed(decode_threads=CORES))
 
-    def share_of(batch_seconds: float, groups: Iterable[Sequence[PartId]]) -> tuple[float, float]:
+    def share_of(
+        batch_seconds: float,
+        groups: Iterable[Sequence[PartId]],
+        processes: CompileChoice = "never",
+    ) -> tuple[float, float]:
+        speed = ScoreSpeed(decode_threads=CORES, decode_processes=processes)
+        options = ScoreOptions(batch_size=BATCH, speed=speed)
         job = ScoreJob(f"{_fresh(folder, 'busy').uri}/score/x", options, images, teacher)
         with fixed_device(batch_seconds) as busy:
             began = time.perf_counter()
@@ -204,6 +228,7 @@ def busy_share(folder: Path, images: Output, teacher: Output) -> Line:
         "device_images_per_second": round(BATCH / batch_seconds),
         "busy_share": round(share_of(batch_seconds, [parts])[0], 3),
         "busy_share_by_shard": round(share_of(batch_seconds, [[part] for part in parts])[0], 3),
+        "busy_share_of_processes": round(share_of(batch_seconds, [parts], "always")[0], 3),
     }
 
 
@@ -306,6 +331,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--images", type=int, default=5_000)
     parser.add_argument("--empty", type=int, default=100_000)
     parser.add_argument("--shards", type=int, default=1_000)
+    parser.add_argument("--peers-python", help="One that has torch, Ray Data and Daft.")
     parser.add_argument("--only", choices=("growth", "busy", "empty", "end"), action="append")
     given = parser.parse_args(argv)
     folder = given.folder.absolute()
@@ -322,6 +348,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             line |= busy_share(folder, images, teacher)
         if "end" in wanted:
             line |= end_to_end(folder, images, teacher)
+        if "end" in wanted and given.peers_python:
+            line |= peers(folder, given.peers_python, line)
     print(json.dumps(line))
 
 
