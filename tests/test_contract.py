@@ -268,3 +268,22 @@ def test_parts_are_in_the_order_of_their_numbers(root: Store) -> None:
     assert [contract.part_number(receipt.name) for receipt in receipts] == [
         part.number for part in parts
     ]
+
+
+def test_manifest_of_an_output_that_is_found_is_read_once(
+    root: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contract.publish(root, Manifest("stage", "f", {}, {}, [], 0.0, {"seen": [1, 2]}))
+    reads: list[str] = []
+    read = LocalStore.read
+
+    def counted(store: LocalStore, name: str) -> bytes:
+        reads.append(name)
+        return read(store, name)
+
+    monkeypatch.setattr(LocalStore, "read", counted)
+    found = contract.find_output(root)
+    assert found is not None
+    assert found.body["extra"] == {"seen": [1, 2]}
+    assert found.options == {}
+    assert reads == ["manifest.json"]

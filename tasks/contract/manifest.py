@@ -6,10 +6,10 @@ it that stages return and take.
 
 import json
 import re
-from collections import Counter
+import threading
+from collections import Counter, OrderedDict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
@@ -57,7 +57,7 @@ class Output:
     @property
     def body(self) -> dict[str, Any]:
         """The manifest, as it was published."""
-        return _read_body(self.uri, self.manifest, self.digest)
+        return _BODIES.get(self.uri, self.manifest, self.digest)
 
     @property
     def link(self) -> dict[str, str]:
@@ -129,15 +129,37 @@ class Output:
         return list(walk(self.root, {self.stage: self.link}))
 
 
-@lru_cache(maxsize=8)
-def _read_body(uri: str, name: str, digest: str) -> dict[str, Any]:
-    body: dict[str, Any] = json.loads(open_store(uri).read(name))
-    if body["digest"] != digest:
-        raise ProtegeError(
-            f"{uri}/{name} is another output now: what it was made from has changed. Run again, "
-            "so that what was made from it is made anew"
-        )
-    return body
+class _Bodies:
+    """The manifests that were read last: one of 100,000 parts takes a second to read."""
+
+    def __init__(self, size: int = 8) -> None:
+        self._size = size
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[tuple[str, str, str], dict[str, Any]] = OrderedDict()
+
+    def keep(self, uri: str, name: str, body: dict[str, Any]) -> None:
+        """Keep what was read."""
+        with self._lock:
+            self._kept[uri, name, body["digest"]] = body
+            self._kept.move_to_end((uri, name, body["digest"]))
+            if len(self._kept) > self._size:
+                self._kept.popitem(last=False)
+
+    def get(self, uri: str, name: str, digest: str) -> dict[str, Any]:
+        """The manifest of this digest. Raises ProtegeError when another one is there now."""
+        body = self._kept.get((uri, name, digest))
+        if body is None:
+            body = json.loads(open_store(uri).read(name))
+            if body["digest"] != digest:
+                raise ProtegeError(
+                    f"{uri}/{name} is another output now: what it was made from has changed. Run "
+                    "again, so that what was made from it is made anew"
+                )
+        self.keep(uri, name, body)
+        return body
+
+
+_BODIES = _Bodies()
 
 
 @dataclass(frozen=True)
@@ -218,6 +240,7 @@ def find_output(store: Store, name: str = MANIFEST) -> Output | None:
     # Some stores list late what was just written, so that each is asked for.
     if not all(map(store.exists, unlisted)):
         return None
+    _BODIES.keep(store.uri, name, body)
     return _reference(store, name, body, reused=True)
 
 
