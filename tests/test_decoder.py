@@ -32,6 +32,8 @@ def grey(data: bytes) -> tuple[Pixels, int]:
         raise Unusable("damaged", "it says so")
     if data == b"deadly":
         os.kill(os.getpid(), signal.SIGKILL)
+    if data == b"chatty":
+        print("a library says something")
     if data == b"wrong":
         raise ZeroDivisionError("a fault of ours")
     return np.full((SIZE, SIZE, 3), data[0], np.uint8), len(data)
@@ -81,6 +83,15 @@ def test_process_that_somebody_kills_costs_no_image() -> None:
         process.kill()
         process.wait()
     assert prepare_apart(prepare, [b"a", b"bc"], None)[1] == [1, 2]
+
+
+def test_what_a_library_prints_and_ctrl_c_disturb_no_answer() -> None:
+    prepare = pickle.dumps(grey)
+    assert prepare_apart(prepare, [b"chatty", b"ab"], None)[1] == [6, 2]
+    [first] = decoding_processes()
+    first.send_signal(signal.SIGINT)
+    assert prepare_apart(prepare, [b"abc"], None)[1] == [3]
+    assert decoding_processes() == [first]
 
 
 def test_processes_are_used_again_and_end_on_demand() -> None:

@@ -3,6 +3,7 @@
 import io
 import itertools
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -175,7 +176,7 @@ simplejpeg.decode_jpeg = decode_jpeg
 
 
 @pytest.fixture
-def poisonous(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def poisonous(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A pile of 24 JPEGs, of which one kills every new process that decodes it."""
     site = tmp_path / "site"
     site.mkdir()
@@ -188,7 +189,9 @@ def poisonous(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         sink = io.BytesIO()
         Image.fromarray(picture(list(COLOURS)[number % 3], rng)).save(sink, "JPEG")
         (folder / f"{number:02d}.jpg").write_bytes(sink.getvalue() + POISON * (number == 10))
-    return folder
+    end_processes()  # those of before would not know the poison
+    yield folder
+    end_processes()
 
 
 def test_image_that_kills_its_worker_is_a_reject_with_its_reason(
@@ -213,9 +216,7 @@ def test_image_that_kills_its_decoding_process_is_a_reject_and_its_worker_lives(
     options = ShardOptions(source=str(poisonous), images_per_shard=5, verify="header")
     images, teacher = shard(root, options), model(root)
     speed = ScoreSpeed(decode_processes="always")
-    end_processes()  # those of before would not know the poison
     scores = score(root, images, teacher, ScoreOptions(max_reject_percent=10, speed=speed))
-    end_processes()
     assert (scores.kept, scores.rejected) == (23, 1)
     rejects = pq.read_table(Path(scores.uri) / "rejects-00002.parquet").to_pylist()
     assert [(row["reason"], row["detail"]) for row in rejects] == [

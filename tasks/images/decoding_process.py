@@ -8,13 +8,15 @@ pixels of usable images behind them.
 """
 
 import functools
+import os
 import pickle
 import resource
+import signal
 import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -28,7 +30,9 @@ def main() -> None:
     """Work until nothing comes any more."""
     if memory_bytes := int(sys.argv[1]):
         resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
-    source, sink = sys.stdin.buffer, sys.stdout.buffer
+    # Ctrl+C reaches every process of a terminal; this one ends when its parent does.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    source, sink = sys.stdin.buffer, _own_output()
     with suppress(EOFError, BrokenPipeError):
         while True:
             pickled, sizes, wants_pixels = pickle.loads(read_message(source))
@@ -42,6 +46,13 @@ def main() -> None:
                 continue
             seconds = time.process_time() - began
             write_message(sink, pickle.dumps((seconds, answers)), pixels if wants_pixels else ())
+
+
+def _own_output() -> IO[bytes]:
+    """Standard output for answers alone: what anything prints goes where errors go."""
+    sink = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    return sink
 
 
 @functools.lru_cache(maxsize=4)
