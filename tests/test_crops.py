@@ -17,7 +17,7 @@ from flows.campaign.run import Run
 from flows.noisy_student.options import NoisyStudent
 from flows.recipes import BILLION_SCALE, NOISY_STUDENT
 from infra.errors import ProtegeError
-from infra.executors import Executor, Inline, Threads
+from infra.executors import Cluster, Inline, Threads
 from infra.store import Store, open_store
 from tasks import contract, tables
 from tasks.contract import Output
@@ -201,20 +201,32 @@ def same(first: Views, row: int, second: Views, column: int) -> bool:
     return bool(similar and show_the_same(first, second, rows, columns)[0])
 
 
-@pytest.mark.parametrize("executor", [Inline(), Threads(2)], ids=["inline", "threads"])
-@pytest.mark.parametrize("views_per_group", [1, 4_000_000])
-def test_crops_of_better_and_of_known_images_are_not_chosen(
-    scored: tuple[Store, Output, dict[str, Output]], executor: Executor, views_per_group: int
+def test_choice_without_crops_is_the_same_on_a_cluster_and_for_any_groups(
+    scored: tuple[Store, Output, dict[str, Output]], cluster: Cluster
 ) -> None:
     root, scores, known = scored
-    root = open_store(f"{root.uri}/{views_per_group}-{type(executor).__name__}")
+    digests = set()
+    for executor in (Inline(), Threads(2), cluster):
+        for views_per_group in (1, 30, 4_000_000):
+            other = open_store(f"{root.uri}/{type(executor).__name__}-{views_per_group}")
+            limits = replace(DEFAULT_LIMITS, views_per_group=views_per_group, rows_per_range=30)
+            options = TopkOptions(k=100, top_p=2, drop_crops=True)
+            chosen = topk(
+                other, scores, options, known_scores=known, limits=limits, executor=executor
+            )
+            digests.add(chosen.digest)
+    assert len(digests) == 1
+
+
+def test_crops_of_better_and_of_known_images_are_not_chosen(
+    scored: tuple[Store, Output, dict[str, Output]],
+) -> None:
+    root, scores, known = scored
     chosen = topk(
         root,
         scores,
         TopkOptions(k=100, top_p=1, drop_crops=True),
         known_scores=known,
-        limits=replace(DEFAULT_LIMITS, views_per_group=views_per_group, rows_per_range=30),
-        executor=executor,
     )
     rows, classes = chosen.table("chosen").to_pylist(), chosen.table("classes").to_pylist()
     found: dict[int, list[int]] = {}

@@ -37,8 +37,8 @@ Windows = tuple[npt.NDArray[np.int64], Numbers]
 
 def show_the_same(views: Views, others: Views, rows_M: Positions, columns_M: Positions) -> Flags:
     """Whether each of these rows shows the same picture as its column of the others, (M,)."""
-    rows, row_of_M = np.unique(rows_M, return_inverse=True)
-    columns, column_of_M = np.unique(columns_M, return_inverse=True)
+    rows, row_of_M = _used(rows_M, len(views))
+    columns, column_of_M = _used(columns_M, len(others))
     firsts, seconds = views.lumas_NLL[rows], others.lumas_NLL[columns]
     first_NWP, second_NWP = _coarse_windows(firsts), _coarse_windows(seconds)
     flags_M = np.zeros(len(rows_M), bool)
@@ -51,6 +51,14 @@ def show_the_same(views: Views, others: Views, rows_M: Positions, columns_M: Pos
         likely = np.flatnonzero(coarse_M >= MIN_COARSE_CORRELATION)
         _flag_same(wholes, pieces, whole_M[likely], piece_M[likely], fine, likely, flags_M)
     return flags_M
+
+
+def _used(positions_M: Positions, count: int) -> tuple[Positions, Positions]:
+    """Which of so many positions there are, and the place of each among these."""
+    is_used_N = np.zeros(count, bool)
+    is_used_N[positions_M] = True
+    # There may be millions of pairs, which np.unique would sort.
+    return np.flatnonzero(is_used_N), (np.cumsum(is_used_N) - 1)[positions_M]
 
 
 def _coarse_windows(lumas_NLL: Lumas) -> Numbers:

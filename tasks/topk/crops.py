@@ -33,7 +33,8 @@ from tasks.topk.limits import Limits
 from tasks.topk.order import Ids, Labels
 from tasks.topk.views import IdentifiedViews, KnownViews
 
-BLOCK = 512  # images that are compared with all others at a time
+BLOCK_PAIRS = 10_000_000  # that a thread compares at a time: 80 MB
+MAX_BLOCK = 512  # images of these; those that the first ones drop are not compared with others
 LABELLED_TRIED = 200  # of a class, to see whether other images are taken for crops
 MAX_ALIKE_SHARE, MIN_ALIKE_PAIRS = 0.001, 20
 
@@ -90,6 +91,11 @@ def groups_of_classes(kept: KeptCandidates, limits: Limits) -> Iterator[ClassGro
         waiting.append(piece)
     if waiting:
         yield _join(waiting)
+
+
+def group_at(pieces: range, kept: KeptCandidates) -> ClassGroup:
+    """The candidates of some pieces."""
+    return _join(kept.pieces[pieces.start : pieces.stop])
 
 
 def _join(pieces: Sequence[ClassGroup]) -> ClassGroup:
@@ -165,9 +171,9 @@ def _shows_any(candidates: Views, known: Views) -> Flags:
     # Imported here: it takes a while, and no other step needs it.
     from tasks.duplicates.crops import show_the_same
 
-    flags_N = np.zeros(len(candidates), bool)
-    for first in range(0, len(known), BLOCK):
-        block = known.take(np.arange(first, min(first + BLOCK, len(known))))
+    flags_N, size = np.zeros(len(candidates), bool), _block_size(candidates)
+    for first in range(0, len(known), size):
+        block = known.take(np.arange(first, min(first + size, len(known))))
         known_rows, rows = np.nonzero(block.similar(candidates))
         flags_N[rows[show_the_same(block, candidates, known_rows, rows)]] = True
     return flags_N
@@ -184,7 +190,7 @@ def crops_of_better(candidates: Views) -> Flags:
     dropped_N, remaining = np.zeros(len(candidates), bool), np.arange(len(candidates))
     while len(remaining) > 1:
         others = candidates.take(remaining)
-        block = others.take(np.arange(min(BLOCK, len(remaining))))
+        block = others.take(np.arange(min(_block_size(others), len(remaining))))
         rows, columns = np.nonzero(np.triu(block.similar(others), 1))
         same = show_the_same(block, others, rows, columns)
         # Rows come in their order, so that whether one is dropped is known before it drops others.
@@ -194,6 +200,11 @@ def crops_of_better(candidates: Views) -> Flags:
         remaining = remaining[len(block) :]
         remaining = remaining[~dropped_N[remaining]]
     return dropped_N
+
+
+def _block_size(others: Views) -> int:
+    """How many images are compared with these at a time."""
+    return max(1, min(MAX_BLOCK, BLOCK_PAIRS // max(1, len(others))))
 
 
 def _try_labelled(labelled: Views) -> tuple[int, int]:

@@ -187,7 +187,8 @@ def find_crops(
     on_progress: OnProgress,
 ) -> Handle[dedup.Examined]:
     """Find the crops among what is left, a group of classes at a time."""
-    kept = executor.result(executor.apply(crops.kept_candidates, handle))
+    on_worker = executor.apply(crops.kept_candidates, handle)
+    kept = executor.result(on_worker)
     names = [name for name, _ in reduction.parts]
     groups, results = list(crops.groups_of_classes(kept, job.limits)), []
     for number, group in enumerate(groups, 1):
@@ -195,9 +196,9 @@ def find_crops(
         parts = dedup.parts_to_read(kept.images_of(group), names)
         batches = split_into_batches(parts, executor, job.limits)
         views = executor.reduce(partial(read_views, reduction.reader), merge_views, batches)
-        results.append(
-            executor.apply(partial(crops.crop_codes, reduction.known_scores, group), views)
-        )
+        own = executor.apply(partial(crops.group_at, group.pieces), on_worker)
+        find = partial(crops.crop_codes, reduction.known_scores)
+        results.append(executor.apply(find, own, views))
     crops.check_features([executor.result(result) for result in results])
     return executor.apply(crops.with_crops, handle, *results)
 
