@@ -131,3 +131,15 @@ def test_a_billion_images_meet_in_bounded_fan_in_and_fan_out(
     requests = merges * plan.block_size + plan.num_parts * plan.num_blocks + 2 * spills
     bound = 4 * (shards + plan.num_parts) * math.log2(shards + plan.num_parts)
     assert requests < bound
+
+
+def test_few_lessons_of_many_shards_go_to_many_workers(
+    images: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each shard is a footer to read, however few of its images are chosen."""
+    names = [contract.part_name(number) for number in range(100_000)]
+    part = {"kept": 20, "facts": {"image_bytes": "20000"}}
+    monkeypatch.setattr(Output, "body", {"parts": [{"name": name, **part} for name in names]})
+    plan = make_plan(dict.fromkeys(range(100_000), 2), images, GatherOptions())
+    assert [len(group) for group in plan.groups] == [1_000] * 100
+    assert [shard for group in plan.groups for shard in group] == list(range(100_000))

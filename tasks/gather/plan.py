@@ -28,6 +28,7 @@ MAX_FAN_OUT = 256
 """Parts up to which one exchange is enough."""
 SPILL_BYTES = 96 << 20
 SPILL_LESSONS = 250_000
+SPILL_SHARDS = 1_000  # each is a footer to read, so that many of few lessons go to many workers
 # Of images in memory, before they are written: a spill, also where its images are larger than most.
 ROUND_BYTES = 128 << 20
 TWO_EXCHANGES = 4
@@ -88,7 +89,7 @@ def make_plan(lessons_of: Mapping[int, int], images: Output, options: GatherOpti
     groups = pieces(
         sorted(lessons_of),
         lambda shard: max(num_bytes[shard], lessons_of[shard] * (SPILL_BYTES // SPILL_LESSONS)),
-        len(lessons_of),
+        SPILL_SHARDS,
         SPILL_BYTES if is_direct else TWO_EXCHANGES * SPILL_BYTES,
     )
     num_buckets = num_parts if is_direct else math.ceil(math.sqrt(num_parts))
