@@ -17,6 +17,7 @@ import pyarrow as pa
 from tasks import contract, tables
 from tasks.contract import Output
 from tasks.duplicates.views import DESCRIPTOR_NUMBERS, LUMA_PIXELS, Views
+from tasks.topk.candidates import class_offsets
 from tasks.topk.order import Ids, Labels, Positions
 from tasks.topk.reader import Reader, bytes_of
 
@@ -83,7 +84,7 @@ class KnownViews:
 
     def of_class(self, label: int) -> Views:
         """The views of the images that have this class among their P best."""
-        first, last = np.searchsorted(self.labels_M, [label, label + 1])
+        first, last = class_offsets(self.labels_M, range(label, label + 1))
         return self.views.take(self.rows_M[first:last])
 
 
