@@ -64,8 +64,8 @@ def _signature(run: Run, given: Given, _options: Options) -> Output:
 
 def _topk(run: Run, given: Given, options: Options) -> Output:
     assert isinstance(options, TopkOptions)
-    exclude = {name: given[name] for name in ("labelled", "test") if name in given}
     known = ("labelled", "test")
+    exclude = {name: given[name] for name in known if name in given}
     known_scores = {name: given[f"{name}_scores"] for name in known if f"{name}_scores" in given}
     return run.topk(given["scores"], options, exclude=exclude, known_scores=known_scores)
 

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from tasks.inference.pipeline import Batch
 
 READERS = 2  # pieces that are read at the same time, and decoded one after the other
-CPU_DECODE_THREADS = 2  # the network has the other cores, or other workers have
 PARTS_WRITTEN = 2  # parts that wait for the store, while the next shards are computed
 
 
@@ -249,9 +248,11 @@ def _decoder(job: ScoreJob, teacher: "Model") -> "Decoder[_Image]":
 
 def _decode_threads(speed: ScoreSpeed, device: str) -> int:
     """How many images are decoded at a time: with a GPU, as many as its share of the cores."""
+    from tasks.inference.pipeline import DECODE_THREADS
+
     if speed.decode_threads or device == "cpu":
-        return speed.decode_threads or CPU_DECODE_THREADS
-    return max(CPU_DECODE_THREADS, core_count() // max(1, gpu_count()))
+        return speed.decode_threads or DECODE_THREADS
+    return max(DECODE_THREADS, core_count() // max(1, gpu_count()))
 
 
 def _bytes_of(image: _Image) -> bytes:
