@@ -5,10 +5,12 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from distributed import Client, Nanny, Scheduler, SpecCluster, get_worker
@@ -91,6 +93,43 @@ def test_reduction_keeps_the_order_and_counts_its_chunks(executor: Executor) -> 
     handle = executor.reduce(letter, "".join, range(26), lambda: done.append(None))
     assert executor.result(handle) == "abcdefghijklmnopqrstuvwxyz"
     wait_for(lambda: len(done) == 26, "every chunk is counted")
+
+
+def test_reduction_is_a_message_for_each_level__not_for_each_item(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The scheduler takes up one after the other, and a connection that waits for it is cut."""
+    sent: list[str] = []
+    send: Callable[..., None] = Client._send_to_scheduler
+
+    def counted(client: Client, message: dict[str, Any]) -> None:
+        sent.append(message["op"])
+        send(client, message)
+
+    monkeypatch.setattr(Client, "_send_to_scheduler", counted)
+    assert cluster.result(cluster.reduce(double, sum, range(100))) == 9_900
+    assert sent.count("update-graph") == 4  # 100 items, 13 groups of 8, 2, 1
+
+
+def test_a_cluster_that_does_not_end_well_hides_no_error_of_the_work(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    @contextmanager
+    def broken(_settings: DaskSettings) -> Iterator[Any]:
+        try:
+            yield MagicMock()
+        finally:
+            raise OSError("of the connection")
+
+    def work() -> None:
+        with Cluster() as own:
+            assert own.client is not None
+            raise LookupError("of the work")
+
+    monkeypatch.setattr("infra.executors.dask.open_client", broken)
+    with pytest.raises(LookupError, match="of the work"):
+        work()
+    assert "did not end well" in caplog.text
 
 
 def test_run_that_is_abandoned_starts_nothing_more() -> None:

@@ -6,6 +6,7 @@ In: settings. Out: results, as they come.
         for receipt in executor.on_gpus().run(score_shard, shards): ...
 """
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
@@ -31,6 +32,8 @@ from infra.executors.clusters import CPU, GPU, open_client
 from infra.executors.deaths import WorkerKilled, readable_error
 from infra.executors.worker_logs import WorkerLog
 from infra.settings import DaskSettings
+
+logger = logging.getLogger(__name__)
 
 FUTURES_PER_WORKER = 3  # a worker that is done finds its next item waiting
 MIN_FUTURES = 16
@@ -73,8 +76,11 @@ class Connection:
         return self._slots.get(pool)
 
     def close(self) -> None:
-        """End what was opened."""
-        self._exit.close()
+        """End what was opened. What goes wrong is a warning: results, or an error, are there."""
+        try:
+            self._exit.close()
+        except Exception:
+            logger.warning("the connection to the Dask cluster did not end well", exc_info=True)
         self.opened = None
         self.worker_log.flush()
 
@@ -158,14 +164,14 @@ class Pool:
         on_done: Callable[[], None] = ignore,
     ) -> Handle[Piece]:
         self._connection.worker_log.log_for_caller()
-        level, depth = [self._submit(chunk, item) for item in items], 0
+        level, depth = self._submit_each(chunk, items), 0
         for future in level:
             future.add_done_callback(lambda _: on_done())
         while len(level) > 1 or not depth:
             groups = [level[at : at + FAN_IN] for at in range(0, len(level), FAN_IN)]
             depth += 1
             # What can be combined is combined first, so that pieces do not pile up.
-            level = [self._submit(combine, group, priority=depth) for group in groups]
+            level = self._submit_each(combine, groups, priority=depth)
         return Handle(level.pop())
 
     def apply(self, function: Callable[..., Result], *handles: Handle[Any]) -> Handle[Result]:
@@ -194,11 +200,32 @@ class Pool:
         return readable_error(error, self._connection.settings, workers, work)
 
     def _submit(self, function: Callable[..., Any], *items: Any, priority: int = 0) -> Any:
-        # A key of its own: Dask must not answer from an earlier run whose outputs may be gone.
-        key = f"{function_name(function)}-{uuid4().hex}"
-        wrapped = self._connection.worker_log.wrap(function)
-        needs = None if self._pool == EVERYBODY else {self._pool: 1}
-        return self.client.submit(*wrapped, *items, key=key, priority=priority, resources=needs)
+        wrapped, key = self._connection.worker_log.wrap(function), _new_key(function)
+        return self.client.submit(
+            wrapped, *items, key=key, priority=priority, resources=self._needs
+        )
+
+    def _submit_each(
+        self, function: Callable[..., Any], items: Sequence[Any], priority: int = 0
+    ) -> list[Any]:
+        """A future for each item, in one message.
+
+        The scheduler takes up messages one by one. Of a thousand, the last would wait for longer
+        than a connection may that nobody reads.
+        """
+        wrapped, keys = (
+            self._connection.worker_log.wrap(function),
+            [_new_key(function) for _ in items],
+        )
+        futures: list[Any] = self.client.map(
+            wrapped, items, key=keys, priority=priority, resources=self._needs
+        )
+        return futures
+
+    @property
+    def _needs(self) -> dict[str, int] | None:
+        """The resources of a task."""
+        return None if self._pool == EVERYBODY else {self._pool: 1}
 
 
 class Cluster(Pool):
@@ -223,6 +250,11 @@ def _split(function: Callable[[Item], Any], item: Item, error: BaseException) ->
     """What to try instead of an item of which a worker has died, if the function knows it."""
     split = getattr(function, "split", None)
     return split(item) if split is not None and isinstance(error, WorkerKilled) else ()
+
+
+def _new_key(function: Callable[..., Any]) -> str:
+    # One of its own: Dask must not answer from an earlier run whose outputs may be gone.
+    return f"{function_name(function)}-{uuid4().hex}"
 
 
 def _load(module: str) -> None:

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Mapping
 from contextvars import Context, copy_context
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -42,9 +43,9 @@ class WorkerLog:
         """Log the lines that were only counted."""
         self._throttle.flush()
 
-    def wrap(self, function: Callable[..., Any]) -> tuple[Any, ...]:
-        """What to submit instead of the function, before its arguments."""
-        return run_with_log_forwarding, function, self.topic, _PROCESS
+    def wrap(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """What to submit instead of the function."""
+        return partial(run_with_log_forwarding, function, self.topic, _PROCESS)
 
     def _log(self, line: Line) -> None:
         logger = logging.getLogger(__name__)
