@@ -64,17 +64,19 @@ def test_lessons_are_the_same_by_any_way_through_the_exchange(
 
 
 @pytest.mark.parametrize(
-    ("uris", "sizes", "stays"),
+    ("uris", "sizes", "codecs", "stays"),
     [
-        (["/pile/part-00000.parquet", "/pile/a.tar"], [10, 10], True),
-        (["/pile/a.tar", "s3://b/a.tar"], [10, 10], False),
-        (["s3://b/a.tar", "s3://b/a.tar"], [STAYING_BYTES - 10, STAYING_BYTES + 10], True),
+        (["/pile/part-00000.parquet", "/pile/a.tar"], [10, 10], [None, None], True),
+        (["/pile/a.tar", "s3://b/a.tar"], [10, 10], [None, None], False),
+        (["s3://b/a.tar"] * 2, [STAYING_BYTES - 10, STAYING_BYTES + 10], [None, None], True),
+        (["/pile/a.parquet"] * 2, [STAYING_BYTES, STAYING_BYTES], [None, "zstd"], False),
     ],
 )
 def test_images_stay_where_a_request_costs_less_than_the_exchange(
-    uris: list[str], sizes: list[int], stays: bool
+    uris: list[str], sizes: list[int], codecs: list[str | None], stays: bool
 ) -> None:
-    assert images_stay(pa.table({"uri": uris, "size": sizes})) == stays
+    places = pa.table({"uri": uris, "size": sizes, "page_codec": pa.array(codecs, pa.string())})
+    assert images_stay(places) == stays
 
 
 def test_rows_of_a_segment_are_read_and_no_others(root: Store) -> None:

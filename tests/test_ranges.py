@@ -50,11 +50,12 @@ def _images(sizes: list[int | None]) -> tuple[pa.Table, list[bytes | None]]:
         "offset": pa.array([0 if size is None else None for size in sizes], pa.int64()),
         "size": pa.array([size or 0 for size in sizes], pa.int64()),
         "key": pa.array([f"{row}.png" for row in range(count)]),
-        "label": pa.nulls(count, pa.string()),
-        "tags": pa.nulls(count, pa.list_(pa.string())),
         "content_hash": pa.array([0] * count, pa.uint64()),
     }
-    return pa.table(columns).cast(tables.IMAGES), data
+    whole = {
+        field.name: columns.get(field.name, pa.nulls(count, field.type)) for field in tables.IMAGES
+    }
+    return pa.table(whole).cast(tables.IMAGES), data
 
 
 @pytest.mark.parametrize(

@@ -389,7 +389,7 @@ def test_tar_in_place_and_copied_give_the_same_images(
 ) -> None:
     contents = {f"cat/{n}.png": image(n) for n in range(5)} | {"dog/x.png": b"", "x.txt": b"-"}
     tar_of(tmp_path / "in" / "a.tar", contents)
-    output = run(root, tmp_path / "in", tar=how, labelled=True, max_reject_percent=50)
+    output = run(root, tmp_path / "in", containers=how, labelled=True, max_reject_percent=50)
     assert output.rows_in == 6
     assert rejects(output) == {"a.tar/dog/x.png": "empty"}
     assert all((row["image"] is None) == (how == "reference") for row in rows(output))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from infra.errors import ProtegeError
 from infra.store import Store
 from tasks.shard import class_names
-from tasks.shard.sources import is_image_name
+from tasks.shard.sources import Place, is_image_name
 from tests.builders.containers import read, tar_bytes
 from tests.builders.sources import CALM, image, rejects, rows, run, tar_of
 
@@ -41,8 +41,8 @@ def test_members_are_where_they_are_said_to_be(tmp_path: Path) -> None:
     found = read(path, labelled=True)
     assert [member.name for member in found] == [name for name in names if is_image_name(name)]
     for member in found:
-        assert member.offset is not None
-        at = member.offset
+        assert member.place is not None
+        at = member.place.offset
         assert path.read_bytes()[at : at + len(member.data)] == member.name.encode() == member.data
     assert [member.label for member in found] == ["cat", "dog", None, "n" * 150]
 
@@ -90,8 +90,8 @@ def test_a_sparse_member_is_copied(root: Store, tmp_path: Path) -> None:
     header[148:156] = b"%06o\0 " % sum(header)
     (tmp_path / "x.tar").write_bytes(bytes(header) + body + tar_bytes({"p.png": BLUE}))
     sparse, plain = read(tmp_path / "x.tar")
-    assert (sparse.data, sparse.offset) == (body + b"\0" * hole, None)
-    assert (plain.data, plain.offset) == (BLUE, 1536)
+    assert (sparse.data, sparse.place) == (body + b"\0" * hole, None)
+    assert (plain.data, plain.place) == (BLUE, Place(1536))
     assert run(root, tmp_path / "x.tar").kept == 2
 
 

@@ -34,6 +34,7 @@ STAYING_BYTES = 1 << 20
 LOCATING_THREADS = 8
 
 # A lesson has its image, or the place of it.
+WHERE = [name for name in PLACES.names if name not in ("image_id", "size")]
 SPILL = pa.schema(
     [
         pa.field("order", pa.uint64(), nullable=False),
@@ -42,9 +43,7 @@ SPILL = pa.schema(
         pa.field("labels", pa.list_(pa.int32()), nullable=False),
         pa.field("weights", pa.list_(pa.float32()), nullable=False),
         pa.field("image", pa.binary()),
-        pa.field("uri", pa.string()),
-        pa.field("offset", pa.int64()),
-        pa.field("content_hash", pa.uint64()),
+        *(PLACES.field(name).with_nullable(True) for name in WHERE),
     ]
 )
 
@@ -73,7 +72,12 @@ def split_by(numbers_N: npt.NDArray[np.int64]) -> Iterator[tuple[int, npt.NDArra
 
 
 def images_stay(places: pa.Table) -> bool:
-    """Whether these images are read where they are when their parts are made."""
+    """Whether these images are read where they are when their parts are made.
+
+    Those of a page never are, for the whole page would be read for each.
+    """
+    if places["page_codec"].null_count < len(places):
+        return False
     uris = places["uri"].unique().to_pylist()
     mean_bytes = places["size"].to_numpy().mean()
     return not any(Address(uri).is_s3 for uri in uris) or bool(mean_bytes >= STAYING_BYTES)
@@ -149,7 +153,7 @@ def _rounds(
 
 def _with_images(table: pa.Table, images: list[bytes]) -> pa.Table:
     """The lessons with their images, which need no place any more."""
-    for name in ("uri", "offset", "content_hash"):
+    for name in WHERE:
         empty = pa.nulls(len(table), SPILL.field(name).type)
         table = table.set_column(table.schema.get_field_index(name), name, empty)
     return (

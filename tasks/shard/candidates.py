@@ -21,6 +21,7 @@ from tasks.shard.sources import (
     NOT_UTF8,
     BadContainer,
     Member,
+    Place,
     SourceFile,
     read_container,
 )
@@ -39,7 +40,8 @@ class Candidate:
     label: str | None
     tags: Sequence[str] | None = None
     uri: str | None = None
-    offset: int | None = None
+    place: Place | None = None
+    """Where the image stays, in the file of that address."""
     problem: Problem | None = None
 
 
@@ -51,7 +53,7 @@ def read_members(
     for member in read_container(file.uri, reading, passed_over):
         key = f"{file.key}/{member.name}"
         if key in options.slice and options.patterns.wants(key, file.key):
-            yield _member(key, member, file, options)
+            yield _member(key, member, file)
 
 
 def container_problem(file: SourceFile, options: ShardOptions) -> Problem | None:
@@ -64,16 +66,15 @@ def container_problem(file: SourceFile, options: ShardOptions) -> Problem | None
     return None
 
 
-def _member(key: str, member: Member, file: SourceFile, options: ShardOptions) -> Candidate:
-    in_place = member.offset is not None and options.tar == "reference"
+def _member(key: str, member: Member, file: SourceFile) -> Candidate:
     unreadable = {"reason": "unreadable", "detail": member.problem}
     return Candidate(
         key,
         member.data,
         member.label,
         member.tags,
-        uri=file.uri if in_place else None,
-        offset=member.offset if in_place else None,
+        uri=file.uri if member.place else None,
+        place=member.place,
         problem=unreadable if member.problem else None,
     )
 

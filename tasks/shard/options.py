@@ -43,8 +43,8 @@ class ShardOptions(Options):
     """A shard of loose images ends at so many MiB, too: photographs are larger than icons."""
     verify: Literal["decode", "header"] = "decode"
     """Decode every image once (finds damaged files now) or look at headers only (faster)."""
-    tar: Literal["reference", "copy"] = "reference"
-    """Leave images in their tar files and remember the place, or copy them into the shards."""
+    containers: Literal["reference", "copy"] = "reference"
+    """Leave images in their tar and Parquet files, or copy them into the shards."""
     max_megapixels: float = Field(64, ge=0.01, le=1000)
     """Larger images are rejected by their header, before they are decoded."""
     max_reject_percent: float = Field(5, ge=0, le=100)
@@ -79,7 +79,8 @@ class ShardOptions(Options):
     @property
     def reading(self) -> Reading:
         """What is read of its images."""
-        return Reading(self.labelled, self.columns, self.class_level)
+        in_place = self.containers == "reference"
+        return Reading(self.labelled, self.columns, self.class_level, in_place=in_place)
 
     def list_files(self) -> Listing:
         """The files of the source as they are now. Raises ProtegeError."""

@@ -171,15 +171,27 @@ def _read_or_pass(file: SourceFile, reason: str | None) -> Candidate:
 
 
 def _image_row(image_id: int, candidate: Candidate) -> dict[str, Any]:
-    in_place = candidate.uri is not None
     return {
+        **_whereabouts(candidate),
         "image_id": image_id,
-        "image": None if in_place else candidate.data,
-        "uri": candidate.uri,
-        "offset": candidate.offset,
         "size": len(candidate.data),
         "key": candidate.key,
         "label": candidate.label,
         "tags": candidate.tags,
         "content_hash": content_hash(candidate.data),
     }
+
+
+def _whereabouts(candidate: Candidate) -> dict[str, Any]:
+    """The image, or where it stays."""
+    if candidate.place is None:
+        return {"image": candidate.data}
+    row: dict[str, Any] = {"uri": candidate.uri, "offset": candidate.place.offset}
+    if (page := candidate.place.page) is not None:
+        row |= {
+            "page_offset": page.offset,
+            "page_bytes": page.num_bytes,
+            "page_decompressed_bytes": page.decompressed_bytes,
+            "page_codec": page.codec,
+        }
+    return row

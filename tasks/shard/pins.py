@@ -30,7 +30,7 @@ from tasks.shard.passed import as_facts
 from tasks.shard.sources import Listing, SourceFile, is_container_name
 
 STAGE = "shard"
-VERSION = 5
+VERSION = 6
 GROUP_ROWS = 1_000  # of 100,000 tars, who makes a shard reads 50 kB of pins, not 5 MB
 PINNED = [
     "key",

@@ -10,19 +10,23 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from infra.errors import ProtegeError
 from infra.prefetch import prefetch
 from infra.store import Address, open_object
 from tasks import contract, tables
 from tasks.contract import Output, PartWriter
 from tasks.images import Unusable
 from tasks.pieces import PIECE_BYTES, pieces
-from tasks.shard.changes import content_hash
-
-Range = tuple[int, int]  # the first byte and the number of bytes
+from tasks.shard.in_place import Range, read_in_place
+from tasks.shard.sources import Page
 
 # Where the bytes of images lie: in a part of ours, whose uri has no hash of its images, or in the
-# file that they were left in.
+# file that they were left in, or in a compressed page of that.
+PAGE = [
+    pa.field("page_offset", pa.int64()),
+    pa.field("page_bytes", pa.int32()),
+    pa.field("page_decompressed_bytes", pa.int32()),
+    pa.field("page_codec", pa.string()),
+]
 PLACES = pa.schema(
     [
         pa.field("image_id", pa.int64(), nullable=False),
@@ -30,6 +34,7 @@ PLACES = pa.schema(
         pa.field("offset", pa.int64(), nullable=False),
         pa.field("size", pa.int64(), nullable=False),
         pa.field("content_hash", pa.uint64()),
+        *PAGE,
     ]
 )
 
@@ -75,6 +80,7 @@ def locate_images(
         pa.array(offsets),
         table["size"],
         pa.array(table["content_hash"].to_numpy(), mask=packed),
+        *(table[field.name] for field in PAGE),
     ]
     located = pa.Table.from_arrays(places, schema=PLACES)
     for column in columns:
@@ -102,47 +108,50 @@ def read_located(places: pa.Table) -> list[bytes]:
     data = [b""] * len(places)
     uris, hashes = places["uri"].to_pylist(), places["content_hash"].to_pylist()
     ranges = list(zip(places["offset"].to_pylist(), places["size"].to_pylist(), strict=True))
+    pages = _pages(places)
     # An image by itself is a file by itself more often than not, so that what is done for a file
     # is done without tables.
     by_file = sorted(range(len(uris)), key=uris.__getitem__)
     for uri, grouped in itertools.groupby(by_file, key=uris.__getitem__):
         rows = list(grouped)
-        read = _read_part if hashes[rows[0]] is None else _read_in_place
-        found = read(uri, [ranges[row] for row in rows], [hashes[row] for row in rows])
+        if hashes[rows[0]] is None:
+            found = _read_part(uri, [ranges[row] for row in rows])
+        else:
+            found = read_in_place(uri, [(ranges[row], pages[row], hashes[row]) for row in rows])
         for row, image in zip(rows, found, strict=True):
             data[row] = image
     return data
 
 
 def piece_places(places: pa.Table, max_bytes: int = PIECE_BYTES) -> Iterator[pa.Table]:
-    """These PLACES in pieces of so many bytes, which are read at a time."""
-    sizes = places["size"].to_pylist()
-    for rows in pieces(range(len(places)), sizes.__getitem__, max(len(places), 1), max_bytes):
-        yield places.slice(rows[0], len(rows))
+    """These PLACES in pieces of so many bytes, which are read at a time; no page is cut."""
+    sizes, pages = places["size"].to_pylist(), _pages(places)
+
+    def num_bytes(rows: Sequence[int]) -> int:
+        page = pages[rows[0]]
+        # Both forms of a page are in memory while it is read.
+        return sizes[rows[0]] if page is None else page.num_bytes + page.decompressed_bytes
+
+    by_page = itertools.groupby(range(len(places)), key=lambda row: pages[row] or row)
+    together = (list(rows) for _, rows in by_page)
+    for groups in pieces(together, num_bytes, max(len(places), 1), max_bytes):
+        first, last = groups[0][0], groups[-1][-1]
+        yield places.slice(first, last + 1 - first)
 
 
-def _read_part(uri: str, ranges: Sequence[Range], _hashes: Sequence[None]) -> list[bytes]:
+def _pages(places: pa.Table) -> list[Page | None]:
+    """The page that each of these PLACES lies in, if it lies in any."""
+    columns = [places[field.name].to_pylist() for field in PAGE]
+    return [None if values[0] is None else Page(*values) for values in zip(*columns, strict=True)]
+
+
+def _read_part(uri: str, ranges: Sequence[Range]) -> list[bytes]:
     """Images of a part of ours. Raises ProtegeError when it is another now."""
     store, name = open_object(Address(uri))
     try:
         return contract.read_values(store, name, ranges)
     except OSError as error:
         raise contract.unreadable(store, name, error) from error
-
-
-def _read_in_place(uri: str, ranges: Sequence[Range], hashes: Sequence[int]) -> list[bytes]:
-    """Images that were left in their file. Raises ProtegeError when it has changed."""
-    store, name = open_object(Address(uri))
-    try:
-        found = store.read_ranges(name, ranges)
-    except OSError as error:
-        raise ProtegeError(f"{uri} cannot be read any more: {error}") from error
-    if any(content_hash(data) != known for data, known in zip(found, hashes, strict=True)):
-        raise ProtegeError(
-            f"{uri} has changed since it was pinned: put it back as it was, or give what is new in "
-            "it a file of its own"
-        )
-    return found
 
 
 def reject_images(writer: PartWriter, rows: pa.Table, problems: Mapping[int, Unusable]) -> None:

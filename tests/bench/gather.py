@@ -76,17 +76,17 @@ def _write_shard(uri: str, number: int, images: int, kib: int, pool: bytes) -> R
     sizes = np.maximum(64, rng.lognormal(math.log(kib << 10), 0.5, images)).astype(np.int64)
     firsts = rng.integers(0, POOL_BYTES - sizes)
     data = [pool[first : first + size] for first, size in zip(firsts, sizes, strict=True)]
-    empty = {name: pa.nulls(images, tables.IMAGES.field(name).type) for name in ("uri", "offset")}
+    columns = {
+        "image_id": pa.array((number << ROW_BITS) + np.arange(images)),
+        "image": pa.array(data, pa.binary()),
+        "size": pa.array(sizes),
+        "key": pa.array([f"{number}/{row}.jpg" for row in range(images)]),
+        "content_hash": pa.array(firsts.astype(np.uint64)),
+    }
     table = pa.table(
         {
-            "image_id": pa.array((number << ROW_BITS) + np.arange(images)),
-            "image": pa.array(data, pa.binary()),
-            **empty,
-            "size": pa.array(sizes),
-            "key": pa.array([f"{number}/{row}.jpg" for row in range(images)]),
-            "label": pa.nulls(images, pa.string()),
-            "tags": pa.nulls(images, pa.list_(pa.string())),
-            "content_hash": pa.array(firsts.astype(np.uint64)),
+            field.name: columns.get(field.name, pa.nulls(images, field.type))
+            for field in tables.IMAGES
         }
     ).cast(tables.IMAGES)
     writer = PartWriter(uri, contract.PartId(number))

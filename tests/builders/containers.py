@@ -38,7 +38,7 @@ def read(
     folder: str | None = None,
     passed_over: Counter[str] | None = None,
 ) -> list[Member]:
-    reading = Reading(labelled, Columns(image, label), label=folder)
+    reading = Reading(labelled, Columns(image, label), label=folder, in_place=True)
     return list(
         read_container(str(path), reading, Counter() if passed_over is None else passed_over)
     )

@@ -40,9 +40,11 @@ from tasks.shard.sources.names import (
     is_list_name,
     kind_of,
 )
+from tasks.shard.sources.pages import decompress
 from tasks.shard.sources.parquet import TableSize, table_size
 from tasks.shard.sources.passed_over import describe_passed_over
 from tasks.shard.sources.patterns import EVERY_KEY, Patterns
+from tasks.shard.sources.places import Page, Place
 from tasks.shard.sources.reading import BadContainer, Member, Reading
 from tasks.shard.sources.rows import Row, read_rows
 from tasks.shard.sources.slices import WHOLE, Slice, percent_of
@@ -56,12 +58,15 @@ __all__ = [
     "Kind",
     "Listing",
     "Member",
+    "Page",
     "Patterns",
+    "Place",
     "Reading",
     "Row",
     "Slice",
     "SourceFile",
     "TableSize",
+    "decompress",
     "describe_passed_over",
     "ending_of",
     "is_container_name",

@@ -3,7 +3,8 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from itertools import chain
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,6 +16,7 @@ from tasks.shard.sources.columns import choose_column, describe_columns
 from tasks.shard.sources.files import SourceFile
 from tasks.shard.sources.labels import LABEL_NAMES, TAG_NAMES, label_text, tags_of
 from tasks.shard.sources.names import words
+from tasks.shard.sources.pages import ImagePlaces
 from tasks.shard.sources.reading import BadContainer, Member, Reading
 
 BUFFER_BYTES = 1 << 20
@@ -50,10 +52,20 @@ def read_parquet(store: Store, name: str, reading: Reading) -> Iterator[Member]:
         parquet = pq.ParquetFile(file, buffer_size=BUFFER_BYTES)
         layout = _layout(parquet.schema_arrow, reading, place)
         rows = _rows_per_batch(parquet.metadata)
-        for batch in parquet.iter_batches(batch_size=rows, columns=layout.columns):
-            for values in batch.to_pylist():
-                yield _member(values, row, layout, reading, place)
+        for group in range(parquet.num_row_groups):
+            places = _places(file, parquet, group, layout.image) if reading.in_place else None
+            groups = parquet.iter_batches(rows, row_groups=[group], columns=layout.columns)
+            for values in chain.from_iterable(batch.to_pylist() for batch in groups):
+                yield _member(values, row, layout, reading, place, places)
                 row += 1
+
+
+def _places(file: BinaryIO, parquet: pq.ParquetFile, group: int, image: str) -> ImagePlaces:
+    """The places of the images of a row group."""
+    columns = [parquet.schema.column(at) for at in range(parquet.metadata.num_columns)]
+    paths = [column.path for column in columns]
+    number = paths.index(image if image in paths else f"{image}.bytes")
+    return ImagePlaces(file, parquet.metadata.row_group(group).column(number), columns[number])
 
 
 def _rows_per_batch(metadata: pq.FileMetaData) -> int:
@@ -87,7 +99,12 @@ def table_size(file: SourceFile, reading: Reading) -> TableSize:
 
 
 def _member(
-    values: Mapping[str, Any], row: int, layout: _Layout, reading: Reading, place: str
+    values: Mapping[str, Any],
+    row: int,
+    layout: _Layout,
+    reading: Reading,
+    place: str,
+    places: ImagePlaces | None,
 ) -> Member:
     image = values[layout.image]
     # Hugging Face tables wrap the bytes together with a path.
@@ -97,7 +114,8 @@ def _member(
         label = _label(values[layout.label], row, layout, place) or label
     key = values.get(layout.key) if layout.key else None
     tags = tags_of(values[layout.tags]) if layout.tags else None
-    return Member(f"{row:09d}" if key is None else str(key), data or b"", None, label, tags)
+    name = f"{row:09d}" if key is None else str(key)
+    return Member(name, data or b"", places.find(data) if places else None, label, tags)
 
 
 def _label(value: Any, row: int, layout: _Layout, place: str) -> str | None:

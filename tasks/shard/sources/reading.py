@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from infra.errors import ProtegeError
 from tasks.shard.sources.columns import GUESSED, Columns
+from tasks.shard.sources.places import Place
 
 
 class BadContainer(ProtegeError):
@@ -21,6 +22,9 @@ class Reading:
     label: str | None = None
     """The class of a container, for the images in it that have none of their own."""
 
+    in_place: bool = False
+    """Find out where the images of containers lie."""
+
     @property
     def folder_level(self) -> int:
         """Level of the folder that is the class, 1 for the top one."""
@@ -29,11 +33,11 @@ class Reading:
 
 @dataclass(frozen=True)
 class Member:
-    """An image in a container; `offset` is where its bytes begin in the file, if they lie there."""
+    """An image in a container; `place` is where its bytes lie in the file, where that is known."""
 
     name: str
     data: bytes
-    offset: int | None = None
+    place: Place | None = None
     label: str | None = None
     tags: tuple[str, ...] | None = None
     problem: str = ""

@@ -18,6 +18,7 @@ from tasks.shard.sources.files import MAX_IMAGE_BYTES, escaped
 from tasks.shard.sources.magic import looks_like_image
 from tasks.shard.sources.names import Kind, ending_of, kind_of
 from tasks.shard.sources.notes import NOTE_ENDINGS, Notes
+from tasks.shard.sources.places import Place
 from tasks.shard.sources.reading import BadContainer, Member, Reading
 
 TAR_BLOCK = 512
@@ -67,7 +68,7 @@ def read_tar(
         opened.seek(0)
         # Not compressed: the offsets of its members must be those in the file.
         with tarfile.open(fileobj=opened, mode="r:") as tar:
-            archive = _Archive(tar, opened)
+            archive = _Archive(tar, opened, reading)
             files = archive.list_files()
             archive.check_end(place)
             images = archive.images(files)
@@ -85,8 +86,8 @@ def read_tar(
 class _Archive:
     """An open tar file, of which no more is in memory than the file that is asked for."""
 
-    def __init__(self, tar: tarfile.TarFile, opened: BinaryIO) -> None:
-        self._tar, self._opened = tar, opened
+    def __init__(self, tar: tarfile.TarFile, opened: BinaryIO, reading: Reading) -> None:
+        self._tar, self._opened, self._in_place = tar, opened, reading.in_place
         self._size = opened.seek(0, io.SEEK_END)
 
     def list_files(self) -> list[_File]:
@@ -142,8 +143,9 @@ class _Archive:
         if file.entry.size > MAX_IMAGE_BYTES:
             problem = f"a file of {file.entry.size >> 20:,} MiB"
             return Member(file.name, b"", None, label, tags, problem)
-        offset = None if file.entry.issparse() else file.entry.offset_data
-        return Member(file.name, self._content(file), offset, label, tags)
+        is_found = self._in_place and not file.entry.issparse()
+        place = Place(file.entry.offset_data) if is_found else None
+        return Member(file.name, self._content(file), place, label, tags)
 
     def _content(self, file: _File) -> bytes:
         entry = file.entry

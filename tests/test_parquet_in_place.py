@@ -1,0 +1,222 @@
+"""Parquet tables stay where they are: an image is read out of its page, or was copied."""
+
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from infra.errors import ProtegeError
+from infra.store import Store, open_store
+from infra.store.local import LocalStore
+from tasks.contract import Output
+from tasks.gather import GatherOptions, gather
+from tasks.images import encode_png
+from tasks.shard import locate_images, piece_places, read_images
+from tasks.shard.sources import pages
+from tasks.shard.sources.page_headers import read_page_header
+from tests.builders.chosen import chosen_of
+from tests.builders.shards import shard_table
+from tests.builders.sources import CALM, rows, run
+
+COUNT = 40
+RNG = np.random.default_rng(0)
+PNGS = [
+    encode_png(RNG.integers(256, size=(16, 16 + row, 3), dtype=np.uint8)) for row in range(COUNT)
+]
+CODECS = ["none", "snappy", "gzip", "brotli", "zstd", "lz4"]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Store:
+    return open_store(str(tmp_path / "root"))
+
+
+def table_of(images: list[bytes | None], *, wrapped: bool = False) -> pa.Table:
+    kind: pa.DataType = pa.binary()
+    data: list[Any] = list(images)
+    if wrapped:
+        kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+        data = [{"bytes": image, "path": None} for image in images]
+    return pa.table(
+        {"image": pa.array(data, kind), "key": [f"{number}.png" for number in range(len(images))]}
+    )
+
+
+def written(path: Path, images: list[bytes | None], *, wrapped: bool = False, **how: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table_of(images, wrapped=wrapped), path, **how)
+    return path
+
+
+def in_place(images: Output) -> list[bool]:
+    return [row["image"] is None for row in rows(images)]
+
+
+# ---------------------------------------------------------------------- any way of writing them
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+@pytest.mark.parametrize("use_dictionary", [True, False])
+def test_images_of_any_codec_and_page_stay_where_they_are(
+    root: Store, tmp_path: Path, codec: str, version: str, *, use_dictionary: bool
+) -> None:
+    how: dict[str, Any] = {
+        "compression": codec,
+        "data_page_version": version,
+        "use_dictionary": use_dictionary,
+    }
+    source = written(tmp_path / "a.parquet", list(PNGS), row_group_size=16, **how)
+    images = run(root, source)
+    assert all(in_place(images))
+    assert shard_table(images, 0)["image"].to_pylist() == PNGS
+    some = np.array([3, 17, 39])
+    assert dict(read_images(images, 0, some)) == {row: PNGS[row] for row in some.tolist()}
+    has_pages = any(row["page_codec"] is not None for row in rows(images))
+    assert has_pages == (codec != "none")
+
+
+@CALM
+@given(
+    numbers=st.lists(st.one_of(st.none(), st.integers(0, COUNT - 1)), min_size=1, max_size=30),
+    rows_per_group=st.integers(1, 31),
+    page_bytes=st.sampled_from([1, 4_000, 1 << 20]),
+    dictionary_bytes=st.sampled_from([1, 4_000, 1 << 20]),
+    codec=st.sampled_from(CODECS),
+    version=st.sampled_from(["1.0", "2.0"]),
+    wrapped=st.booleans(),
+    chunked=st.booleans(),
+)
+def test_every_way_of_writing_gives_the_images_of_a_copy(
+    tmp_path: Path,
+    numbers: list[int | None],
+    rows_per_group: int,
+    page_bytes: int,
+    dictionary_bytes: int,
+    codec: str,
+    version: str,
+    wrapped: bool,
+    chunked: bool,
+) -> None:
+    folder = tmp_path / str(len(list(tmp_path.iterdir())))
+    source = written(
+        folder / "a.parquet",
+        [None if number is None else PNGS[number] for number in numbers],
+        wrapped=wrapped,
+        row_group_size=rows_per_group,
+        data_page_size=page_bytes,
+        write_batch_size=1,
+        dictionary_pagesize_limit=dictionary_bytes,
+        compression=codec,
+        data_page_version=version,
+        use_content_defined_chunking=chunked,
+    )
+    stores = [open_store(str(folder / how)) for how in ("reference", "copy")]
+    left, copied = [
+        run(store, source, containers=store.uri.rpartition("/")[2], max_reject_percent=100)
+        for store in stores
+    ]
+    assert shard_table(left, 0, ["key"]).equals(shard_table(copied, 0, ["key"]))
+    assert not any(in_place(copied))
+    # Only the second one of the same images in a dictionary has a copy.
+    assert sum(in_place(left)) >= len(set(numbers) - {None})
+
+
+def test_images_in_pages_that_are_too_large_are_copied(
+    root: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = written(tmp_path / "a.parquet", list(PNGS), compression="zstd", use_dictionary=False)
+    monkeypatch.setattr(pages, "MAX_PAGE_BYTES", 1_000)
+    images = run(root, source)
+    assert not any(in_place(images))
+    assert shard_table(images, 0)["image"].to_pylist() == PNGS
+
+
+def test_a_dictionary_in_another_order_is_copied(root: Store, tmp_path: Path) -> None:
+    order = list(reversed(range(COUNT)))
+    column = pa.DictionaryArray.from_arrays(pa.array(order, pa.int32()), pa.array(PNGS))
+    pq.write_table(pa.table({"image": column}), tmp_path / "a.parquet")
+    images = run(root, tmp_path / "a.parquet")
+    assert [image for _, image in read_images(images, 0)] == [PNGS[place] for place in order]
+
+
+# ---------------------------------------------------------------------------- how they are read
+
+
+def test_a_page_is_read_once_by_who_reads_all_of_them(root: Store, tmp_path: Path) -> None:
+    source = written(tmp_path / "a.parquet", list(PNGS), row_group_size=10)
+    images = run(root, source)
+    places = locate_images(images, 0)
+    asked: list[tuple[int, int]] = []
+    read_ranges = LocalStore.read_ranges
+
+    def counted(store: LocalStore, path: str, ranges: Any) -> list[bytes]:
+        asked.extend(ranges)
+        return read_ranges(store, path, ranges)
+
+    with patch.object(LocalStore, "read_ranges", counted):
+        assert [image for _, image in read_images(images, 0)] == PNGS
+    assert len(asked) == len(set(asked)) == 4
+    assert [len(piece) for piece in piece_places(places, 1)] == [10, 10, 10, 10]
+    assert [len(piece) for piece in piece_places(places, 1 << 30)] == [COUNT]
+
+
+def test_lessons_are_those_of_copied_images__by_way_of_the_exchange(tmp_path: Path) -> None:
+    source = written(tmp_path / "a.parquet", list(PNGS), row_group_size=10)
+    pairs = [(place, place % 3) for place in range(0, COUNT, 2)]
+    found = []
+    for how in ("reference", "copy"):
+        store = open_store(str(tmp_path / how))
+        images = run(store, source, containers=how)
+        chosen = chosen_of(store, images, pairs)
+        lessons = gather(store, images, chosen, GatherOptions(lessons_per_part=3))
+        found.append([part["digest"] for part in lessons.body["parts"]])
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("codec", ["none", "zstd"])
+def test_a_table_that_has_changed_or_gone_is_an_error(
+    root: Store, tmp_path: Path, codec: str
+) -> None:
+    source = written(tmp_path / "a.parquet", list(PNGS), compression=codec)
+    images = run(root, source)
+    first = rows(images)[0]
+    harmed = bytearray(source.read_bytes())
+    harmed[(first["page_offset"] or first["offset"]) + 100] ^= 255
+    source.write_bytes(harmed)
+    with pytest.raises(ProtegeError, match="has changed since it was pinned"):
+        list(read_images(images, 0))
+    source.write_bytes(harmed[:200])
+    with pytest.raises(ProtegeError, match="cannot be read any more"):
+        list(read_images(images, 0))
+    source.unlink()
+    with pytest.raises(ProtegeError, match="cannot be read any more"):
+        list(read_images(images, 0))
+
+
+# -------------------------------------------------------------------------------- page headers
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_are_a_header_or_a_known_error(data: bytes) -> None:
+    try:
+        header = read_page_header(data)
+    except (IndexError, ValueError):
+        return
+    assert header.header_bytes <= len(data)
+
+
+def test_headers_that_cannot_be_read_leave_their_images_to_be_copied(
+    root: Store, tmp_path: Path
+) -> None:
+    source = written(tmp_path / "a.parquet", list(PNGS), row_group_size=16)
+    with patch.object(pages, "read_page_header", side_effect=IndexError):
+        images = run(root, source)
+    assert not any(in_place(images))
+    assert shard_table(images, 0)["image"].to_pylist() == PNGS
