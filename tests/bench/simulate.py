@@ -29,6 +29,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -186,11 +187,31 @@ def read_samples(images: Output, shards: int) -> None:
     assert len(read_keys(images, ids)) == SAMPLES
 
 
-def simulate(folder: Path, shards: int, workers: int, stages: Sequence[str]) -> dict[str, Line]:
+@dataclass(frozen=True)
+class Inputs:
+    """What the stages are given, unless it is there."""
+
+    images: Output
+    scores: Output
+    empty: Output
+    tars: ShardOptions
+
+    @staticmethod
+    def write(folder: Path, shards: int) -> "Inputs":
+        """Write them, with no seconds for a request."""
+        return Inputs(
+            write_images(folder, shards),
+            write_scores(folder, shards),
+            many_shards(folder, "empty", shards, 0),
+            ShardOptions(source=str(write_tars(folder, shards)), verify="header"),
+        )
+
+
+def simulate(
+    folder: Path, given: Inputs, shards: int, workers: int, stages: Sequence[str]
+) -> dict[str, Line]:
     """The figures of these stages at one number of shards."""
-    images, scores = write_images(folder, shards), write_scores(folder, shards)
-    tars = ShardOptions(source=str(write_tars(folder, shards)), verify="header")
-    empty, warm = many_shards(folder, "empty", shards, 0), many_shards(folder, "warm", 16, 1)
+    warm = many_shards(folder, "warm", 16, 1)
     teacher = write_teacher(folder, "mean_colour", 16, CLASSES[:3])
     root = folder / "made"
     shutil.rmtree(root, ignore_errors=True)
@@ -200,18 +221,18 @@ def simulate(folder: Path, shards: int, workers: int, stages: Sequence[str]) -> 
     with Cluster(DaskSettings(workers=workers)) as cluster:
 
         def run_score() -> Output:
-            return score(store, empty, teacher, any_rejects, executor=cluster)
+            return score(store, given.empty, teacher, any_rejects, executor=cluster)
 
         def run_topk() -> Output:
-            return topk(store, scores, of_ten, executor=cluster)
+            return topk(store, given.scores, of_ten, executor=cluster)
 
         work: dict[str, Callable[[], object]] = {
-            "shard": lambda: shard(store, tars, executor=cluster),
+            "shard": lambda: shard(store, given.tars, executor=cluster),
             "score": run_score,
             "again": run_score,
             "topk": run_topk,
-            "gather": lambda: gather(store, images, run_topk(), in_parts, executor=cluster),
-            "samples": lambda: read_samples(images, shards),
+            "gather": lambda: gather(store, given.images, run_topk(), in_parts, executor=cluster),
+            "samples": lambda: read_samples(given.images, shards),
         }
         score(store, warm, teacher, executor=cluster)
         found = {stage: measure(cluster, shards, work[stage]) for stage in stages or work}
@@ -231,7 +252,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     sizes = [int(number) for number in given.shards.split(",")]
     wanted = [stage for stage in given.stages.split(",") if stage]
-    found = {shards: simulate(folder, shards, given.workers, wanted) for shards in sizes}
+    inputs = {shards: Inputs.write(folder, shards) for shards in sizes}
+    found = {
+        shards: simulate(folder, inputs[shards], shards, given.workers, wanted) for shards in sizes
+    }
     stages = list(found[sizes[0]])
     for stage in stages:
         for shards in sizes:
