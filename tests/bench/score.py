@@ -42,6 +42,7 @@ from infra.executors import Cluster
 from infra.malloc import KEEP_MEMORY
 from infra.settings import DaskSettings
 from infra.store import open_store
+from models.network import Network
 from tasks import contract, tables
 from tasks.contract import Manifest, Output, PartId, Receipt
 from tasks.images import Inputs, Limits, decode
@@ -89,11 +90,16 @@ def write_teacher(folder: Path, name: str, size: int, classes: Sequence[str]) ->
 
     torch.manual_seed(0)
     description = Description(name, tuple(classes), Inputs(size=size, resize=size * 8 // 7))
-    data = save_weights(build(name, len(classes)).eval(), description)
+    return publish_teacher(folder, build(name, len(classes)).eval(), description)
+
+
+def publish_teacher(folder: Path, network: Network, description: Description) -> Output:
+    """A network as a finished training leaves it."""
+    data = save_weights(network, description)
     digest = contract.bytes_digest(data)
     store = open_store(str(folder / "root" / "train" / digest))
     store.replace(WEIGHTS, data)
-    extra = {"classes": list(classes), "weights": digest}
+    extra = {"classes": list(description.classes), "weights": digest}
     receipt = Receipt(WEIGHTS, 0, 0, 0, digest)
     return contract.publish(store, Manifest("train", digest, {}, {}, [receipt], 0.0, extra))
 
@@ -155,9 +161,9 @@ def end_to_end(folder: Path, images: Output, teacher: Output) -> Line:
         options = ScoreOptions(batch_size=BATCH, speed=speed, max_reject_percent=0)
         with Cluster(DaskSettings(workers=CORES)) as cluster:
             small = many_shards(folder, "warm", 16, 1)
-            score(_fresh(folder, "warm"), small, teacher, options, executor=cluster)
+            score(fresh(folder, "warm"), small, teacher, options, executor=cluster)
             began = time.perf_counter()
-            score(_fresh(folder, "made"), images, teacher, options, executor=cluster)
+            score(fresh(folder, "made"), images, teacher, options, executor=cluster)
             seconds = time.perf_counter() - began
         forward = [forms[choice], alone(pool, forward_rate, teacher, choice)]
         prepared.append(alone(pool, prepare_rate, images, teacher))
@@ -210,7 +216,7 @@ def busy_share(folder: Path, images: Output, teacher: Output) -> Line:
     ) -> tuple[float, float]:
         speed = ScoreSpeed(decode_threads=CORES, decode_processes=processes)
         options = ScoreOptions(batch_size=BATCH, speed=speed)
-        job = ScoreJob(f"{_fresh(folder, 'busy').uri}/score/x", options, images, teacher)
+        job = ScoreJob(f"{fresh(folder, 'busy').uri}/score/x", options, images, teacher)
         with fixed_device(batch_seconds) as busy:
             began = time.perf_counter()
             for group in groups:
@@ -278,7 +284,7 @@ def per_shard(folder: Path, count: int) -> Line:
     """What a shard costs by itself."""
     images = many_shards(folder, "empty", count, 0)
     teacher = write_teacher(folder, "mean_colour", 16, CLASSES[:3])
-    root = _fresh(folder, "empty")
+    root = fresh(folder, "empty")
     options = ScoreOptions(max_reject_percent=100)
     small = many_shards(folder, "warm", 16, 1)
     with Cluster(DaskSettings(workers=CORES)) as cluster:
@@ -306,7 +312,7 @@ def worker_growth(folder: Path, count: int) -> Line:
     images = many_shards(folder, "small", count, SMALL_IMAGES)
     teacher = write_teacher(folder, "mean_colour", 16, CLASSES[:3])
     options = ScoreOptions(batch_size=BATCH)
-    job = ScoreJob(f"{_fresh(folder, 'growth').uri}/score/x", options, images, teacher)
+    job = ScoreJob(f"{fresh(folder, 'growth').uri}/score/x", options, images, teacher)
     made = iter(score_parts(job, map(PartId, range(count))))
     sizes = []
     for number, (_, receipt) in enumerate(made, 1):
@@ -319,7 +325,7 @@ def worker_growth(folder: Path, count: int) -> Line:
     }
 
 
-def _fresh(folder: Path, name: str) -> Any:
+def fresh(folder: Path, name: str) -> Any:
     shutil.rmtree(folder / name, ignore_errors=True)
     return open_store(str(folder / name))
 
