@@ -18,9 +18,10 @@ from tasks.contract import Output
 from tasks.gather import GatherOptions, gather
 from tasks.images import encode_png
 from tasks.shard import locate_images, piece_places, read_images
-from tasks.shard.sources import pages
+from tasks.shard.sources import BadContainer, pages
 from tasks.shard.sources.page_headers import read_page_header
 from tests.builders.chosen import chosen_of
+from tests.builders.containers import read
 from tests.builders.shards import shard_table
 from tests.builders.sources import CALM, rows, run
 
@@ -210,6 +211,20 @@ def test_any_bytes_are_a_header_or_a_known_error(data: bytes) -> None:
     except (IndexError, ValueError):
         return
     assert header.header_bytes <= len(data)
+
+
+def test_a_footer_that_arrow_ends_the_process_for_is_an_error(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.parquet", [b"1", None, b"22"])
+    data = path.read_bytes()
+    # The histogram of definition levels is a list of two numbers; now it has three.
+    histogram, longer = b"\x19\x26\x02\x04", b"\x19\x36\x02\x04\x00"
+    length = int.from_bytes(data[-8:-4], "little")
+    body, footer = data[: -length - 8], data[-length - 8 : -8]
+    assert footer.count(histogram) == 1
+    footer = footer.replace(histogram, longer)
+    path.write_bytes(body + footer + (length + 1).to_bytes(4, "little") + b"PAR1")
+    with pytest.raises(BadContainer, match="histogram"):
+        read(path)
 
 
 def test_headers_that_cannot_be_read_leave_their_images_to_be_copied(

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import chain
 from typing import Any, BinaryIO
 
 import pyarrow as pa
@@ -53,11 +52,15 @@ def read_parquet(store: Store, name: str, reading: Reading) -> Iterator[Member]:
         layout = _layout(parquet.schema_arrow, reading, place)
         rows = _rows_per_batch(parquet.metadata)
         for group in range(parquet.num_row_groups):
-            places = _places(file, parquet, group, layout.image) if reading.in_place else None
-            groups = parquet.iter_batches(rows, row_groups=[group], columns=layout.columns)
-            for values in chain.from_iterable(batch.to_pylist() for batch in groups):
-                yield _member(values, row, layout, reading, place, places)
-                row += 1
+            places = None
+            for batch in parquet.iter_batches(rows, row_groups=[group], columns=layout.columns):
+                # A footer that is wrong is an error of the batch. Asked before, Arrow ends the
+                # process: it does not expect an exception there.
+                if places is None and reading.in_place:
+                    places = _places(file, parquet, group, layout.image)
+                for values in batch.to_pylist():
+                    yield _member(values, row, layout, reading, place, places)
+                    row += 1
 
 
 def _places(file: BinaryIO, parquet: pq.ParquetFile, group: int, image: str) -> ImagePlaces:
