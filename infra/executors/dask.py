@@ -213,10 +213,8 @@ class Pool:
         The scheduler takes up messages one by one. Of a thousand, the last would wait for longer
         than a connection may that nobody reads.
         """
-        wrapped, keys = (
-            self._connection.worker_log.wrap(function),
-            [_new_key(function) for _ in items],
-        )
+        wrapped = self._connection.worker_log.wrap(function)
+        keys = [_new_key(function) for _ in items]
         futures: list[Any] = self.client.map(
             wrapped, items, key=keys, priority=priority, resources=self._needs
         )

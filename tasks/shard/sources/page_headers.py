@@ -18,6 +18,7 @@ STOP, TRUE, FALSE, BYTE, DOUBLE, BINARY, LIST, SET, STRUCT = 0, 1, 2, 3, 7, 8, 9
 INTEGERS = (4, 5, 6)
 SIZES = {BYTE: 1, DOUBLE: 8}
 LONG_LIST = 15
+NUMBER_BITS = 64
 
 
 @dataclass(frozen=True)
@@ -114,13 +115,13 @@ class _Reader:
         return (number >> 1) ^ -(number & 1)
 
     def _varint(self) -> int:
-        number = shift = 0
-        while True:
+        number = 0
+        for shift in range(0, NUMBER_BITS, 7):
             byte = self._byte()
             number |= (byte & 127) << shift
             if byte < 128:
                 return number
-            shift += 7
+        raise ValueError("a number of a header has no end")
 
     def _byte(self) -> int:
         self._skip(1)
