@@ -1,5 +1,6 @@
 """Parquet tables stay where they are: an image is read out of its page, or was copied."""
 
+import io
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -166,6 +167,17 @@ def test_a_page_is_read_once_by_who_reads_all_of_them(root: Store, tmp_path: Pat
     assert len(asked) == len(set(asked)) == 4
     assert [len(piece) for piece in piece_places(places, 1)] == [10, 10, 10, 10]
     assert [len(piece) for piece in piece_places(places, 1 << 30)] == [COUNT]
+
+
+def test_a_table_on_s3_is_read_by_the_ranges_of_its_pages(root: Store, s3: str) -> None:
+    sink = io.BytesIO()
+    pq.write_table(table_of(list(PNGS)), sink, row_group_size=10)
+    open_store(f"{s3}/tables").replace("a.parquet", sink.getvalue())
+    images = run(root, f"{s3}/tables")
+    assert all(in_place(images))
+    assert [image for _, image in read_images(images, 0)] == PNGS
+    some = np.array([12, 33])
+    assert dict(read_images(images, 0, some)) == {row: PNGS[row] for row in some.tolist()}
 
 
 def test_lessons_are_those_of_copied_images__by_way_of_the_exchange(tmp_path: Path) -> None:
