@@ -34,7 +34,7 @@ STAYING_BYTES = 1 << 20
 LOCATING_THREADS = 8
 
 # A lesson has its image, or the place of it.
-WHERE = [name for name in PLACES.names if name not in ("image_id", "size")]
+PLACE_COLUMNS = [name for name in PLACES.names if name not in ("image_id", "size")]
 SPILL = pa.schema(
     [
         pa.field("order", pa.uint64(), nullable=False),
@@ -43,7 +43,7 @@ SPILL = pa.schema(
         pa.field("labels", pa.list_(pa.int32()), nullable=False),
         pa.field("weights", pa.list_(pa.float32()), nullable=False),
         pa.field("image", pa.binary()),
-        *(PLACES.field(name).with_nullable(True) for name in WHERE),
+        *(PLACES.field(name).with_nullable(True) for name in PLACE_COLUMNS),
     ]
 )
 
@@ -153,7 +153,7 @@ def _rounds(
 
 def _with_images(table: pa.Table, images: list[bytes]) -> pa.Table:
     """The lessons with their images, which need no place any more."""
-    for name in WHERE:
+    for name in PLACE_COLUMNS:
         empty = pa.nulls(len(table), SPILL.field(name).type)
         table = table.set_column(table.schema.get_field_index(name), name, empty)
     return (

@@ -58,6 +58,8 @@ def read_members(
 
 def container_problem(file: SourceFile, options: ShardOptions) -> Problem | None:
     """Why a container as a whole cannot be used; None if it can. Reads all of it."""
+    # Nobody asks where they lie.
+    options = options.model_copy(update={"containers": "copy"})
     try:
         for _ in read_members(file, options, Counter()):
             pass

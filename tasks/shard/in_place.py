@@ -6,8 +6,6 @@ pinned. A page is read and decompressed once, however many of its images are wan
 
 from collections.abc import Sequence
 
-import pyarrow as pa
-
 from infra.errors import ProtegeError
 from infra.store import Address, open_object
 from tasks.shard.changes import content_hash
@@ -29,7 +27,7 @@ def read_in_place(uri: str, places: Sequence[InPlace]) -> list[bytes]:
     pages = {page: (page.offset, page.num_bytes) for _, page, _ in places if page is not None}
     try:
         contents = {page: decompress(found[where], page) for page, where in pages.items()}
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise _changed(uri) from error
     images = []
     for (offset, size), page, known in places:

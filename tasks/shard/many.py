@@ -9,6 +9,8 @@ and the answer takes a while, so that several shards are asked at the same time.
 
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from threading import Semaphore
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +26,8 @@ Ids = npt.NDArray[np.int64]
 
 AT_A_TIME = 16
 PIECE_BYTES = 8 << 20  # of encoded images that one of these reads at a time
+# For one image, the whole of its page is read, which may be four times as much.
+PAGES_AT_A_TIME = 4
 KEYS = ["image_id", "key"]
 
 
@@ -36,8 +40,12 @@ def read_many(images: Output, ids: Ids) -> Iterator[tuple[int, bytes]]:
     def locate(shard: tuple[int, Ids]) -> pa.Table:
         return locate_images(images, *shard)
 
+    reading_pages = Semaphore(PAGES_AT_A_TIME)
+
     def read(places: pa.Table) -> Iterable[tuple[int, bytes]]:
-        return zip(places["image_id"].to_pylist(), read_located(places), strict=True)
+        has_pages = places["page_codec"].null_count < len(places)
+        with reading_pages if has_pages else nullcontext():
+            return zip(places["image_id"].to_pylist(), read_located(places), strict=True)
 
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         located = map_ahead(pool, locate, tables.ids_by_shard(ids), AT_A_TIME)

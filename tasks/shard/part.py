@@ -172,7 +172,7 @@ def _read_or_pass(file: SourceFile, reason: str | None) -> Candidate:
 
 def _image_row(image_id: int, candidate: Candidate) -> dict[str, Any]:
     return {
-        **_whereabouts(candidate),
+        **_image_or_place(candidate),
         "image_id": image_id,
         "size": len(candidate.data),
         "key": candidate.key,
@@ -182,7 +182,7 @@ def _image_row(image_id: int, candidate: Candidate) -> dict[str, Any]:
     }
 
 
-def _whereabouts(candidate: Candidate) -> dict[str, Any]:
+def _image_or_place(candidate: Candidate) -> dict[str, Any]:
     """The image, or where it stays."""
     if candidate.place is None:
         return {"image": candidate.data}

@@ -125,15 +125,17 @@ def read_located(places: pa.Table) -> list[bytes]:
 
 def piece_places(places: pa.Table, max_bytes: int = PIECE_BYTES) -> Iterator[pa.Table]:
     """These PLACES in pieces of so many bytes, which are read at a time; no page is cut."""
-    sizes, pages = places["size"].to_pylist(), _pages(places)
+    sizes, pages, uris = places["size"].to_pylist(), _pages(places), places["uri"].to_pylist()
 
     def num_bytes(rows: Sequence[int]) -> int:
         page = pages[rows[0]]
-        # Both forms of a page are in memory while it is read.
+        # It is in memory as it is and decompressed, while its images are cut out of it.
         return sizes[rows[0]] if page is None else page.num_bytes + page.decompressed_bytes
 
-    by_page = itertools.groupby(range(len(places)), key=lambda row: pages[row] or row)
-    together = (list(rows) for _, rows in by_page)
+    def page_of(row: int) -> object:
+        return row if pages[row] is None else (uris[row], pages[row])
+
+    together = (list(rows) for _, rows in itertools.groupby(range(len(places)), key=page_of))
     for groups in pieces(together, num_bytes, max(len(places), 1), max_bytes):
         first, last = groups[0][0], groups[-1][-1]
         yield places.slice(first, last + 1 - first)

@@ -26,7 +26,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
@@ -142,7 +142,7 @@ def agreement(folder: Path, given: argparse.Namespace) -> Line:
         "chosen": len(exact),
         "agreement": round(len(both) / len(exact), 4),
         "sure": len(sure),
-        "sure_agreement": round(len(sure & both) / len(sure), 4),
+        "sure_agreement": round(len(sure & both) / max(1, len(sure)), 4),
         "log_odds_difference": round(statistics.median(differences), 3),
     }
 
@@ -150,11 +150,12 @@ def agreement(folder: Path, given: argparse.Namespace) -> Line:
 def _pieces(folder: Path) -> Output:
     from tests.bench.crops import pieces_of_photos
 
-    source = folder / "pieces"
+    source, draft = folder / "pieces", folder / "pieces-draft"
     if not source.exists():
-        source.mkdir(parents=True)
+        draft.mkdir(parents=True, exist_ok=True)
         for number, pixels_HWC in enumerate(pieces_of_photos()[0]):
-            (source / f"{number:05d}.png").write_bytes(encode_png(pixels_HWC))
+            (draft / f"{number:05d}.png").write_bytes(encode_png(pixels_HWC))
+        draft.rename(source)
     return shard(open_store(str(folder / "root")), ShardOptions(source=str(source)))
 
 
@@ -187,7 +188,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--networks", default=NETWORKS, help="Names, with commas.")
     parser.add_argument("--images", type=int, default=20_000)
     parser.add_argument("--batch-size", type=int, default=256)
-    parser.add_argument("--precision", default="bfloat16")
+    parser.add_argument("--precision", default="bfloat16", choices=get_args(Precision))
     parser.add_argument("--only", choices=("networks", "agreement"))
     given = parser.parse_args(argv)
     folder = given.folder.absolute()

@@ -18,7 +18,7 @@ STOP, TRUE, FALSE, BYTE, DOUBLE, BINARY, LIST, SET, STRUCT = 0, 1, 2, 3, 7, 8, 9
 INTEGERS = (4, 5, 6)
 SIZES = {BYTE: 1, DOUBLE: 8}
 LONG_LIST = 15
-NUMBER_BITS = 64
+VARINT_BITS, MAX_NUMBER = 64, 2**31 - 1  # numbers of a header have 32 bits
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class PageHeader:
 
     header_bytes: int
     kind: int
-    num_rows: int
+    num_values: int
+    """Of a page of data, nulls are counted too, so that they are as many as rows."""
     encoding: int
     levels_bytes: int
     """Levels that are not compressed; in pages of the first version, they are with the values."""
@@ -41,23 +42,25 @@ def read_page_header(data: bytes) -> PageHeader:
     reader = _Reader(data)
     fields = reader.read_struct()
     kind, decompressed, compressed = (_number(fields, number) for number in (1, 2, 3))
-    rows = encoding = levels_bytes = 0
+    count = encoding = levels_bytes = 0
     is_compressed = True
-    if kind == DATA_PAGE:
-        of_data = _struct(fields, 5)
-        rows, encoding = _number(of_data, 1), _number(of_data, 2)
+    if kind in (DATA_PAGE, DICTIONARY_PAGE):
+        of_page = _struct(fields, 5 if kind == DATA_PAGE else 7)
+        count, encoding = _number(of_page, 1), _number(of_page, 2)
     elif kind == DATA_PAGE_V2:
         of_data = _struct(fields, 8)
-        rows, encoding = _number(of_data, 3), _number(of_data, 4)
+        count, encoding = _number(of_data, 3), _number(of_data, 4)
         levels_bytes = _number(of_data, 5) + _number(of_data, 6)
         is_compressed = of_data.get(7, True) is True
+    if levels_bytes > min(compressed, decompressed):
+        raise ValueError("the levels of a page are longer than the page")
     sizes = (compressed - levels_bytes, decompressed - levels_bytes)
-    return PageHeader(reader.at, kind, rows, encoding, levels_bytes, *sizes, is_compressed)
+    return PageHeader(reader.at, kind, count, encoding, levels_bytes, *sizes, is_compressed)
 
 
 def _number(fields: Mapping[int, Any], number: int) -> int:
     found = fields.get(number)
-    if type(found) is not int or found < 0:
+    if type(found) is not int or not 0 <= found <= MAX_NUMBER:
         raise ValueError(f"a header has no number in its field {number}")
     return found
 
@@ -116,7 +119,7 @@ class _Reader:
 
     def _varint(self) -> int:
         number = 0
-        for shift in range(0, NUMBER_BITS, 7):
+        for shift in range(0, VARINT_BITS, 7):
             byte = self._byte()
             number |= (byte & 127) << shift
             if byte < 128:

@@ -45,30 +45,37 @@ class _Layout:
 
 def read_parquet(store: Store, name: str, reading: Reading) -> Iterator[Member]:
     """The images of a table, one a row. Raises ProtegeError, naming column, row and value."""
-    place, row = f"{store.uri}/{name}", 0
+    address, row = f"{store.uri}/{name}", 0
     with store.local_file(name) as file:
         # With a buffer, a column is read as it is needed instead of a whole row group at once.
         parquet = pq.ParquetFile(file, buffer_size=BUFFER_BYTES)
-        layout = _layout(parquet.schema_arrow, reading, place)
+        layout = _layout(parquet.schema_arrow, reading, address)
         rows = _rows_per_batch(parquet.metadata)
         for group in range(parquet.num_row_groups):
             places = None
             for batch in parquet.iter_batches(rows, row_groups=[group], columns=layout.columns):
-                # A footer that is wrong is an error of the batch. Asked before, Arrow ends the
-                # process: it does not expect an exception there.
+                # A footer that is wrong is an error of the batch. Before that, a look at one of
+                # its columns ends the process, for Arrow expects no exception there.
                 if places is None and reading.in_place:
-                    places = _places(file, parquet, group, layout.image)
+                    places = _places(file, parquet, group, layout)
                 for values in batch.to_pylist():
-                    yield _member(values, row, layout, reading, place, places)
+                    yield _member(values, row, layout, reading, address, places)
                     row += 1
 
 
-def _places(file: BinaryIO, parquet: pq.ParquetFile, group: int, image: str) -> ImagePlaces:
-    """The places of the images of a row group."""
+def _places(
+    file: BinaryIO, parquet: pq.ParquetFile, group: int, layout: _Layout
+) -> ImagePlaces | None:
+    """The places of the images of a row group; None where its columns do not say which it is."""
     columns = [parquet.schema.column(at) for at in range(parquet.metadata.num_columns)]
-    paths = [column.path for column in columns]
-    number = paths.index(image if image in paths else f"{image}.bytes")
-    return ImagePlaces(file, parquet.metadata.row_group(group).column(number), columns[number])
+    is_wrapped = pa.types.is_struct(parquet.schema_arrow.field(layout.image).type)
+    path = f"{layout.image}.bytes" if is_wrapped else layout.image
+    # A name may have a dot in it.
+    found = [number for number, column in enumerate(columns) if column.path == path]
+    if len(found) != 1 or columns[found[0]].physical_type != "BYTE_ARRAY":
+        return None
+    chunk = parquet.metadata.row_group(group).column(found[0])
+    return ImagePlaces(file, chunk, columns[found[0]])
 
 
 def _rows_per_batch(metadata: pq.FileMetaData) -> int:
@@ -106,7 +113,7 @@ def _member(
     row: int,
     layout: _Layout,
     reading: Reading,
-    place: str,
+    address: str,
     places: ImagePlaces | None,
 ) -> Member:
     image = values[layout.image]
@@ -114,14 +121,14 @@ def _member(
     data = image["bytes"] if isinstance(image, dict) else image
     label = reading.label
     if layout.label is not None:
-        label = _label(values[layout.label], row, layout, place) or label
+        label = _label(values[layout.label], row, layout, address) or label
     key = values.get(layout.key) if layout.key else None
     tags = tags_of(values[layout.tags]) if layout.tags else None
     name = f"{row:09d}" if key is None else str(key)
     return Member(name, data or b"", places.find(data) if places else None, label, tags)
 
 
-def _label(value: Any, row: int, layout: _Layout, place: str) -> str | None:
+def _label(value: Any, row: int, layout: _Layout, address: str) -> str | None:
     names = layout.class_names
     try:
         text = label_text(value)
@@ -135,40 +142,40 @@ def _label(value: Any, row: int, layout: _Layout, place: str) -> str | None:
         return label_text(names[int(text)])
     except ValueError as error:
         raise ProtegeError(
-            f"{place}: column {layout.label!r}, row {row}: {str(value)[:VALUE_SHOWN]!r} is no "
+            f"{address}: column {layout.label!r}, row {row}: {str(value)[:VALUE_SHOWN]!r} is no "
             f"label ({error})"
         ) from None
 
 
-def _layout(schema: pa.Schema, reading: Reading, place: str) -> _Layout:
+def _layout(schema: pa.Schema, reading: Reading, address: str) -> _Layout:
     kinds = {field.name: str(field.type) for field in schema}
     features = _features(schema)
-    image, label = _image_column(schema, features, reading, place), None
+    image, label = _image_column(schema, features, reading, address), None
     if reading.labelled:
-        label = _label_column(kinds, reading, place)
+        label = _label_column(kinds, reading, address)
     names = features.get(label or "", {}).get("names")
     key = next((name for name in KEY_NAMES if name in kinds and name != image), None)
     tags = next((name for name in TAG_NAMES if name in kinds), None)
     layout = _Layout(image, label, key, tags, names)
     twice = next((name for name in layout.columns if schema.names.count(name) > 1), None)
     if twice is not None:
-        raise BadContainer(f"{place}: two columns have the name {twice!r}")
+        raise BadContainer(f"{address}: two columns have the name {twice!r}")
     return layout
 
 
 def _image_column(
-    schema: pa.Schema, features: Mapping[str, Any], reading: Reading, place: str
+    schema: pa.Schema, features: Mapping[str, Any], reading: Reading, address: str
 ) -> str:
     kinds = {field.name: str(field.type) for field in schema}
     of_bytes = {field.name: kinds[field.name] for field in schema if _holds_bytes(field.type)}
     given = reading.columns.image
     if given in kinds and given not in of_bytes:
         raise ProtegeError(
-            f"{place}: column {given!r} (options.image_column) holds {kinds[given]} and not bytes. "
-            f"{describe_columns(kinds)}"
+            f"{address}: column {given!r} (options.image_column) holds {kinds[given]} and not "
+            f"bytes. {describe_columns(kinds)}"
         )
     found = choose_column(
-        kinds if given else of_bytes, given, IMAGE_NAMES, "options.image_column", place
+        kinds if given else of_bytes, given, IMAGE_NAMES, "options.image_column", address
     )
     others = [name for name in of_bytes if name.lower() not in LABEL_NAMES]
     pictures = [name for name in others if features.get(name, {}).get("_type") == "Image"]
@@ -177,20 +184,20 @@ def _image_column(
             found = guess[0]
     if found is None:
         raise BadContainer(
-            f"{place}: a table of images needs a column 'image' of bytes, or another one of bytes "
-            f"that options.image_column names. {describe_columns(kinds)}"
+            f"{address}: a table of images needs a column 'image' of bytes, or another one of "
+            f"bytes that options.image_column names. {describe_columns(kinds)}"
         )
     return found
 
 
-def _label_column(kinds: Mapping[str, str], reading: Reading, place: str) -> str | None:
+def _label_column(kinds: Mapping[str, str], reading: Reading, address: str) -> str | None:
     given = reading.columns.label
     if given not in kinds and reading.label is not None:
         given = ""  # folders tell it, as in `<label_column>=cat/`
-    found = choose_column(kinds, given, LABEL_NAMES, "options.label_column", place)
+    found = choose_column(kinds, given, LABEL_NAMES, "options.label_column", address)
     if found is None and reading.label is None:
         raise ProtegeError(
-            f"{place}: a table of labelled images needs a column 'label', or another one that "
+            f"{address}: a table of labelled images needs a column 'label', or another one that "
             f"options.label_column names, or a folder named after its class. "
             f"{describe_columns(kinds)}"
         )
@@ -209,7 +216,8 @@ def _features(schema: pa.Schema) -> Mapping[str, Any]:
 
 def _holds_bytes(kind: pa.DataType) -> bool:
     if pa.types.is_struct(kind):
-        return kind.get_field_index("bytes") >= 0 and _holds_bytes(kind.field("bytes").type)
+        inner = kind.field("bytes").type if kind.get_field_index("bytes") >= 0 else kind
+        return not pa.types.is_struct(inner) and _holds_bytes(inner)
     if pa.types.is_dictionary(kind):
         return _holds_bytes(kind.value_type)
     return bool(
