@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 
 FUTURES_PER_WORKER = 3  # a worker that is done finds its next item waiting
 MIN_FUTURES = 16
+TASKS_PER_MESSAGE = 100  # more of them may be a message that Dask finds too large
 COUNTED_SECONDS = 1.0  # how long the number of workers is believed, for it takes a request
 EVERYBODY = "everybody"  # no pool, but all workers
 HIGHEST_PRIORITY = 100  # before anything that a tree still has to do
@@ -136,13 +137,12 @@ class Pool:
         pending: dict[str, Item] = {}
         futures = as_completed(loop=self.client.loop)
 
-        def submit(items: Iterable[Item]) -> None:
-            for item in items:
-                future = self._submit(function, item)
+        def submit(items: Sequence[Item]) -> None:
+            for item, future in zip(items, self._submit_each(function, items), strict=True):
                 pending[future.key] = item
                 futures.add(future)
 
-        submit(islice(source, self._window()))
+        submit(list(islice(source, self._window())))
         for future in futures:
             item = pending.pop(future.key)
             error = self._error_of(future, describe_work(function, item))
@@ -153,7 +153,7 @@ class Pool:
                 submit(smaller)
             elif failures.add(error):
                 source = iter(())
-            submit(islice(source, max(0, self._window() - len(pending))))
+            submit(list(islice(source, max(0, self._window() - len(pending)))))
         failures.raise_if_any()
 
     def reduce(
@@ -208,15 +208,22 @@ class Pool:
     def _submit_each(
         self, function: Callable[..., Any], items: Sequence[Any], priority: int = 0
     ) -> list[Any]:
-        """A future for each item, in one message.
+        """A future for each item, in few messages.
 
         The scheduler takes up messages one by one. Of a thousand, the last would wait for longer
-        than a connection may that nobody reads.
+        than a connection may that nobody reads (30 s).
         """
+        if not items:
+            return []
         wrapped = self._connection.worker_log.wrap(function)
         keys = [_new_key(function) for _ in items]
         futures: list[Any] = self.client.map(
-            wrapped, items, key=keys, priority=priority, resources=self._needs
+            wrapped,
+            items,
+            key=keys,
+            priority=priority,
+            resources=self._needs,
+            batch_size=TASKS_PER_MESSAGE,
         )
         return futures
 
