@@ -138,7 +138,7 @@ class Pool:
         futures = as_completed(loop=self.client.loop)
 
         def submit(items: Sequence[Item]) -> None:
-            for item, future in zip(items, self._submit_each(function, items), strict=True):
+            for item, future in zip(items, self._submit(function, items), strict=True):
                 pending[future.key] = item
                 futures.add(future)
 
@@ -164,19 +164,25 @@ class Pool:
         on_done: Callable[[], None] = ignore,
     ) -> Handle[Piece]:
         self._connection.worker_log.log_for_caller()
-        level, depth = self._submit_each(chunk, items), 0
+        level, depth = self._submit(chunk, items), 0
         for future in level:
             future.add_done_callback(lambda _: on_done())
         while len(level) > 1 or not depth:
             groups = [level[at : at + FAN_IN] for at in range(0, len(level), FAN_IN)]
             depth += 1
             # What can be combined is combined first, so that pieces do not pile up.
-            level = self._submit_each(combine, groups, priority=depth)
+            level = self._submit(combine, groups, priority=depth)
         return Handle(level.pop())
 
     def apply(self, function: Callable[..., Result], *handles: Handle[Any]) -> Handle[Result]:
-        futures = (handle.future for handle in handles)
-        return Handle(self._submit(function, *futures, priority=HIGHEST_PRIORITY))
+        future = self.client.submit(
+            self._connection.worker_log.wrap(function),
+            *(handle.future for handle in handles),
+            key=_new_key(function),
+            priority=HIGHEST_PRIORITY,
+            resources=self._needs,
+        )
+        return Handle(future)
 
     def result(self, handle: Handle[Result]) -> Result:
         if (error := self._error_of(handle.future)) is not None:
@@ -199,13 +205,7 @@ class Pool:
         workers = 0 if isinstance(error, CancelledError) else self.workers
         return readable_error(error, self._connection.settings, workers, work)
 
-    def _submit(self, function: Callable[..., Any], *items: Any, priority: int = 0) -> Any:
-        wrapped, key = self._connection.worker_log.wrap(function), _new_key(function)
-        return self.client.submit(
-            wrapped, *items, key=key, priority=priority, resources=self._needs
-        )
-
-    def _submit_each(
+    def _submit(
         self, function: Callable[..., Any], items: Sequence[Any], priority: int = 0
     ) -> list[Any]:
         """A future for each item, in few messages.
