@@ -13,6 +13,7 @@ from infra.store import Store
 from infra.store.ranges import BLOCK_BYTES, MERGE_GAP_BYTES, blocks_of, windows
 from tasks import contract, tables
 from tasks.contract import PartDraft, RowCounts
+from tests.builders.shards import images_table
 
 PIECE = MERGE_GAP_BYTES // 2
 RANGES = st.lists(
@@ -52,10 +53,7 @@ def _images(sizes: list[int | None]) -> tuple[pa.Table, list[bytes | None]]:
         "key": pa.array([f"{row}.png" for row in range(count)]),
         "content_hash": pa.array([0] * count, pa.uint64()),
     }
-    whole = {
-        field.name: columns.get(field.name, pa.nulls(count, field.type)) for field in tables.IMAGES
-    }
-    return pa.table(whole).cast(tables.IMAGES), data
+    return images_table(columns), data
 
 
 @pytest.mark.parametrize(

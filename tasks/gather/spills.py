@@ -25,7 +25,7 @@ from tasks.gather.plan import SPILLS, Plan, read_plan
 from tasks.gather.soft_labels import read_soft_labels
 from tasks.gather.taken import read_taken
 from tasks.pieces import pieces
-from tasks.shard import PLACES, locate_images, read_places
+from tasks.shard import PLACES, has_pages, locate_images, read_places
 
 NUM_IMAGES = "images"
 ROUND_IMAGES = 1_000_000
@@ -76,7 +76,7 @@ def images_stay(places: pa.Table) -> bool:
 
     Those of a page never are, for the whole page would be read for each.
     """
-    if places["page_codec"].null_count < len(places):
+    if has_pages(places):
         return False
     uris = places["uri"].unique().to_pylist()
     mean_bytes = places["size"].to_numpy().mean()

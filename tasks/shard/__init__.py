@@ -53,6 +53,7 @@ from tasks.shard.pins import (
 )
 from tasks.shard.read import (
     PLACES,
+    has_pages,
     locate_images,
     piece_places,
     read_images,
@@ -83,6 +84,7 @@ __all__ = [
     "Snapshot",
     "class_names",
     "find_keys",
+    "has_pages",
     "label_text",
     "locate_images",
     "look_alikes",

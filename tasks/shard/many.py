@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from infra.prefetch import map_ahead
 from tasks import contract, tables
 from tasks.contract import Output
-from tasks.shard.read import locate_images, piece_places, read_located
+from tasks.shard.read import has_pages, locate_images, piece_places, read_located
 
 Ids = npt.NDArray[np.int64]
 
@@ -43,8 +43,7 @@ def read_many(images: Output, ids: Ids) -> Iterator[tuple[int, bytes]]:
     reading_pages = Semaphore(PAGES_AT_A_TIME)
 
     def read(places: pa.Table) -> Iterable[tuple[int, bytes]]:
-        has_pages = places["page_codec"].null_count < len(places)
-        with reading_pages if has_pages else nullcontext():
+        with reading_pages if has_pages(places) else nullcontext():
             return zip(places["image_id"].to_pylist(), read_located(places), strict=True)
 
     with ThreadPoolExecutor(AT_A_TIME) as pool:

@@ -141,6 +141,11 @@ def piece_places(places: pa.Table, max_bytes: int = PIECE_BYTES) -> Iterator[pa.
         yield places.slice(first, last + 1 - first)
 
 
+def has_pages(places: pa.Table) -> bool:
+    """Whether any of these PLACES lies in a page, which is read as a whole."""
+    return bool(places["page_codec"].null_count < len(places))
+
+
 def _pages(places: pa.Table) -> list[Page | None]:
     """The page that each of these PLACES lies in, if it lies in any."""
     columns = [places[field.name].to_pylist() for field in PAGE]

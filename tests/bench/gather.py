@@ -47,6 +47,7 @@ from tasks.shard import IMAGE_BYTES
 from tasks.tables import ROW_BITS
 from tests.bench.counting import Requests, counting
 from tests.builders.peak import peak_mib
+from tests.builders.shards import images_table
 
 CLASSES = 1_000
 CHOSEN_SHARE = 0.1
@@ -76,19 +77,15 @@ def _write_shard(uri: str, number: int, images: int, kib: int, pool: bytes) -> R
     sizes = np.maximum(64, rng.lognormal(math.log(kib << 10), 0.5, images)).astype(np.int64)
     firsts = rng.integers(0, POOL_BYTES - sizes)
     data = [pool[first : first + size] for first, size in zip(firsts, sizes, strict=True)]
-    columns = {
-        "image_id": pa.array((number << ROW_BITS) + np.arange(images)),
-        "image": pa.array(data, pa.binary()),
-        "size": pa.array(sizes),
-        "key": pa.array([f"{number}/{row}.jpg" for row in range(images)]),
-        "content_hash": pa.array(firsts.astype(np.uint64)),
-    }
-    table = pa.table(
+    table = images_table(
         {
-            field.name: columns.get(field.name, pa.nulls(images, field.type))
-            for field in tables.IMAGES
+            "image_id": pa.array((number << ROW_BITS) + np.arange(images)),
+            "image": pa.array(data, pa.binary()),
+            "size": pa.array(sizes),
+            "key": pa.array([f"{number}/{row}.jpg" for row in range(images)]),
+            "content_hash": pa.array(firsts.astype(np.uint64)),
         }
-    ).cast(tables.IMAGES)
+    )
     writer = PartWriter(uri, contract.PartId(number))
     with writer.draft(tables.IMAGES, tables.IMAGES_LAYOUT) as draft:
         rows = max(1, GROUP_BYTES // (kib << 10))

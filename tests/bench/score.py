@@ -41,7 +41,7 @@ from torch import Tensor
 from infra.executors import Cluster
 from infra.malloc import KEEP_MEMORY
 from infra.settings import DaskSettings
-from infra.store import open_store
+from infra.store import Store, open_store
 from models.network import Network
 from tasks import contract, tables
 from tasks.contract import Manifest, Output, PartId, Receipt
@@ -325,7 +325,8 @@ def worker_growth(folder: Path, count: int) -> Line:
     }
 
 
-def fresh(folder: Path, name: str) -> Any:
+def fresh(folder: Path, name: str) -> Store:
+    """An empty store of this name."""
     shutil.rmtree(folder / name, ignore_errors=True)
     return open_store(str(folder / name))
 

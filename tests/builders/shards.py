@@ -1,12 +1,20 @@
-"""Shards: all rows of one shard with their images, for tests that compare them."""
+"""Shards: their tables before they are written, and all rows of one with their images."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 
+from tasks import tables
 from tasks.contract import Output
 from tasks.shard import read_images, read_shard
+
+
+def images_table(columns: Mapping[str, pa.Array]) -> pa.Table:
+    """Rows of a shard, with nulls in the columns that are not given."""
+    count = len(columns["image_id"])
+    whole = [columns.get(field.name, pa.nulls(count, field.type)) for field in tables.IMAGES]
+    return pa.table(whole, names=tables.IMAGES.names).cast(tables.IMAGES)
 
 
 def shard_table(

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, BinaryIO
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -51,22 +51,22 @@ def read_parquet(store: Store, name: str, reading: Reading) -> Iterator[Member]:
         parquet = pq.ParquetFile(file, buffer_size=BUFFER_BYTES)
         layout = _layout(parquet.schema_arrow, reading, address)
         rows = _rows_per_batch(parquet.metadata)
+        column = _image_bytes(parquet, layout) if reading.in_place else None
         for group in range(parquet.num_row_groups):
             places = None
             for batch in parquet.iter_batches(rows, row_groups=[group], columns=layout.columns):
                 # A footer that is wrong is an error of the batch. Before that, a look at one of
                 # its columns ends the process, for Arrow expects no exception there.
-                if places is None and reading.in_place:
-                    places = _places(file, parquet, group, layout)
+                if places is None and column is not None:
+                    chunk = parquet.metadata.row_group(group).column(column)
+                    places = ImagePlaces(file, chunk, parquet.schema.column(column))
                 for values in batch.to_pylist():
                     yield _member(values, row, layout, reading, address, places)
                     row += 1
 
 
-def _places(
-    file: BinaryIO, parquet: pq.ParquetFile, group: int, layout: _Layout
-) -> ImagePlaces | None:
-    """The places of the images of a row group; None where its columns do not say which it is."""
+def _image_bytes(parquet: pq.ParquetFile, layout: _Layout) -> int | None:
+    """Which column of the file has the bytes of the images; None where its path does not say it."""
     columns = [parquet.schema.column(at) for at in range(parquet.metadata.num_columns)]
     is_wrapped = pa.types.is_struct(parquet.schema_arrow.field(layout.image).type)
     path = f"{layout.image}.bytes" if is_wrapped else layout.image
@@ -74,8 +74,7 @@ def _places(
     found = [number for number, column in enumerate(columns) if column.path == path]
     if len(found) != 1 or columns[found[0]].physical_type != "BYTE_ARRAY":
         return None
-    chunk = parquet.metadata.row_group(group).column(found[0])
-    return ImagePlaces(file, chunk, columns[found[0]])
+    return found[0]
 
 
 def _rows_per_batch(metadata: pq.FileMetaData) -> int:
